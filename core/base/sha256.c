@@ -1,0 +1,34 @@
+#include "core/base/sha256.h"
+
+#include <nettle/sha2.h>
+
+_Static_assert(sizeof(struct sha256) >= sizeof(struct sha256_ctx), "room for nettle's state");
+_Static_assert(SHA256_SIZE == SHA256_DIGEST_SIZE, "the same hash");
+
+static struct sha256_ctx *context(struct sha256 *sha256)
+{
+    return (struct sha256_ctx *)(void *)sha256->state;
+}
+
+void sha256_init(struct sha256 *sha256)
+{
+    nettle_sha256_init(context(sha256));
+}
+
+void sha256_more(struct sha256 *sha256, const void *bytes, size_t size)
+{
+    nettle_sha256_update(context(sha256), size, bytes);
+}
+
+void sha256_end(struct sha256 *sha256, uint8_t digest[SHA256_SIZE])
+{
+    nettle_sha256_digest(context(sha256), SHA256_SIZE, digest);
+}
+
+void sha256_of(uint8_t digest[SHA256_SIZE], const void *bytes, size_t size)
+{
+    struct sha256 sha256;
+    sha256_init(&sha256);
+    sha256_more(&sha256, bytes, size);
+    sha256_end(&sha256, digest);
+}

@@ -1,0 +1,116 @@
+/* The event log's writer: group commit into pre-written segments, acknowledged in order.
+ *
+ *   log_open -> { log_reserve -> log_append x n }... -> log_flush -> log_wait -> log_durable_seq ->
+ * ... -> log_close
+ *
+ * A command is one log_reserve() and exactly its appends; it is atomic: after a crash all of its
+ * records are there or none. Several commands share a frame; a frame is one durable write.
+ * log_flush() closes the open frame at once if a write slot is free (zero linger), else it goes on
+ * filling. Durable is a prefix: log_durable_seq() moves over frames in the order they were built,
+ * and over a run of frames (a command larger than a frame) only at its end.
+ *
+ * Nothing here allocates after log_open(). A roll to the next segment is serial: SEAL durable,
+ * header durable, then frames; commands reserved meanwhile are built in the next image.
+ *
+ * After a failed or short write, or a failed sync, the log is FAILED for good: reserve answers
+ * ERROR_UNAVAILABLE, log_durable_seq() stays, what was not durable is unknown until the log is
+ * opened again.
+ *
+ * Files that segments need are made ahead of time by a maintenance thread, or by log_maintain()
+ * when options.maintain_inline is set (tests, the simulator).
+ *
+ * Threads: the writer belongs to one thread; log_durable_seq() and log_stats_get() may be called by
+ * any. */
+#ifndef LOG_LOG_H
+#define LOG_LOG_H
+
+#include "core/base/budget.h"
+#include "core/base/error.h"
+#include "iouring/io.h"
+#include "log/record.h"
+#include "log/recovery.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct log;
+
+enum log_sync { LOG_SYNC_PROBE = 0, LOG_SYNC_DSYNC = 1, LOG_SYNC_FDATASYNC = 2 };
+
+struct log_options {
+    const char *dir; /* made when missing (0700) */
+    struct io *io;   /* the engine; the caller's, open until after log_close() */
+    struct budget *budget;
+    uint64_t segment_size; /* bytes, for a new log; 0: LOG_SEGMENT_SIZE. An old log keeps its own */
+    uint32_t frames_in_flight_max; /* 1 to 32; 0: 8 */
+    uint32_t frame_target_size; /* bytes at which the open frame is closed though no slot is free;
+                                   0: 1 MiB */
+    uint32_t spares;            /* segments made ahead, at least 2; 0: 2 */
+    enum log_sync sync;         /* PROBE: RWF_DSYNC unless write + fdatasync is over 15 % faster */
+    bool no_chain;
+    bool maintain_inline;   /* no thread: the caller calls log_maintain() */
+    bool allow_tmpfs;       /* tests only: otherwise a directory in memory is refused */
+    uint64_t start_time_ns; /* log time now, not before the newest record's: the OPEN record's */
+    const struct log_witness *witnesses;
+    unsigned witness_count;
+    void (*random)(void *bytes, size_t size, void *context); /* salt and uuid; NULL: getrandom */
+    void *random_context;
+};
+
+enum log_health { LOG_OPEN = 0, LOG_FAILED = 1 };
+
+/* Locks the directory first (flock on LOCK, which holds our pid), recovers, opens a new segment
+ * with a higher epoch and writes the OPEN record durably. `recovery` (may be NULL) gets what was
+ * found. Errors: ERROR_LOCKED names the pid; ERROR_DAMAGED when acknowledged data is damaged
+ * (nothing is changed); ERROR_NEWER; ERROR_INVALID for a filesystem that cannot hold a log; -errno.
+ */
+int log_open(struct log **log, const struct log_options *options, struct log_recovery *recovery,
+             struct error *error);
+
+/* Reserves sequence numbers and room for a command of `record_count` records with `payload_size`
+ * bytes of payload in all, none over log_payload_size_max(). *first_seq is the first one's number.
+ * The only place that refuses: ERROR_TOO_LARGE (more than a segment holds), ERROR_FULL (no spare is
+ * ready yet: try again), ERROR_UNAVAILABLE (FAILED). Nothing changes then. */
+int log_reserve(struct log *log, uint32_t record_count, uint64_t payload_size, uint64_t *first_seq);
+
+/* Appends the next record of the reservation; the payload is copied. record->seq must be the next
+ * number and time_ns not before the one before it. Cannot fail. */
+void log_append(struct log *log, const struct record *record);
+
+/* Closes the open frame if a write slot is free. 0, or ERROR_UNAVAILABLE when FAILED. */
+int log_flush(struct log *log);
+
+/* Runs finished writes, flushing what can be; waits as io_wait() does. 0 or ERROR_UNAVAILABLE. */
+int log_wait(struct log *log, int wake_fd, uint64_t timeout_ns);
+
+uint64_t log_durable_seq(const struct log *log); /* everything up to here survives a crash */
+uint64_t log_next_seq(const struct log *log);    /* the next reservation's first */
+const uint8_t *log_uuid(const struct log *log);  /* 16 bytes */
+uint32_t log_payload_size_max(const struct log *log);
+enum log_health log_health(const struct log *log);
+const char *log_failure(const struct log *log); /* a sentence; NULL while healthy */
+
+/* Makes one spare or prepares the next image, if one is due. 1 did something, 0 nothing to do,
+ * negative error. */
+int log_maintain(struct log *log, struct error *error);
+
+struct log_stats {
+    uint64_t next_seq, durable_seq, segment_no, segment_offset, capacity;
+    uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
+    uint64_t frames_in_flight, frames_in_flight_max, spares, spare_waits;
+    uint64_t commit_ns_sum; /* submit to durable, over all frames */
+    uint32_t epoch;
+    enum log_sync sync;
+    uint64_t probe_dsync_ns, probe_fdatasync_ns;
+    char engine[16];
+};
+void log_stats_get(const struct log *log, struct log_stats *stats);
+
+/* Waits until all is durable, writes the CLOSE frame, releases everything and sets *log to NULL. An
+ * error says that the CLOSE frame is not there; everything is released all the same. */
+int log_close(struct log **log, struct error *error);
+
+/* Releases everything as a crash would: nothing more is written. For tests and after FAILED. */
+void log_abandon(struct log **log);
+
+#endif

@@ -1,0 +1,59 @@
+/* Finds where a log ends, and says what is known about that end. Reads only; whoever appends next
+ * opens a new segment behind it and fences off the rest (log/log.h).
+ *
+ * Bounded: the last segment is scanned, of the others only headers are read; memory is one frame
+ * and a 1 MiB window, whatever the log's size.
+ *
+ * The model (docs/daa-log-format.5): sectors of 512 bytes are written whole or not at all; a write
+ * that was completed with DSYNC stays. Witnesses of durability: durable_seq in frames and segment
+ * headers, CHECKPOINT, and those the caller brings (LMDB's applied_seq, a Postgres position).
+ *
+ * Threads: any, one call at a time per directory. */
+#ifndef LOG_RECOVERY_H
+#define LOG_RECOVERY_H
+
+#include "core/base/error.h"
+#include "core/base/id.h"
+#include "core/base/sha256.h"
+#include "log/format.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct log_witness {
+    const char *name; /* "LMDB", "Postgres": for messages */
+    uint64_t seq;     /* it has seen everything up to here */
+};
+
+struct log_recovery {
+    bool exists; /* false: no segment has been begun; everything below is zero */
+    uint8_t log_uuid[UUID_SIZE];
+    uint64_t capacity;         /* of its segments, bytes */
+    uint64_t first_segment_no; /* oldest that is there */
+    uint64_t first_seq;        /* of that one */
+    uint64_t last_segment_no;  /* the newest that was begun */
+    uint32_t epoch;            /* the highest seen */
+    uint8_t hash;              /* of the last segment */
+    bool clean;                /* it ends with a CLOSE frame */
+
+    uint64_t last_seq;     /* of the last record that counts; 0: none */
+    uint64_t last_time_ns; /* log time of that record */
+    uint64_t end_offset;   /* end of the last frame that counts, in last_segment_no */
+    uint64_t prev_link;    /* of that frame; 0 when there is none */
+    uint8_t chain[SHA256_SIZE];
+
+    enum log_verdict verdict; /* on what lies behind end_offset */
+    uint64_t witness_seq;     /* the highest that any witness knows */
+    const char *witness; /* who: "a frame", "CHECKPOINT", "a segment header" or a caller's name */
+    uint64_t tail_bytes; /* from end_offset to the last byte that is not zero */
+    uint64_t events_max; /* that the tail may have held */
+    char reason[512];    /* the verdict in a sentence: segment, offset, expected seq, why */
+};
+
+/* Looks at the log in `dir` under its newest segments' LOCK_SH. 0 with a verdict (LOG_DAMAGED is a
+ * verdict too); negative when the directory or a file cannot be read, is of a newer version, or
+ * segments are missing or belong to another log. */
+int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
+                struct log_recovery *recovery, struct error *error);
+
+#endif

@@ -1,0 +1,51 @@
+/* Checks every byte of a log: headers, frames, records, padding, chain, continuity, indexes,
+ * spares, CHECKPOINT, and the end. Reads only, in bounded memory, beside a running writer or on a
+ * copy.
+ *
+ * Threads: any. */
+#ifndef LOG_VERIFY_H
+#define LOG_VERIFY_H
+
+#include "core/base/error.h"
+#include "log/format.h"
+#include "log/recovery.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One finding, in the order of the log. */
+struct log_finding {
+    enum log_verdict verdict;
+    char file[64];                /* its name in the directory */
+    uint64_t offset, size;        /* bytes; size 0: not known */
+    uint64_t first_seq, last_seq; /* events concerned; 0: not known */
+    bool tail;                    /* behind the last event that counts */
+    char text[512];               /* one sentence with the reason and what to do */
+};
+
+typedef void log_finding_function(const struct log_finding *finding, void *context);
+
+struct log_verify_options {
+    const char *dir;
+    bool no_chain; /* skip the SHA-256 chain */
+    const struct log_witness *witnesses;
+    unsigned witness_count;
+    log_finding_function *finding; /* called for each; may be NULL */
+    void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
+    void *context;
+};
+
+struct log_verify_result {
+    enum log_verdict verdict; /* the worst: damaged, then torn or unproven tail, then sound */
+    uint64_t segments, spares, frames, records, payload_bytes, bytes_read, findings;
+    uint64_t first_seq, last_seq;
+    bool live;         /* a writer runs; checked up to what was durable */
+    bool begins_late;  /* its first segments are gone */
+    uint8_t chain[32]; /* at last_seq */
+};
+
+/* 0 with a result, or negative when the directory cannot be read at all or holds no log. */
+int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
+               struct error *error);
+
+#endif

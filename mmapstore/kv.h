@@ -1,0 +1,57 @@
+/* An LMDB environment with one table, and transactions with a sticky error.
+ *
+ * One environment per process and directory. Writes go through one struct kv_writer at a time: the
+ * first error is kept, later calls do nothing, and kv_commit() returns it. Reads go through struct
+ * kv_reader, one per thread, renewed for each use; spans it gives are valid until kv_read_end().
+ *
+ * Flags: MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD (DESIGN §8): a crash may lose the newest
+ * transactions whole, never tear one; the event log gives them back.
+ *
+ * Threads: open and close by one; writer by one at a time; a reader by one at a time. */
+#ifndef MMAPSTORE_KV_H
+#define MMAPSTORE_KV_H
+
+#include "core/base/error.h"
+#include "core/base/span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KV_KEY_SIZE_MAX 128u
+
+struct kv;
+struct kv_writer;
+struct kv_reader;
+
+struct kv_options {
+    const char *dir;   /* made when missing (0700) */
+    uint64_t size_max; /* bytes of address space, grown by doubling when full; 0: 1 GiB */
+    bool read_only;    /* for tools: never makes anything */
+};
+
+int kv_open(struct kv **kv, const struct kv_options *options, struct error *error);
+void kv_close(struct kv *kv);
+
+int kv_begin(struct kv *kv, struct kv_writer **writer, struct error *error);
+void kv_put(struct kv_writer *writer, struct span key, struct span value);
+void kv_delete(struct kv_writer *writer, struct span key); /* missing is fine */
+/* Ends the transaction either way. -ENOSPC: the disk is full. ERROR_FULL: the map was full; it has
+ * been grown, and the caller repeats the whole transaction. */
+int kv_commit(struct kv_writer *writer, struct error *error);
+void kv_abort(struct kv_writer *writer);
+
+int kv_reader_open(struct kv *kv, struct kv_reader **reader, struct error *error);
+void kv_reader_close(struct kv_reader *reader);
+int kv_read_begin(struct kv_reader *reader, struct error *error); /* a snapshot of now */
+void kv_read_end(struct kv_reader *reader);
+/* 1 found, 0 not there, negative error. */
+int kv_get(struct kv_reader *reader, struct span key, struct span *value);
+/* The first entry with key >= `from` (or, backwards, the last with key < `from`; an empty `from`
+ * backwards is the very last). 1 found, 0 none. */
+int kv_seek(struct kv_reader *reader, struct span from, bool backwards, struct span *key,
+            struct span *value);
+int kv_next(struct kv_reader *reader, bool backwards, struct span *key, struct span *value);
+
+uint64_t kv_bytes_used(struct kv *kv); /* pages in use times page size */
+
+#endif
