@@ -16,20 +16,20 @@
 
 #include <stdint.h>
 
-#define LOG_BLOCK_SIZE          4096u
-#define LOG_SECTOR_SIZE         512u /* what a device writes whole or not at all */
-#define LOG_SEGMENT_SIZE        (64u << 20)
-#define LOG_SEGMENT_SIZE_MIN    (256u << 10)
-#define LOG_SEGMENT_SIZE_MAX    (1u << 30)
-#define LOG_FRAME_SIZE_MAX      (16u << 20) /* and a quarter of the segment, if that is less */
-#define LOG_PAYLOAD_SIZE_MAX    (8u << 20)  /* and what fits a frame, if that is less */
-#define LOG_VERSION_MAJOR       1u
-#define LOG_VERSION_MINOR       0u
+#define LOG_BLOCK_SIZE 4096u
+#define LOG_SECTOR_SIZE 512u /* what a device writes whole or not at all */
+#define LOG_SEGMENT_SIZE (64u << 20)
+#define LOG_SEGMENT_SIZE_MIN (256u << 10)
+#define LOG_SEGMENT_SIZE_MAX (1u << 30)
+#define LOG_FRAME_SIZE_MAX (16u << 20)  /* and a quarter of the segment, if that is less */
+#define LOG_PAYLOAD_SIZE_MAX (8u << 20) /* and what fits a frame, if that is less */
+#define LOG_VERSION_MAJOR 1u
+#define LOG_VERSION_MINOR 0u
 
 #define LOG_SEGMENT_NAME_FORMAT "seg-%010llu.log"
-#define LOG_SEGMENT_NAME_SIZE   32
-#define LOG_CHECKPOINT_NAME     "CHECKPOINT"
-#define LOG_LOCK_NAME           "LOCK"
+#define LOG_SEGMENT_NAME_SIZE 32
+#define LOG_CHECKPOINT_NAME "CHECKPOINT"
+#define LOG_LOCK_NAME "LOCK"
 
 /* Segment header: one block. */
 #define SEGMENT_MAGIC                                                                              \
@@ -62,7 +62,7 @@ enum {
 };
 
 /* Frame header: 128 bytes, then the records, then zeros to the end of the last block. */
-#define FRAME_MAGIC       "DAF1"
+#define FRAME_MAGIC "DAF1"
 #define FRAME_HEADER_SIZE 128u
 enum {
     FRAME_AT_MAGIC = 0,         /* 4 */
@@ -160,7 +160,7 @@ enum {
     SEALED_AT_INDEX = 64 /* block_count x { u32 seq - first_seq, u16 offset in the block } */
 };
 #define SEALED_ENTRY_SIZE 6u
-#define SEALED_NO_RECORD  0xffffu /* no record starts in this block */
+#define SEALED_NO_RECORD 0xffffu /* no record starts in this block */
 
 /* CHECKPOINT: two blocks, written in turns; the valid one with the higher generation counts. */
 #define CHECKPOINT_MAGIC "DAACKPT1"

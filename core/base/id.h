@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define UUID_SIZE        16
-#define UUID_TEXT_SIZE   37 /* with the terminating NUL */
+#define UUID_SIZE 16
+#define UUID_TEXT_SIZE 37   /* with the terminating NUL */
 #define WORKFLOW_ID_SIZE 41 /* "wf-" 16 "-" 20 NUL, the longest */
 
 /* Makes 16 random bytes a version 4 uuid. */

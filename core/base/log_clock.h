@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LOG_CLOCK_SLEW_PPM   500u
+#define LOG_CLOCK_SLEW_PPM 500u
 #define LOG_CLOCK_STEPPED_NS (10ull * 1000 * 1000 * 1000)
 
 struct log_clock {

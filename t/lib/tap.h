@@ -10,14 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TAP_HERE                     __FILE__, __LINE__
+#define TAP_HERE __FILE__, __LINE__
 
-#define ok(claim, ...)               tap_ok((claim), #claim, TAP_HERE, __VA_ARGS__)
-#define is_int(got, want, ...)       tap_is_int((intmax_t)(got), (intmax_t)(want), TAP_HERE, __VA_ARGS__)
-#define is_str(got, want, ...)       tap_is_str((got), (want), TAP_HERE, __VA_ARGS__)
+#define ok(claim, ...) tap_ok((claim), #claim, TAP_HERE, __VA_ARGS__)
+#define is_int(got, want, ...) tap_is_int((intmax_t)(got), (intmax_t)(want), TAP_HERE, __VA_ARGS__)
+#define is_str(got, want, ...) tap_is_str((got), (want), TAP_HERE, __VA_ARGS__)
 #define is_mem(got, want, size, ...) tap_is_mem((got), (want), (size), TAP_HERE, __VA_ARGS__)
 
-#define TAP_PRINTF(nth, first)       __attribute__((format(printf, nth, first)))
+#define TAP_PRINTF(nth, first) __attribute__((format(printf, nth, first)))
 
 bool tap_ok(bool claim, const char *text, const char *file, int line, const char *name, ...)
     TAP_PRINTF(5, 6);
