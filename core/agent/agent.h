@@ -1,0 +1,171 @@
+/* The agent: workflows as a pure function of events. No clock, no randomness, no I/O: all come in
+ * as arguments.
+ *
+ * The shell's turn (tools/agent/loop):
+ *
+ *   agent_decide(agent, command, moment) -> EVENTS | REFUSED | NEEDS documents
+ *       NEEDS: load each key (hand-over table, then LMDB), agent_load() it, decide again
+ *       EVENTS: log_reserve(count, bytes) -> first_seq (may refuse; then nothing has happened)
+ *               for each event i: agent_apply(agent, header{seq = first_seq + i, ...}, event),
+ * log_append(...) then, in the same turn: agent_next_ready() -> COMMAND_ADVANCE, until there is
+ * none (or the turn is long enough) agent_next_effect(): effects due; the shell holds each until
+ * its seq is durable before each frame is closed: agent_take_changes(): changed documents, handed
+ * over when the frame is durable
+ *
+ * decide never changes state. apply never refuses, never allocates beyond what agent_decide() has
+ * made sure of (except when replaying, where -- as in decide -- ERROR_BUDGET is an answer), and
+ * gives the same documents for the same events: live, replayed and rebuilt.
+ *
+ * A finished workflow leaves memory as soon as its changes were taken; asked for later, it is
+ * NEEDED again and the shell loads its document. Definitions stay while a workflow in memory uses
+ * them, and then in a bounded cache.
+ *
+ * Every unfinished workflow waits for something that exists: a ready step is in the ready queue, a
+ * running one has an effect under way, the others have a timer, a signal or a person to wait for.
+ * agent_check() proves it.
+ *
+ * Threads: one owner. */
+#ifndef CORE_AGENT_AGENT_H
+#define CORE_AGENT_AGENT_H
+
+#include "core/agent/command.h"
+#include "core/agent/document.h"
+#include "core/agent/effect.h"
+#include "core/base/budget.h"
+#include "core/base/error.h"
+#include "core/event/event.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct agent;
+
+struct agent_options {
+    struct budget *budget;
+    uint8_t log_uuid[16];              /* for the ids in idempotency keys of effects */
+    uint32_t max_concurrent_workflows; /* with a ready or running step */
+    uint64_t max_pending;        /* unfinished workflows in all; beyond it SUBMIT is refused */
+    uint64_t idempotency_ttl_ns; /* after the workflow ended */
+    bool exec_enabled;
+    const char *const *exec_allow; /* absolute paths; the caller's, for ever */
+    uint32_t exec_allow_count;
+};
+
+/* When a decision is made. */
+struct agent_moment {
+    uint64_t now_ns; /* log time, not before that of any event applied */
+    uint64_t random; /* 64 random bits, for jitter */
+};
+
+enum decision_kind { DECISION_EVENTS = 1, DECISION_REFUSED, DECISION_NEEDS };
+
+/* An event to be appended. stream 0: the thing that the first event of this decision with `creates`
+ * makes. */
+struct event_draft {
+    bool creates; /* its own seq is its stream */
+    uint64_t stream;
+    uint64_t stream_prev_seq; /* newest event of that stream before this decision */
+    uint64_t cause;           /* 0: the event before it in this decision, if there is one */
+    Daa__Event event;         /* bodies and bytes in the decision's arena or the command's spans */
+};
+
+#define DECISION_EVENTS_MAX 64u /* a long piece of work goes on in the next ADVANCE */
+#define DECISION_NEEDS_MAX 4u
+
+struct refusal {
+    int status; /* HTTP: 403, 404, 409, 422, 429, 503 */
+    const char
+        *code;      /* "not-found", "invalid-transition", "idempotency-key-reused", ... (stable) */
+    char text[512]; /* a sentence with the name of the thing and the way out */
+    bool safe_to_retry;
+};
+
+struct decision {
+    enum decision_kind kind;
+    struct event_draft events[DECISION_EVENTS_MAX];
+    uint32_t event_count;     /* EVENTS; 0 is legal: nothing to record (see `replayed_stream`) */
+    uint64_t replayed_stream; /* SUBMIT with a known key and the same request: this workflow */
+    bool replayed;
+    struct refusal refusal;
+    struct document_key needs[DECISION_NEEDS_MAX];
+    uint32_t needs_count;
+    struct arena arena; /* for the events; reset by each agent_decide() */
+};
+
+int agent_open(struct agent **agent, const struct agent_options *options, struct error *error);
+void agent_close(struct agent *agent);
+
+void decision_init(struct decision *decision, struct budget *budget);
+void decision_free(struct decision *decision);
+
+/* Decides. Memory that apply will need is made sure of here: a lack of it is a refusal (429, naming
+ * the owner). */
+void agent_decide(struct agent *agent, const struct command *command,
+                  const struct agent_moment *moment, struct decision *decision);
+
+/* Applies one event. 0; ERROR_BUDGET only outside of a decision just made; ERROR_NOT_FOUND when
+ * replaying an event whose document was not loaded first (agent_event_needs); ERROR_DAMAGED when
+ * the event contradicts the state (a log that this agent did not write). */
+int agent_apply(struct agent *agent, const struct event_header *header, const Daa__Event *event);
+
+/* When replaying: the key that must be loaded before this event can be applied. False: none. */
+bool agent_event_needs(struct agent *agent, const struct event_header *header,
+                       const Daa__Event *event, struct document_key *key);
+
+/* Gives the agent a document it needs; `bytes` NULL: there is none. 0, ERROR_DAMAGED, ERROR_BUDGET.
+ * A workflow's definition must be loaded before the workflow itself: agent_load() answers 1 and
+ * says which in `needs` if not. */
+int agent_load(struct agent *agent, struct span key, struct span bytes, struct document_key *needs);
+
+/* After all documents are loaded and the rest of the log is replayed: effects that were under way
+ * when the agent died have no owner any more. Gives them one by one; the shell (after ending
+ * surviving processes) makes of each a COMMAND_OUTCOME with outcome unknown, or not_done for an
+ * exec that was never spawned. False: no more. */
+struct agent_orphan {
+    uint64_t stream;
+    uint32_t index, attempt;
+    enum flow_kind kind;
+    uint64_t pid, start_time; /* exec: 0 when never spawned */
+    uint8_t boot_id[16];
+};
+bool agent_next_orphan(struct agent *agent, struct agent_orphan *orphan);
+
+/* The next workflow with something ready, within max_concurrent_workflows. False: none. */
+bool agent_next_ready(struct agent *agent, uint64_t *stream);
+
+/* The next timer that is due at `now_ns`, as a COMMAND_TIMER. False: none. Out-of-date timers are
+ * dropped. */
+bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *command);
+
+/* When the next timer is due (log time); UINT64_MAX: none. */
+uint64_t agent_next_deadline(const struct agent *agent);
+
+/* The next effect that became due by an applied event (only for events applied live, after
+ * agent_live()). NULL: none. The caller owns it. */
+struct effect *agent_next_effect(struct agent *agent);
+
+/* From now on applied events make effects (before it, they are history). */
+void agent_live(struct agent *agent);
+
+/* One changed document. bytes.bytes == NULL: deleted. Spans are valid until the callback returns.
+ */
+typedef void agent_change_function(struct span key, struct span bytes, void *context);
+
+/* Encodes every document changed since the last call, each once, and forgets that they changed. 0
+ * or ERROR_BUDGET (nothing is forgotten then). */
+int agent_take_changes(struct agent *agent, agent_change_function *change, void *context);
+
+struct agent_counts {
+    uint64_t workflows;  /* in memory */
+    uint64_t unfinished; /* pending, running, paused */
+    uint64_t active;     /* with a ready or running step */
+    uint64_t pending, running, paused;
+    uint64_t timers, definitions;
+    uint64_t submitted, completed, failed, cancelled; /* since the log began */
+};
+void agent_counts_get(const struct agent *agent, struct agent_counts *counts);
+
+/* The invariant checker: 0, or ERROR_CONFLICT with what waits for nothing. */
+int agent_check(const struct agent *agent, struct error *error);
+
+#endif

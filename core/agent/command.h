@@ -1,0 +1,88 @@
+/* What can be asked of the agent. A command is a value: its spans and flow belong to whoever made
+ * it and must stay until agent_decide() (and the agent_apply()s of its events) are over.
+ *
+ * Threads: any. */
+#ifndef CORE_AGENT_COMMAND_H
+#define CORE_AGENT_COMMAND_H
+
+#include "core/base/sha256.h"
+#include "core/base/span.h"
+#include "core/event/event.h"
+#include "core/flow/flow.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum command_kind {
+    /* From clients. */
+    COMMAND_SUBMIT = 1,
+    COMMAND_SIGNAL,
+    COMMAND_CANCEL,
+    COMMAND_RESOLVE,
+    /* From the shell itself. */
+    COMMAND_ADVANCE,  /* agent_next_ready() gave this workflow: begin what is ready */
+    COMMAND_TIMER,    /* agent_next_timer() gave this one */
+    COMMAND_OUTCOME,  /* an effect ended */
+    COMMAND_SPAWNED,  /* an exec's process began */
+    COMMAND_REGISTER, /* the agent starts */
+    COMMAND_STOP,     /* the agent stops in order */
+};
+
+struct command_actor {
+    int type; /* DAA__ACTOR__TYPE__... */
+    struct span id;
+};
+
+struct command {
+    enum command_kind kind;
+    uint64_t stream; /* the workflow; 0 for SUBMIT, REGISTER, STOP */
+    struct command_actor actor;
+    struct span request_id;
+    struct span traceparent;
+    bool keyed; /* SUBMIT, SIGNAL: came with an idempotency key */
+    struct span key;
+    uint8_t key_digest[SHA256_SIZE];     /* of (token scope, route, key) */
+    uint8_t request_digest[SHA256_SIZE]; /* of the body */
+    union {
+        struct {
+            struct flow *flow;           /* the agent takes its own reference when it applies */
+            struct span input, metadata; /* JSON, checked */
+        } submit;
+        struct {
+            struct span name, payload; /* JSON, checked */
+        } signal;
+        struct {
+            struct span reason;
+        } cancel;
+        struct {
+            struct span step;   /* id */
+            int resolution;     /* DAA__RESOLUTION__... */
+            struct span output; /* JSON, checked */
+            struct span reason;
+        } resolve;
+        struct {
+            uint32_t index, attempt;
+            int outcome;        /* DAA__OUTCOME__... */
+            struct span output; /* JSON */
+            struct span error;  /* text */
+        } outcome;
+        struct {
+            uint32_t index, attempt;
+            uint64_t pid, start_time;
+            struct span boot_id;
+        } spawned;
+        struct {
+            uint32_t index, generation;
+            uint64_t due_ns;
+        } timer;
+        struct {
+            struct span version, host;
+            uint64_t pid;
+        } registered;
+        struct {
+            struct span reason;
+        } stop;
+    };
+};
+
+#endif

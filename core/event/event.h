@@ -1,0 +1,65 @@
+/* Events: their names, their bytes, and their JSON.
+ *
+ * A record of the log carries one packed Daa__Event (event.proto); its kind is the number of the
+ * body's field. Kinds below 16 are the log's own (log/storage.h).
+ *
+ * Pure. Threads: any. */
+#ifndef CORE_EVENT_EVENT_H
+#define CORE_EVENT_EVENT_H
+
+#include "core/base/arena.h"
+#include "core/base/span.h"
+#include "core/base/text.h"
+#include "core/event/event.pb-c.h"
+
+#include <stdint.h>
+
+#define EVENT_SCHEMA 1u
+
+/* What the log's record header says about an event. */
+struct event_header {
+    uint64_t seq;
+    uint64_t stream;
+    uint64_t time_ns;
+    uint64_t cause;
+    uint64_t stream_prev_seq;
+    uint16_t kind;
+};
+
+/* "workflow.submitted", ...; NULL for a kind this version does not know. */
+const char *event_kind_name(uint16_t kind);
+/* 0 for an unknown name. */
+uint16_t event_kind_of_name(struct span name);
+
+/* The kind of a message: its body_case. */
+uint16_t event_kind(const Daa__Event *event);
+
+/* Unpacks into `arena` (never free_unpacked it). Checks that the body is the one `kind` says and
+ * that texts which must be UTF-8 are. 0; ERROR_DAMAGED for bytes that are no event or another
+ * kind's; ERROR_NEWER for a schema or kind this version does not know; ERROR_BUDGET. */
+int event_unpack(uint16_t kind, struct span payload, struct arena *arena, Daa__Event **event);
+
+size_t event_size(const Daa__Event *event);
+void event_pack(const Daa__Event *event, uint8_t *target); /* exactly event_size() bytes */
+
+/* Writes the members "actor", "request_id", "traceparent" (when present) and "payload" {...} of an
+ * open JSON object. An event of an unknown kind or schema, or one that cannot be unpacked, is shown
+ * as "payload": {"undecoded": "<hex>"} . JSON in bytes fields is put in as JSON when it is valid,
+ * else as a string. Digests are hex, enums their names in lower case ("running"), times RFC 3339
+ * beside *_ns. */
+void event_to_json(uint16_t kind, struct span payload, struct arena *arena, struct text *text);
+
+/* "pending", "running", ...; "step.completed"-like names are event_kind_name's. Never NULL. */
+const char *workflow_status_name(int status);
+const char *step_status_name(int status);
+const char *outcome_name(int outcome);
+
+static inline struct span span_of_data(ProtobufCBinaryData data)
+{
+    return span_of(data.data, data.len);
+}
+
+/* protobuf-c wants a pointer that is not const; it does not write through it when packing. */
+ProtobufCBinaryData data_of_span(struct span span);
+
+#endif

@@ -1,0 +1,70 @@
+/* Documents on their way to LMDB, and back: the hand-over table, the state thread, and reads.
+ *
+ * The agent thread hands over the documents that a frame changed once the frame is durable; from
+ * then on every reader sees them (hand-over table first, then LMDB). The state thread writes them
+ * in one transaction with applied_seq every commit interval or commit size. A crash loses at most
+ * what the log gives back.
+ *
+ * Threads: hand-over by the agent thread; reads by any. */
+#ifndef TOOLS_AGENT_STATE_H
+#define TOOLS_AGENT_STATE_H
+
+#include "core/agent/document.h"
+#include "core/base/budget.h"
+#include "core/base/error.h"
+#include "core/base/span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct state;
+
+struct state_options {
+    const char *dir; /* "<data_dir>/db" */
+    struct budget *budget;
+    uint64_t commit_interval_ns; /* 50 ms */
+    uint64_t commit_bytes;       /* 8 MiB */
+    uint8_t log_uuid[16];        /* another log's documents are deleted, which *rebuilt says */
+};
+
+/* `applied_seq`: everything up to there is in the documents; 0 for new or foreign ones. */
+int state_open(struct state **state, const struct state_options *options, uint64_t *applied_seq,
+               bool *rebuilt, struct error *error);
+/* Commits what is handed over, then closes. Negative: the commit failed (the log still has it all).
+ */
+int state_close(struct state *state, struct error *error);
+
+/* The position LMDB holds without opening it for writing: a witness for log_recover(). 0 when there
+ * is none. */
+uint64_t state_peek_applied_seq(const char *dir, uint8_t log_uuid[16]);
+
+/* A batch under construction: documents changed by events up to a seq that is not durable yet. */
+struct state_batch;
+struct state_batch *state_batch_new(struct state *state);
+void state_batch_add(struct span key, struct span bytes,
+                     void *batch); /* an agent_change_function */
+bool state_batch_empty(const struct state_batch *batch);
+/* Takes the batch: its documents reflect all events up to `applied_seq`, which is durable. Never
+ * blocks for I/O. */
+void state_hand_over(struct state *state, struct state_batch *batch, uint64_t applied_seq);
+void state_batch_free(struct state_batch *batch); /* one that never became durable */
+
+/* Copies a document's bytes out (malloc'ed, caller frees). 1 found, 0 not there, negative error. */
+int state_get(struct state *state, struct span key, uint8_t **bytes, size_t *size);
+
+/* Walks keys with this prefix in order from `from` on (exclusive; empty: the first, or the last
+ * when backwards), the hand-over table merged in; calls `each` until it returns false. 0 or
+ * negative. */
+typedef bool state_each_function(struct span key, struct span bytes, void *context);
+int state_walk(struct state *state, struct span prefix, struct span from, bool backwards,
+               state_each_function *each, void *context);
+
+uint64_t state_applied_seq(const struct state *state);   /* in LMDB */
+uint64_t state_pending_bytes(const struct state *state); /* handed over, not in LMDB yet */
+
+/* SHA-256 over all documents in key order (key size, key, value size, value), after everything
+ * handed over up to now is in LMDB; *seq is the position it stands for. */
+int state_digest(struct state *state, uint8_t digest[SHA256_SIZE], uint64_t *seq,
+                 struct error *error);
+
+#endif
