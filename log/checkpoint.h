@@ -20,7 +20,7 @@ struct checkpoint {
 };
 
 void checkpoint_encode(uint8_t block[LOG_BLOCK_SIZE], const struct checkpoint *checkpoint);
-/* 0; 1 when the slot is all zero (never written); ERROR_DAMAGED. */
+/* 0; 1 when the slot is all zero (never written); ERROR_DAMAGED; ERROR_NEWER. */
 int checkpoint_decode(const uint8_t block[LOG_BLOCK_SIZE], struct checkpoint *checkpoint);
 
 #endif

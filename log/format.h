@@ -55,6 +55,7 @@ enum {
     SEGMENT_AT_INCOMPAT = 132,        /* u32: an unknown bit means "do not read" */
     SEGMENT_AT_CHECKSUM = 136,        /* u8: 1 CRC-32C */
     SEGMENT_AT_HASH = 137,            /* u8: 0 no chain, 1 SHA-256 */
+    SEGMENT_AT_RESERVED = 138,        /* 6 bytes = 0; so are those behind the last field */
     SEGMENT_AT_BOOT_ID = 144,         /* 16, of the kernel that wrote it */
     SEGMENT_AT_PREV_SEGMENT_NO = 160, /* u64, 0 for the first */
     SEGMENT_AT_DURABLE_SEQ = 168,     /* u64, witness: durable when this header was built */
@@ -83,6 +84,7 @@ enum {
     FRAME_AT_RAW_SIZE = 72,     /* u32 body_size before compression; = body_size when plain */
     FRAME_AT_PREV_BLOCKS = 76, /* u32 block_count of the frame before it in this segment, 0: none */
     FRAME_AT_PREV_LINK = 80, /* u64 header_crc << 32 | body_crc of the frame before it in the log */
+    FRAME_AT_RESERVED = 88,  /* u64 = 0 */
     FRAME_AT_CHAIN = 96 /* 32 SHA-256(previous chain, header[8..96), SHA-256(body with padding)) */
 };
 
