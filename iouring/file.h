@@ -17,27 +17,29 @@
  * O_DIRECT at all (-EINVAL); *direct says which. */
 int file_open_direct(const char *path, bool writable, bool *direct, struct error *error);
 
-/* Makes `<dir>/<name>` of `size` zero bytes, really written and synced: under a temporary name
- * first, then renamed, then the directory is synced. An existing file of that name is an error. */
+/* Makes `<dir>/<name>` of `size` zero bytes (a multiple of FILE_BLOCK_SIZE), really written and
+ * synced, mode 0600: as `<name>.tmp` first, then renamed, then the directory is synced. -EEXIST
+ * when there is a file of that name. A `.tmp` that a crash left is overwritten; on error none is
+ * left. */
 int file_make_zeroed(const char *dir, const char *name, uint64_t size, struct error *error);
 
 /* Syncs a directory, so that names made or removed in it are durable. */
 int file_sync_dir(const char *dir, struct error *error);
 
-/* Writes a small file whole: temporary name, write, fsync, rename, directory sync. */
+/* Writes a small file whole: `<name>.tmp` (mode 0600), fsync, rename, directory sync. */
 int file_replace(const char *dir, const char *name, const void *bytes, size_t size,
                  struct error *error);
 
-/* pread/pwrite until done or failed. file_read_at: bytes read, fewer only at the end of the file.
- */
+/* pread/pwrite until done or failed. file_read_at gives the bytes read, fewer only at the end of
+ * the file. */
 int64_t file_read_at(int fd, void *buffer, size_t size, uint64_t offset);
 int file_write_at(int fd, const void *buffer, size_t size, uint64_t offset);
 
-/* Memory aligned for O_DIRECT; freed with free(). NULL without memory. */
+/* Zeroed memory aligned for O_DIRECT; freed with free(). NULL without memory. */
 void *file_aligned_buffer(size_t size);
 
-/* The name of the filesystem of `path` ("ext4", "xfs", "tmpfs", "btrfs", "0x1234" for one unknown).
- */
+/* The name of the filesystem of `path`: "ext4" (also for ext2 and ext3), "xfs", "tmpfs", "btrfs",
+ * ..., "0x1234" for one unknown. */
 int file_system_name(const char *path, char *name, size_t size);
 
 struct file_probe {
