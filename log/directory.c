@@ -1,0 +1,192 @@
+#include "log/directory.h"
+
+#include "core/base/bytes.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+static int add_segment(struct directory *directory, size_t *capacity, uint64_t segment_no)
+{
+    if (directory->count == *capacity) {
+        size_t more = *capacity == 0 ? 64 : *capacity * 2;
+        uint64_t *grown = realloc(directory->segments, more * sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        directory->segments = grown;
+        *capacity = more;
+    }
+    directory->segments[directory->count++] = segment_no;
+    return 0;
+}
+
+int directory_refresh(struct directory *directory, struct error *error)
+{
+    DIR *dir = opendir(directory->path);
+    if (dir == NULL)
+        return error_set(error, -errno, "log directory %s: %s", directory->path,
+                         error_text(-errno));
+    size_t capacity = 0;
+    int code = 0;
+    uint64_t segment_no;
+    directory_close(directory);
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            code = -errno;
+            break;
+        }
+        if (!segment_no_of_name(entry->d_name, &segment_no))
+            continue;
+        code = add_segment(directory, &capacity, segment_no);
+        if (code < 0)
+            break;
+    }
+    closedir(dir);
+    if (code < 0)
+        return error_set(error, code, "log directory %s: %s", directory->path, error_text(code));
+    if (directory->count > 1)
+        qsort(directory->segments, directory->count, sizeof *directory->segments, compare_numbers);
+    return 0;
+}
+
+int directory_open(struct directory *directory, const char *path, struct error *error)
+{
+    *directory = (struct directory){ .count = 0 };
+    struct error ignored;
+    int length = snprintf(directory->path, sizeof directory->path, "%s/log", path);
+    if (length >= (int)sizeof directory->path)
+        return error_set(error, -ENAMETOOLONG, "log directory %s: the path is too long", path);
+    /* A data directory holds the log as "log"; a log directory holds no such thing. */
+    if (directory_refresh(directory, &ignored) == 0)
+        return 0;
+    directory->path[length - 4] = '\0';
+    return directory_refresh(directory, error);
+}
+
+void directory_close(struct directory *directory)
+{
+    free(directory->segments);
+    directory->segments = NULL;
+    directory->count = 0;
+}
+
+ptrdiff_t directory_find(const struct directory *directory, uint64_t segment_no)
+{
+    size_t low = 0, high = directory->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (directory->segments[middle] < segment_no)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < directory->count && directory->segments[low] == segment_no;
+    return found ? (ptrdiff_t)low : -1;
+}
+
+/* The header says which segment of which capacity it is; the name must agree. */
+static int check_header(uint64_t segment_no, const struct segment_header *header,
+                        struct error *what)
+{
+    if (header->segment_no != segment_no) {
+        error_set(what, ERROR_DAMAGED, "its header says that it is segment %llu",
+                  (unsigned long long)header->segment_no);
+        return SEGMENT_DAMAGED;
+    }
+    return SEGMENT_BEGUN;
+}
+
+int directory_segment(const struct directory *directory, size_t index, struct source *source,
+                      struct segment_header *header, struct error *what)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    const uint8_t *bytes;
+    segment_name(name, directory->segments[index]);
+    int code = source_reopen(source, directory->path, name, what);
+    if (code < 0)
+        return code;
+    code = source_bytes(source, 0, LOG_BLOCK_SIZE, &bytes);
+    if (code == ERROR_TRUNCATED) {
+        error_set(what, code, "it is %llu bytes long, shorter than a header",
+                  (unsigned long long)source->size);
+        return SEGMENT_SHORT;
+    }
+    if (code < 0)
+        return error_set(what, code, "%s: header: %s", name, error_text(code));
+    code = segment_header_decode(bytes, header, what);
+    if (code == ERROR_NEWER)
+        return error_wrap(what, code, "%s", name);
+    if (code < 0)
+        return SEGMENT_DAMAGED;
+    if (code == 0)
+        return check_header(directory->segments[index], header, what);
+    code = source_bytes(source, LOG_BLOCK_SIZE, LOG_BLOCK_SIZE, &bytes);
+    if (code == ERROR_TRUNCATED)
+        return SEGMENT_SHORT;
+    if (code < 0)
+        return error_set(what, code, "%s: first frame: %s", name, error_text(code));
+    if (bytes_are_zero(bytes, LOG_BLOCK_SIZE))
+        return SEGMENT_SPARE;
+    error_set(what, ERROR_DAMAGED, "its header is zero, but what lies behind it is not");
+    return SEGMENT_LOST;
+}
+
+int directory_checkpoint(const struct directory *directory, struct source *source,
+                         struct checkpoint *checkpoint, unsigned *damaged)
+{
+    *damaged = 0;
+    int code = source_reopen(source, directory->path, LOG_CHECKPOINT_NAME, NULL);
+    if (code < 0)
+        return code == -ENOENT ? 0 : code;
+    int found = 0;
+    for (unsigned slot = 0; slot < 2; slot++) {
+        struct checkpoint one;
+        const uint8_t *block;
+        code = source_bytes(source, slot * LOG_BLOCK_SIZE, LOG_BLOCK_SIZE, &block);
+        if (code == 0)
+            code = checkpoint_decode(block, &one);
+        if (code < 0)
+            ++*damaged;
+        if (code != 0 || (found && one.generation <= checkpoint->generation))
+            continue;
+        *checkpoint = one;
+        found = 1;
+    }
+    return found;
+}
+
+pid_t directory_writer(const struct directory *directory)
+{
+    char path[PATH_MAX + sizeof LOG_LOCK_NAME + 1], line[256];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/%s", directory->path, LOG_LOCK_NAME);
+    if (stat(path, &status) < 0)
+        return 0;
+    FILE *locks = fopen("/proc/locks", "re");
+    if (locks == NULL)
+        return 0;
+    pid_t found = 0;
+    while (found == 0 && fgets(line, sizeof line, locks) != NULL) {
+        int pid;
+        unsigned device_major, device_minor;
+        unsigned long inode;
+        if (sscanf(line, "%*d: FLOCK ADVISORY WRITE %d %x:%x:%lu", &pid, &device_major,
+                   &device_minor, &inode) == 4 &&
+            inode == status.st_ino && device_major == major(status.st_dev) &&
+            device_minor == minor(status.st_dev))
+            found = pid;
+    }
+    fclose(locks);
+    return found;
+}

@@ -1,0 +1,53 @@
+/* The files of a log directory. For log/ only. Threads: a directory belongs to one thread. */
+#ifndef LOG_DIRECTORY_H
+#define LOG_DIRECTORY_H
+
+#include "core/base/error.h"
+#include "log/checkpoint.h"
+#include "log/segment.h"
+#include "log/source.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* What the first two blocks of a segment's file say. */
+enum segment_state {
+    SEGMENT_SPARE,   /* both are zero: not used yet */
+    SEGMENT_BEGUN,   /* a valid header */
+    SEGMENT_DAMAGED, /* a header that is neither valid nor zero */
+    SEGMENT_LOST,    /* the header is zero, and a frame begins behind it */
+    SEGMENT_SHORT,   /* shorter than the two */
+};
+
+struct directory {
+    char path[PATH_MAX];
+    uint64_t *segments; /* numbers, ascending */
+    size_t count;
+};
+
+/* Reads the names. `path` is a log directory, or a data directory that holds it as "log". */
+int directory_open(struct directory *directory, const char *path, struct error *error);
+void directory_close(struct directory *directory);
+int directory_refresh(struct directory *directory, struct error *error);
+
+/* Index of the segment, or -1. */
+ptrdiff_t directory_find(const struct directory *directory, uint64_t segment_no);
+
+/* Opens segment `index` in `source` (which is open or zero-initialised with fd -1) and reads its
+ * header. A state, or negative: the file cannot be read, or ERROR_NEWER. `what` gets the reason of
+ * SEGMENT_DAMAGED. */
+int directory_segment(const struct directory *directory, size_t index, struct source *source,
+                      struct segment_header *header, struct error *what);
+
+/* The newest valid slot of CHECKPOINT, read through `source`. 1 found; 0 none, or none that is
+ * valid (*damaged counts the slots that are missing, or neither zero nor valid); negative errno. */
+int directory_checkpoint(const struct directory *directory, struct source *source,
+                         struct checkpoint *checkpoint, unsigned *damaged);
+
+/* The process that holds LOCK as a writer, 0 for none. Takes no lock itself. */
+pid_t directory_writer(const struct directory *directory);
+
+#endif

@@ -1,0 +1,336 @@
+#include "log/recovery.h"
+
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "log/directory.h"
+#include "log/scan.h"
+#include "log/storage.h"
+#include "log/tail.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+/* Headers looked at behind the last; log_verify() looks at all. It bounds the time to open a log of
+ * many segments. */
+#define HEADERS_CHECKED_MAX 64
+/* The write of a process that was killed may still be under way for this long. */
+#define LOCK_WAIT_MS 30000
+#define LOCK_POLL_MS 10
+
+struct recovering {
+    struct directory directory;
+    struct source source;
+    struct log_recovery *result;
+    struct tail_witness witness;  /* the best from outside the last segment */
+    ptrdiff_t last;               /* index of the newest segment with a valid header; -1 none */
+    struct segment_header header; /* of that one */
+    /* What was found behind it that is neither a segment nor a spare. */
+    enum log_verdict beyond;
+    char beyond_text[300];
+    uint64_t beyond_bytes;
+};
+
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+static void note_beyond(struct recovering *r, enum log_verdict verdict, uint64_t segment_no,
+                        const char *text)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, segment_no);
+    snprintf(r->beyond_text, sizeof r->beyond_text, "%s: %.250s", name, text);
+    /* Damage is the stronger word. */
+    if (r->beyond != LOG_DAMAGED)
+        r->beyond = verdict;
+}
+
+/* Finds the newest segment with a valid header, from the highest number down. */
+static int find_last(struct recovering *r, struct error *error)
+{
+    struct error what = { 0 };
+    for (r->last = (ptrdiff_t)r->directory.count - 1; r->last >= 0; r->last--) {
+        uint64_t segment_no = r->directory.segments[r->last];
+        int state =
+            directory_segment(&r->directory, (size_t)r->last, &r->source, &r->header, &what);
+        if (state < 0) {
+            if (error != NULL)
+                *error = what;
+            return state;
+        }
+        if (state == SEGMENT_BEGUN)
+            break;
+        if (state == SEGMENT_SPARE)
+            continue;
+        note_beyond(r, state == SEGMENT_SHORT ? LOG_UNPROVEN : LOG_DAMAGED, segment_no, what.text);
+        r->beyond_bytes += r->source.size;
+    }
+    /* A spare follows the last segment directly: what stood between is not there any more. */
+    if (r->last >= 0 && (size_t)r->last + 1 < r->directory.count &&
+        r->directory.segments[r->last + 1] != r->header.segment_no + 1)
+        note_beyond(r, LOG_UNPROVEN, r->header.segment_no + 1,
+                    "it is missing, and later ones are there");
+    return 0;
+}
+
+/* Checks one joint; `later` is the header of the segment that goes on. */
+static int check_joint(const struct segment_header *header, const struct segment_header *later,
+                       struct error *error)
+{
+    char name[LOG_SEGMENT_NAME_SIZE], later_name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, header->segment_no);
+    segment_name(later_name, later->segment_no);
+    if (memcmp(header->log_uuid, later->log_uuid, UUID_SIZE) != 0)
+        return error_set(error, ERROR_MISMATCH,
+                         "%s belongs to another log than %s: put the files of one log into a "
+                         "directory of their own",
+                         name, later_name);
+    if (later->first_seq < header->first_seq || later->epoch < header->epoch ||
+        later->prev_end_offset < LOG_BLOCK_SIZE || later->prev_end_offset > header->capacity)
+        return error_set(error, ERROR_DAMAGED, "%s does not go on where %s ends", later_name, name);
+    return 0;
+}
+
+/* Follows prev_segment_no backwards; what lies between two segments was never begun. */
+static int check_headers(struct recovering *r, struct error *error)
+{
+    struct segment_header later = r->header, header;
+    char name[LOG_SEGMENT_NAME_SIZE];
+    for (int i = 0; i < HEADERS_CHECKED_MAX && later.prev_segment_no != 0; i++) {
+        ptrdiff_t index = directory_find(&r->directory, later.prev_segment_no);
+        segment_name(name, later.prev_segment_no);
+        if (index < 0 && r->directory.segments[0] > later.prev_segment_no)
+            return 0;
+        if (index < 0)
+            return error_set(error, ERROR_DAMAGED,
+                             "%s is missing, though segments before and behind it are there: put "
+                             "it back",
+                             name);
+        struct error what = { 0 };
+        int state = directory_segment(&r->directory, (size_t)index, &r->source, &header, &what);
+        if (state < 0 || state != SEGMENT_BEGUN)
+            return error_set(error, state < 0 ? state : ERROR_DAMAGED, "%s: %s", name,
+                             state == SEGMENT_SPARE ? "it is all zero" : what.text);
+        int code = check_joint(&header, &later, error);
+        if (code < 0)
+            return code;
+        later = header;
+    }
+    return 0;
+}
+
+/* The oldest segment: its number and first sequence number. */
+static int find_first(struct recovering *r, struct error *error)
+{
+    struct segment_header header;
+    struct error what = { 0 };
+    for (size_t i = 0; i <= (size_t)r->last; i++) {
+        int state = directory_segment(&r->directory, i, &r->source, &header, &what);
+        if (state < 0)
+            return error_set(error, state, "%s", what.text);
+        if (state != SEGMENT_BEGUN)
+            continue;
+        r->result->first_segment_no = header.segment_no;
+        r->result->first_seq = header.first_seq;
+        return memcmp(header.log_uuid, r->header.log_uuid, UUID_SIZE) == 0
+                   ? 0
+                   : check_joint(&header, &r->header, error);
+    }
+    return 0;
+}
+
+static void witness_note(struct tail_witness *witness, uint64_t seq, const char *name)
+{
+    if (seq > witness->seq)
+        *witness = (struct tail_witness){ .seq = seq, .name = name };
+}
+
+static int gather_witnesses(struct recovering *r, const struct log_witness *witnesses,
+                            unsigned count, struct error *error)
+{
+    struct checkpoint checkpoint;
+    unsigned damaged;
+    int found = directory_checkpoint(&r->directory, &r->source, &checkpoint, &damaged);
+    if (found < 0 && found != -EIO)
+        return error_set(error, found, "%s/%s: %s", r->directory.path, LOG_CHECKPOINT_NAME,
+                         error_text(found));
+    witness_note(&r->witness, r->header.durable_seq, "a segment header");
+    if (found == 1 && memcmp(checkpoint.log_uuid, r->header.log_uuid, UUID_SIZE) == 0)
+        witness_note(&r->witness, checkpoint.durable_seq, "CHECKPOINT");
+    for (unsigned i = 0; i < count; i++)
+        witness_note(&r->witness, witnesses[i].seq, witnesses[i].name);
+    return 0;
+}
+
+/* LOCK_SH on the open segment: the description of a writer that was killed holds it exclusively
+ * until its last write has ended. */
+static int lock_segment(struct recovering *r, struct error *error)
+{
+    for (int waited_ms = 0; flock(r->source.fd, LOCK_SH | LOCK_NB) < 0; waited_ms += LOCK_POLL_MS) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return 0; /* a filesystem without locks */
+        if (waited_ms >= LOCK_WAIT_MS)
+            return error_set(error, ERROR_LOCKED, "its newest segment is still being written");
+        poll(NULL, 0, LOCK_POLL_MS);
+    }
+    return 0;
+}
+
+static void take_mark(struct recovering *r, const struct scan *scan)
+{
+    struct log_recovery *result = r->result;
+    result->last_seq = scan->counted.last_seq;
+    result->end_offset = scan->counted.end_offset;
+    result->prev_link = scan->counted.link;
+    memcpy(result->chain, scan->counted.chain, SHA256_SIZE);
+    result->clean = scan->last_flags & FRAME_CLOSE && !scan->in_run;
+}
+
+static int take_last_time(struct recovering *r, const uint8_t *bytes,
+                          const struct frame_header *frame)
+{
+    struct record record;
+    for (uint32_t at = 0; frame_next_record(bytes, frame, &at, &record);)
+        r->result->last_time_ns = record.time_ns;
+    return 0;
+}
+
+/* The last record that counts lies in an older segment when the last one holds no frame. */
+static int find_last_record(struct recovering *r, const struct scan *scan, struct error *error)
+{
+    struct segment_header header = scan->header;
+    uint64_t end_offset = scan->counted.end_offset, last_seq = scan->counted.last_seq;
+    struct frame_header frame;
+    const uint8_t *bytes;
+    while (end_offset == LOG_BLOCK_SIZE) {
+        ptrdiff_t index = directory_find(&r->directory, header.prev_segment_no);
+        if (header.prev_segment_no == 0 || index < 0) {
+            r->result->last_time_ns = header.created_ns;
+            return 0;
+        }
+        end_offset = header.prev_end_offset;
+        struct error what = { 0 };
+        int state = directory_segment(&r->directory, (size_t)index, &r->source, &header, &what);
+        if (state != SEGMENT_BEGUN)
+            return error_set(error, state < 0 ? state : ERROR_DAMAGED, "segment %llu: %s",
+                             big(header.prev_segment_no), what.text);
+    }
+    int found = scan_last_frame(&r->source, &header, end_offset, last_seq, &frame, &bytes);
+    if (found < 0)
+        return error_set(error, found, "segment %llu: its last frame: %s", big(header.segment_no),
+                         error_text(found));
+    if (found == 0)
+        return error_set(
+            error, ERROR_DAMAGED,
+            "segment %llu has no frame that ends at offset %llu with event %llu, where "
+            "the next one goes on: daa-log verify shows what became of it",
+            big(header.segment_no), big(end_offset), big(last_seq));
+    r->result->prev_link = frame_link(&frame);
+    return take_last_time(r, bytes, &frame);
+}
+
+/* What was found behind the last segment outweighs a sound or torn end of it. */
+static void weigh_beyond(struct recovering *r, struct tail *tail)
+{
+    if (r->beyond == LOG_SOUND || tail->verdict == LOG_DAMAGED)
+        return;
+    tail->verdict = r->beyond;
+    tail->bytes += r->beyond_bytes;
+    if (r->beyond_bytes > 0)
+        tail->events_max += r->beyond_bytes / RECORD_HEADER_SIZE;
+    snprintf(tail->reason, sizeof tail->reason, "%s", r->beyond_text);
+}
+
+static void take_tail(struct recovering *r, const struct tail *tail)
+{
+    struct log_recovery *result = r->result;
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, r->header.segment_no);
+    result->verdict = tail->verdict;
+    result->witness_seq = tail->witness.seq;
+    result->witness = tail->witness.name;
+    result->tail_bytes = tail->bytes;
+    result->events_max = tail->events_max;
+    snprintf(result->reason, sizeof result->reason,
+             "%s: %s at offset %llu, where event %llu %s: %.330s",
+             log_verdict_name((uint16_t)tail->verdict), name, big(result->end_offset),
+             big(result->last_seq + 1), tail->verdict == LOG_SOUND ? "will stand" : "should stand",
+             tail->reason);
+}
+
+static int scan_last(struct recovering *r, struct error *error)
+{
+    struct scan scan;
+    struct frame_header frame;
+    const uint8_t *bytes;
+    struct error what = { 0 };
+    int result = directory_segment(&r->directory, (size_t)r->last, &r->source, &r->header, &what);
+    if (result != SEGMENT_BEGUN)
+        return error_set(error, result < 0 ? result : ERROR_DAMAGED, "segment %llu changed: %s",
+                         big(r->directory.segments[r->last]), what.text);
+    int code = lock_segment(r, error);
+    if (code < 0)
+        return code;
+    scan_begin(&scan, &r->source, &r->header);
+    do {
+        result = scan_next(&scan, &frame, &bytes);
+    } while (result == SCAN_FRAME);
+    witness_note(&r->witness, scan.witness_seq, "a frame");
+    struct tail tail = { .witness = r->witness };
+    code = tail_judge(&tail, &scan, result);
+    if (code < 0)
+        return error_set(error, code, "segment %llu, frame at offset %llu: %s",
+                         big(r->header.segment_no), big(scan.here.end_offset), error_text(code));
+    take_mark(r, &scan);
+    weigh_beyond(r, &tail);
+    take_tail(r, &tail);
+    return find_last_record(r, &scan, error);
+}
+
+static int recover(struct recovering *r, const struct log_witness *witnesses, unsigned count,
+                   struct error *error)
+{
+    int code = find_last(r, error);
+    if (code < 0)
+        return code;
+    if (r->last < 0)
+        return r->beyond == LOG_SOUND
+                   ? 0
+                   : error_set(
+                         error, ERROR_DAMAGED,
+                         "no segment has a header that can be read, but %s: put a copy of the "
+                         "log back",
+                         r->beyond_text);
+    struct log_recovery *result = r->result;
+    result->exists = true;
+    memcpy(result->log_uuid, r->header.log_uuid, UUID_SIZE);
+    result->capacity = r->header.capacity;
+    result->last_segment_no = r->header.segment_no;
+    result->epoch = r->header.epoch;
+    result->hash = r->header.hash;
+    code = check_headers(r, error);
+    if (code == 0)
+        code = find_first(r, error);
+    if (code == 0)
+        code = gather_witnesses(r, witnesses, count, error);
+    return code == 0 ? scan_last(r, error) : code;
+}
+
+int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
+                struct log_recovery *recovery, struct error *error)
+{
+    struct recovering r = { .source = { .fd = -1 }, .result = recovery, .last = -1 };
+    *recovery = (struct log_recovery){ .exists = false };
+    CHECK(witnesses != NULL || witness_count == 0);
+    r.witness.name = "nothing";
+    int code = directory_open(&r.directory, dir, error);
+    if (code == 0)
+        code = recover(&r, witnesses, witness_count, error);
+    source_close(&r.source);
+    directory_close(&r.directory);
+    return code < 0 ? error_wrap(error, code, "log %s", dir) : 0;
+}

@@ -1,0 +1,43 @@
+/* The bytes of one segment, from its file (O_DIRECT, through one window) or from memory that the
+ * caller keeps (a map, an image). For log/ only.
+ *
+ * Memory: a window of SOURCE_WINDOW_SIZE, grown to the largest piece asked for and kept, on the
+ * budget. Threads: a source belongs to one thread. */
+#ifndef LOG_SOURCE_H
+#define LOG_SOURCE_H
+
+#include "core/base/budget.h"
+#include "core/base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SOURCE_WINDOW_SIZE (1u << 20)
+
+struct source {
+    int fd;                /* -1: none, or memory */
+    const uint8_t *memory; /* the caller's, or NULL */
+    uint64_t size;         /* bytes that are there */
+    struct budget *budget; /* may be NULL */
+    uint8_t *window;
+    uint64_t window_capacity;
+    uint64_t window_offset, window_size; /* what the window holds */
+    uint64_t bytes_read;
+};
+
+/* Opens `<dir>/<name>`; the window is made at the first read. */
+int source_open(struct source *source, const char *dir, const char *name, struct budget *budget,
+                struct error *error);
+void source_of_memory(struct source *source, const uint8_t *memory, uint64_t size);
+/* Another file of the same directory in the same window. */
+int source_reopen(struct source *source, const char *dir, const char *name, struct error *error);
+void source_close(struct source *source);
+
+/* The bytes [offset, offset + size), valid until the next call. 0; ERROR_TRUNCATED when the file
+ * ends before; -EIO and other errnos when they cannot be read; ERROR_BUDGET. */
+int source_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes);
+
+/* Forgets what the window holds: the file may have grown new bytes since. */
+void source_forget(struct source *source);
+
+#endif

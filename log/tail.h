@@ -1,0 +1,47 @@
+/* The verdict on what lies behind the last valid frame of a log. For log/ only.
+ *
+ * The model: a sector of 512 bytes is written whole or not at all, a write that was completed
+ * durably stays, a segment is all zero before its first use. So:
+ *   - a witness that knew an event behind the end to be durable proves damage;
+ *   - a frame whose first sector is there has a valid header, or is damaged;
+ *   - a frame whose body is wrong while each of its sectors is written, or that one flipped bit
+ *     makes right, is damaged;
+ *   - a frame with a sector that should hold bytes and is still zero was being written: torn.
+ * Several frames are written at a time and land in any order, so valid frames behind a torn one
+ * contradict nothing as long as they do not claim that it was durable.
+ *
+ * Threads: any, one call at a time per source. */
+#ifndef LOG_TAIL_H
+#define LOG_TAIL_H
+
+#include "log/scan.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A witness and the highest sequence number that it knows to be durable. */
+struct tail_witness {
+    uint64_t seq;
+    uint64_t offset; /* of the frame, when that is who says so; else 0 */
+    const char *name;
+};
+
+struct tail {
+    enum log_verdict verdict;
+    struct tail_witness witness; /* in: the best from outside; out: the best of all */
+    uint64_t bytes;              /* from the end to the last byte that is not zero */
+    uint64_t events_max;         /* that they may have held */
+    char reason[400];            /* the verdict in a clause, "at <offset> ..." */
+};
+
+/* Judges what lies behind scan->counted, after scan_next() answered `result` (SCAN_END, SCAN_BAD or
+ * negative) at scan->here. Fills all of `tail`, which comes with the best outside witness. 0, or
+ * negative for ERROR_BUDGET and -ENOMEM; what cannot be read is a verdict. */
+int tail_judge(struct tail *tail, struct scan *scan, int result);
+
+/* The number of the bit that, flipped, makes the CRC-32C of `size` bytes turn from `computed` into
+ * `stored`; UINT64_MAX if there is none. */
+uint64_t tail_flipped_bit(uint32_t stored, uint32_t computed, uint64_t size);
+
+#endif
