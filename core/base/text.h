@@ -2,7 +2,10 @@
  *
  * The first failure (no memory, budget, over `size_max`) is kept in `failed` and everything after
  * it does nothing: write the whole, then check once. Commas are put by text_json_*; the caller
- * only opens and closes what it nests.
+ * only opens and closes what it nests, and puts what it likes between two roots ("\n").
+ *
+ * Memory comes from realloc and is bounded by `size_max`; whoever keeps a text for long puts it on
+ * the budget.
  *
  * Threads: a text belongs to one thread at a time. */
 #ifndef CORE_BASE_TEXT_H
@@ -19,6 +22,7 @@ struct text {
     size_t capacity;
     size_t size_max; /* bytes; 0: 64 MiB */
     int failed;      /* 0, -ENOMEM or ERROR_TOO_LARGE */
+    unsigned depth;  /* the writer's: objects and arrays that are open */
     bool comma;      /* the writer's: a comma is due before the next element */
 };
 
@@ -26,7 +30,7 @@ struct text {
 
 void text_init(struct text *text);
 void text_free(struct text *text);
-void text_clear(struct text *text); /* keeps the memory */
+void text_clear(struct text *text); /* keeps the memory and size_max, forgets a failure */
 struct span text_span(const struct text *text);
 const char *text_string(struct text *text); /* terminated; "" when empty or failed */
 
@@ -49,8 +53,9 @@ void text_json_string(struct text *text, const char *key, struct span value);
 void text_json_cstring(struct text *text, const char *key, const char *value); /* NULL: null */
 void text_json_integer(struct text *text, const char *key, int64_t value);
 void text_json_unsigned(struct text *text, const char *key, uint64_t value);
-void text_json_real(struct text *text, const char *key,
-                    double value); /* shortest that reads back */
+/* With the fewest digits that read back as the same number, always with a '.' or an exponent, so
+ * that it stays a real; not-a-number and infinities are written as null. */
+void text_json_real(struct text *text, const char *key, double value);
 void text_json_bool(struct text *text, const char *key, bool value);
 void text_json_null(struct text *text, const char *key);
 /* `json` is JSON already and goes in as it is; empty is written as null. */
