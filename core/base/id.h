@@ -1,8 +1,9 @@
 /* Names of things: log uuids (RFC 9562) and workflow ids.
  *
  * A workflow's id is "wf-<16 hex digits>-<seq>": the first 8 bytes of the uuid of the log that
- * created it and the sequence number of the event that did. It is unique over all logs and sorts
- * by time within one.
+ * created it and, in decimal without leading zeros, the sequence number of the event that did
+ * (never 0). It is unique over all logs; within one, the numbers are in the order of time
+ * (the texts are not: "-9" is older than "-10").
  *
  * Threads: any. */
 #ifndef CORE_BASE_ID_H

@@ -13,11 +13,11 @@
 /* The reader walks the text once, a token at a time, and knows what may come next. What encloses
  * the place where it is lies in `frames`: no recursion, and a depth that is known beforehand.
  *
- *           .--------------------------- ',' ------------------------.
- *           v                                                        |
- *   KEY --string ':'--> VALUE --scalar--> AFTER --']' '}'--> AFTER --'--> DONE, when nothing is open
- *    ^                   |  ^
- *    '---'{'-------------'  '--'['-- (FIRST_KEY and FIRST_ELEMENT: also their own end) */
+ *   KEY ----- string ':' ----> VALUE
+ *   VALUE --- scalar --------> AFTER, or DONE when nothing is open
+ *   VALUE --- '{' '[' -------> FIRST_KEY, FIRST_ELEMENT: like KEY and VALUE, or the end at once
+ *   AFTER --- ',' -----------> KEY, VALUE
+ *   AFTER --- '}' ']' -------> AFTER, or DONE when nothing is open */
 enum state { VALUE, FIRST_ELEMENT, FIRST_KEY, KEY, AFTER, DONE };
 
 enum { NUMBER_SIZE_MAX = 1024 };
