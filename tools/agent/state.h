@@ -61,6 +61,11 @@ int state_walk(struct state *state, struct span prefix, struct span from, bool b
 
 uint64_t state_applied_seq(const struct state *state);   /* in LMDB */
 uint64_t state_pending_bytes(const struct state *state); /* handed over, not in LMDB yet */
+uint64_t state_lag_ns(const struct state *state); /* since the oldest of them was handed over */
+
+/* Why the documents cannot be committed at the moment (a full disk, say): true, with a sentence.
+ * They stay in the hand-over table and are tried again every second; the log has it all. */
+bool state_trouble(struct state *state, struct error *error);
 
 /* SHA-256 over all documents in key order (key size, key, value size, value), after everything
  * handed over up to now is in LMDB; *seq is the position it stands for. */

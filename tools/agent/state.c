@@ -1,0 +1,699 @@
+/* Two tables hold what LMDB does not: `fresh` takes what is handed over, `committing` is what the
+ * state thread is writing, and does not change until it is in LMDB. A reader looks in both under
+ * the lock and only then begins a snapshot of LMDB, so that a document which leaves the tables in
+ * between is in the snapshot. */
+#include "tools/agent/state.h"
+
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "mmapstore/kv.h"
+#include "tools/agent/handover.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define RETRY_NS 1000000000ull
+#define DELETE_AT_ONCE 10000u
+
+static const char key_applied_seq[] = "!applied_seq";
+static const char key_log[] = "!log";
+
+struct pooled_reader {
+    struct kv_reader *reader;
+    struct pooled_reader *next;
+};
+
+struct state {
+    struct state_options options;
+    struct kv *kv;
+    pthread_t thread;
+    bool thread_runs;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t work;  /* something to commit, or to hurry for, or to stop */
+    pthread_cond_t settled;
+    struct handover_table fresh, committing;
+    struct state_batch *fresh_first, *fresh_last, *committing_first;
+    size_t fresh_bytes, committing_bytes;
+    uint64_t handed_seq, committing_seq;
+    uint64_t fresh_since_ns, committing_since_ns; /* monotonic; 0: nothing there */
+    uint64_t attempts;                            /* commits tried */
+    bool hurry, stop;
+    struct error trouble; /* code 0: none */
+    struct pooled_reader *readers;
+
+    _Atomic uint64_t applied_seq, pending_bytes, pending_since_ns;
+};
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static void wait_until(struct state *state, uint64_t deadline_ns)
+{
+    struct timespec at = { .tv_sec = (time_t)(deadline_ns / 1000000000ull),
+                           .tv_nsec = (long)(deadline_ns % 1000000000ull) };
+    pthread_cond_timedwait(&state->work, &state->lock, &at);
+}
+
+/*--- Readers of LMDB ---------------------------------------------------------------------------*/
+
+static int reader_take(struct state *state, struct pooled_reader **taken, struct error *error)
+{
+    pthread_mutex_lock(&state->lock);
+    struct pooled_reader *pooled = state->readers;
+    if (pooled)
+        state->readers = pooled->next;
+    pthread_mutex_unlock(&state->lock);
+    if (!pooled) {
+        pooled = calloc(1, sizeof *pooled);
+        if (!pooled)
+            return error_set(error, -ENOMEM, "no memory for a reader of the documents");
+        int status = kv_reader_open(state->kv, &pooled->reader, error);
+        if (status < 0) {
+            free(pooled);
+            return status;
+        }
+    }
+    int status = kv_read_begin(pooled->reader, error);
+    if (status < 0) {
+        kv_reader_close(pooled->reader);
+        free(pooled);
+        return status;
+    }
+    *taken = pooled;
+    return 0;
+}
+
+static void reader_give(struct state *state, struct pooled_reader *pooled)
+{
+    kv_read_end(pooled->reader);
+    pthread_mutex_lock(&state->lock);
+    pooled->next = state->readers;
+    state->readers = pooled;
+    pthread_mutex_unlock(&state->lock);
+}
+
+/*--- The state thread --------------------------------------------------------------------------*/
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct handover_entry *left = *(struct handover_entry *const *)a;
+    const struct handover_entry *right = *(struct handover_entry *const *)b;
+    size_t common = left->key_size < right->key_size ? left->key_size : right->key_size;
+    int order = memcmp(left->bytes, right->bytes, common);
+    if (order != 0)
+        return order;
+    return left->key_size < right->key_size ? -1 : left->key_size > right->key_size;
+}
+
+/* The entries of a table in key order; the caller frees the array. */
+static struct handover_entry **sorted(const struct handover_table *table)
+{
+    struct handover_entry **entries = malloc((table->count + 1) * sizeof(struct handover_entry *));
+    CHECK(entries);
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < table->capacity; i++)
+        if (table->slots[i])
+            entries[count++] = table->slots[i];
+    qsort(entries, count, sizeof(struct handover_entry *), compare_entries);
+    return entries;
+}
+
+static int write_transaction(struct state *state, struct handover_entry *const *entries,
+                             uint64_t count, uint64_t seq, struct error *error)
+{
+    struct kv_writer *writer;
+    int status = kv_begin(state->kv, &writer, error);
+    if (status < 0)
+        return status;
+    for (uint64_t i = 0; i < count; i++) {
+        if (entries[i]->deleted)
+            kv_delete(writer, handover_key(entries[i]));
+        else
+            kv_put(writer, handover_key(entries[i]), handover_value(entries[i]));
+    }
+    uint8_t position[8];
+    bytes_put_u64(position, seq);
+    kv_put(writer, span_of_text(key_applied_seq), span_of(position, sizeof position));
+    kv_put(writer, span_of_text(key_log), span_of(state->options.log_uuid, 16));
+    return kv_commit(writer, error);
+}
+
+/* Writes `committing`, which nobody changes meanwhile; the lock is not held. */
+static int commit(struct state *state, struct error *error)
+{
+    struct handover_entry **entries = sorted(&state->committing);
+    int status;
+    do {
+        status = write_transaction(state, entries, state->committing.count, state->committing_seq,
+                                   error);
+    } while (status == ERROR_FULL);
+    free(entries);
+    return status;
+}
+
+static void move_fresh(struct state *state)
+{
+    struct handover_table empty = state->committing;
+    state->committing = state->fresh;
+    state->fresh = empty;
+    state->committing_first = state->fresh_first;
+    state->fresh_first = state->fresh_last = NULL;
+    state->committing_bytes = state->fresh_bytes;
+    state->fresh_bytes = 0;
+    state->committing_since_ns = state->fresh_since_ns;
+    state->fresh_since_ns = 0;
+    state->committing_seq = state->handed_seq;
+}
+
+static void drop_committed(struct state *state)
+{
+    handover_table_clear(&state->committing);
+    for (struct state_batch *batch = state->committing_first, *next; batch; batch = next) {
+        next = batch->next;
+        handover_batch_unref(batch);
+    }
+    state->committing_first = NULL;
+    atomic_fetch_sub(&state->pending_bytes, state->committing_bytes);
+    state->committing_bytes = 0;
+    state->committing_since_ns = 0;
+    atomic_store(&state->pending_since_ns, state->fresh_since_ns);
+    atomic_store(&state->applied_seq, state->committing_seq);
+}
+
+/* Commits once; the lock is held before and after, not meanwhile. */
+static int commit_once(struct state *state)
+{
+    if (state->committing_since_ns == 0)
+        move_fresh(state);
+    struct error error = { 0 };
+    pthread_mutex_unlock(&state->lock);
+    int status = commit(state, &error);
+    pthread_mutex_lock(&state->lock);
+    state->trouble = error;
+    state->trouble.code = status;
+    if (status == 0)
+        drop_committed(state);
+    state->attempts++;
+    pthread_cond_broadcast(&state->settled);
+    return status;
+}
+
+static bool has_work(const struct state *state)
+{
+    return state->handed_seq > atomic_load(&state->applied_seq);
+}
+
+static void *run(void *argument)
+{
+    struct state *state = argument;
+    pthread_mutex_lock(&state->lock);
+    while (!state->stop) {
+        if (!has_work(state)) {
+            state->hurry = false;
+            pthread_cond_wait(&state->work, &state->lock);
+            continue;
+        }
+        uint64_t deadline_ns = monotonic_ns() + state->options.commit_interval_ns;
+        while (!state->stop && !state->hurry && state->fresh_bytes < state->options.commit_bytes &&
+               monotonic_ns() < deadline_ns)
+            wait_until(state, deadline_ns);
+        state->hurry = false;
+        if (commit_once(state) == 0)
+            continue;
+        deadline_ns = monotonic_ns() + RETRY_NS;
+        while (!state->stop && !state->hurry && monotonic_ns() < deadline_ns)
+            wait_until(state, deadline_ns);
+    }
+    while (has_work(state) && commit_once(state) == 0)
+        ;
+    pthread_mutex_unlock(&state->lock);
+    return NULL;
+}
+
+/*--- Open and close ----------------------------------------------------------------------------*/
+
+static uint64_t read_position(struct kv_reader *reader, uint8_t uuid[16])
+{
+    struct span value;
+    memset(uuid, 0, 16);
+    if (kv_get(reader, span_of_text(key_log), &value) != 1 || value.size != 16)
+        return 0;
+    memcpy(uuid, value.bytes, 16);
+    if (kv_get(reader, span_of_text(key_applied_seq), &value) != 1 || value.size != 8)
+        return 0;
+    return bytes_get_u64(value.bytes);
+}
+
+/* Deletes up to DELETE_AT_ONCE entries: 1 there may be more, 0 none is left, negative. */
+static int delete_some(struct state *state, struct error *error)
+{
+    struct pooled_reader *pooled;
+    struct kv_writer *writer;
+    int status = reader_take(state, &pooled, error);
+    if (status < 0)
+        return status;
+    status = kv_begin(state->kv, &writer, error);
+    if (status < 0) {
+        reader_give(state, pooled);
+        return status;
+    }
+    struct span key, value;
+    unsigned count = 0;
+    int found = kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value);
+    for (; found == 1 && count < DELETE_AT_ONCE; count++) {
+        kv_delete(writer, key);
+        found = kv_next(pooled->reader, false, &key, &value);
+    }
+    reader_give(state, pooled);
+    status = kv_commit(writer, error);
+    return status < 0 ? status : count == DELETE_AT_ONCE;
+}
+
+static int adopt(struct state *state, uint64_t *applied_seq, bool *rebuilt, struct error *error)
+{
+    uint8_t uuid[16];
+    struct pooled_reader *pooled;
+    int status = reader_take(state, &pooled, error);
+    if (status < 0)
+        return status;
+    *applied_seq = read_position(pooled->reader, uuid);
+    struct span key, value;
+    bool empty = kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value) != 1;
+    reader_give(state, pooled);
+    *rebuilt = !empty && memcmp(uuid, state->options.log_uuid, 16) != 0;
+    if (!*rebuilt)
+        return 0;
+    *applied_seq = 0;
+    do {
+        status = delete_some(state, error);
+    } while (status == 1 || status == ERROR_FULL);
+    return status;
+}
+
+static void release(struct state *state)
+{
+    while (state->readers) {
+        struct pooled_reader *pooled = state->readers;
+        state->readers = pooled->next;
+        kv_reader_close(pooled->reader);
+        free(pooled);
+    }
+    if (state->kv)
+        kv_close(state->kv);
+    struct state_batch *lists[] = { state->committing_first, state->fresh_first };
+    for (int i = 0; i < 2; i++)
+        for (struct state_batch *batch = lists[i], *next; batch; batch = next) {
+            next = batch->next;
+            handover_batch_unref(batch);
+        }
+    handover_table_free(&state->fresh);
+    handover_table_free(&state->committing);
+    pthread_cond_destroy(&state->work);
+    pthread_cond_destroy(&state->settled);
+    pthread_mutex_destroy(&state->lock);
+    free(state);
+}
+
+int state_open(struct state **opened, const struct state_options *options, uint64_t *applied_seq,
+               bool *rebuilt, struct error *error)
+{
+    struct state *state = calloc(1, sizeof *state);
+    if (!state)
+        return error_set(error, -ENOMEM, "no memory for the state");
+    state->options = *options;
+    if (state->options.commit_interval_ns == 0)
+        state->options.commit_interval_ns = 50000000;
+    if (state->options.commit_bytes == 0)
+        state->options.commit_bytes = 8u << 20;
+    pthread_mutex_init(&state->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&state->work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&state->settled, NULL);
+
+    int status = kv_open(&state->kv, &(struct kv_options){ .dir = options->dir }, error);
+    if (status == 0)
+        status = adopt(state, applied_seq, rebuilt, error);
+    if (status < 0) {
+        release(state);
+        return error_wrap(error, status,
+                          "documents in %s (they are derived: move the directory away and they "
+                          "are rebuilt from the log)",
+                          options->dir);
+    }
+    state->handed_seq = state->committing_seq = *applied_seq;
+    atomic_store(&state->applied_seq, *applied_seq);
+    status = -pthread_create(&state->thread, NULL, run, state);
+    if (status < 0) {
+        release(state);
+        return error_set(error, status, "cannot start the state thread: %s", error_text(status));
+    }
+    state->thread_runs = true;
+    *opened = state;
+    return 0;
+}
+
+int state_close(struct state *state, struct error *error)
+{
+    pthread_mutex_lock(&state->lock);
+    state->stop = true;
+    pthread_cond_signal(&state->work);
+    pthread_mutex_unlock(&state->lock);
+    pthread_join(state->thread, NULL);
+    int status = has_work(state) ? state->trouble.code : 0;
+    if (status < 0 && error)
+        *error = state->trouble;
+    release(state);
+    return status;
+}
+
+uint64_t state_peek_applied_seq(const char *dir, uint8_t log_uuid[16])
+{
+    memset(log_uuid, 0, 16);
+    struct kv *kv;
+    struct kv_reader *reader;
+    if (kv_open(&kv, &(struct kv_options){ .dir = dir, .read_only = true }, NULL) < 0)
+        return 0;
+    uint64_t seq = 0;
+    if (kv_reader_open(kv, &reader, NULL) == 0) {
+        if (kv_read_begin(reader, NULL) == 0) {
+            seq = read_position(reader, log_uuid);
+            kv_read_end(reader);
+        }
+        kv_reader_close(reader);
+    }
+    kv_close(kv);
+    return seq;
+}
+
+/*--- Hand-over ---------------------------------------------------------------------------------*/
+
+struct state_batch *state_batch_new(struct state *state)
+{
+    return handover_batch_new(state->options.budget);
+}
+
+void state_batch_add(struct span key, struct span bytes, void *batch)
+{
+    handover_batch_add(batch, key, bytes);
+}
+
+bool state_batch_empty(const struct state_batch *batch)
+{
+    return batch->first == NULL;
+}
+
+void state_batch_free(struct state_batch *batch)
+{
+    handover_batch_unref(batch);
+}
+
+void state_hand_over(struct state *state, struct state_batch *batch, uint64_t applied_seq)
+{
+    pthread_mutex_lock(&state->lock);
+    CHECK(applied_seq >= state->handed_seq);
+    bool idle = !has_work(state);
+    for (struct handover_entry *entry = batch->first; entry; entry = entry->next)
+        handover_table_put(&state->fresh, entry);
+    *(state->fresh_last ? &state->fresh_last->next : &state->fresh_first) = batch;
+    state->fresh_last = batch;
+    state->fresh_bytes += batch->bytes;
+    atomic_fetch_add(&state->pending_bytes, batch->bytes);
+    if (state->fresh_since_ns == 0) {
+        state->fresh_since_ns = monotonic_ns();
+        if (state->committing_since_ns == 0)
+            atomic_store(&state->pending_since_ns, state->fresh_since_ns);
+    }
+    state->handed_seq = applied_seq;
+    if (idle || state->fresh_bytes >= state->options.commit_bytes)
+        pthread_cond_signal(&state->work);
+    pthread_mutex_unlock(&state->lock);
+}
+
+/*--- Reads -------------------------------------------------------------------------------------*/
+
+static int copy_out(struct span value, uint8_t **bytes, size_t *size)
+{
+    uint8_t *copy = malloc(value.size + 1);
+    if (!copy)
+        return -ENOMEM;
+    if (value.size > 0)
+        memcpy(copy, value.bytes, value.size);
+    copy[value.size] = 0;
+    *bytes = copy;
+    *size = value.size;
+    return 1;
+}
+
+int state_get(struct state *state, struct span key, uint8_t **bytes, size_t *size)
+{
+    uint64_t hash = handover_hash(key);
+    pthread_mutex_lock(&state->lock);
+    struct handover_entry *entry = handover_table_get(&state->fresh, key, hash);
+    if (!entry)
+        entry = handover_table_get(&state->committing, key, hash);
+    if (entry)
+        atomic_fetch_add(&entry->batch->references, 1);
+    pthread_mutex_unlock(&state->lock);
+    if (entry) {
+        int found = entry->deleted ? 0 : copy_out(handover_value(entry), bytes, size);
+        handover_batch_unref(entry->batch);
+        return found;
+    }
+    struct pooled_reader *pooled;
+    int status = reader_take(state, &pooled, NULL);
+    if (status < 0)
+        return status;
+    struct span value;
+    status = kv_get(pooled->reader, key, &value);
+    if (status == 1)
+        status = copy_out(value, bytes, size);
+    reader_give(state, pooled);
+    return status;
+}
+
+/* What the tables hold of a walk's range, in order. */
+struct overlay {
+    struct handover_entry **entries; /* each holds a reference on its batch */
+    uint64_t count, capacity;
+};
+
+static int compare_spans(struct span a, struct span b)
+{
+    size_t common = a.size < b.size ? a.size : b.size;
+    int order = common ? memcmp(a.bytes, b.bytes, common) : 0;
+    if (order != 0)
+        return order;
+    return a.size < b.size ? -1 : a.size > b.size;
+}
+
+static bool in_range(struct span key, struct span prefix, struct span from, bool backwards)
+{
+    if (key.size < prefix.size || memcmp(key.bytes, prefix.bytes, prefix.size) != 0)
+        return false;
+    if (from.size == 0)
+        return true;
+    int order = compare_spans(key, from);
+    return backwards ? order < 0 : order > 0;
+}
+
+static void overlay_add(struct overlay *overlay, const struct handover_table *table,
+                        const struct handover_table *newer, struct span prefix, struct span from,
+                        bool backwards)
+{
+    for (uint64_t i = 0; i < table->capacity; i++) {
+        struct handover_entry *entry = table->slots[i];
+        if (!entry || !in_range(handover_key(entry), prefix, from, backwards) ||
+            (newer && handover_table_get(newer, handover_key(entry), entry->hash)))
+            continue;
+        if (overlay->count == overlay->capacity) {
+            overlay->capacity = overlay->capacity ? overlay->capacity * 2 : 64;
+            overlay->entries =
+                realloc(overlay->entries, overlay->capacity * sizeof(struct handover_entry *));
+            CHECK(overlay->entries);
+        }
+        atomic_fetch_add(&entry->batch->references, 1);
+        overlay->entries[overlay->count++] = entry;
+    }
+}
+
+static void overlay_free(struct overlay *overlay)
+{
+    for (uint64_t i = 0; i < overlay->count; i++)
+        handover_batch_unref(overlay->entries[i]->batch);
+    free(overlay->entries);
+}
+
+/* The end of a prefix's range: the first key behind it. False: there is none. */
+static bool behind(struct span prefix, uint8_t end[KV_KEY_SIZE_MAX], size_t *size)
+{
+    memcpy(end, prefix.bytes, prefix.size);
+    for (*size = prefix.size; *size > 0; --*size)
+        if (end[*size - 1] != 0xff) {
+            end[*size - 1]++;
+            return true;
+        }
+    return false;
+}
+
+static int seek(struct kv_reader *reader, struct span prefix, struct span from, bool backwards,
+                struct span *key, struct span *value)
+{
+    uint8_t end[KV_KEY_SIZE_MAX];
+    size_t size;
+    if (!backwards) {
+        int found = kv_seek(reader, from.size > 0 ? from : prefix, false, key, value);
+        if (found == 1 && from.size > 0 && span_equal(*key, from))
+            found = kv_next(reader, false, key, value);
+        return found;
+    }
+    if (from.size > 0)
+        return kv_seek(reader, from, true, key, value);
+    return behind(prefix, end, &size) ? kv_seek(reader, span_of(end, size), true, key, value)
+                                      : kv_seek(reader, span_of(NULL, 0), true, key, value);
+}
+
+static int merge(struct kv_reader *reader, const struct overlay *overlay, struct span prefix,
+                 struct span from, bool backwards, state_each_function *each, void *context)
+{
+    struct span key, value;
+    uint64_t done = 0;
+    int found = seek(reader, prefix, from, backwards, &key, &value);
+    for (;;) {
+        if (found == 1 && !in_range(key, prefix, span_of(NULL, 0), backwards))
+            found = 0;
+        if (found < 0)
+            return found;
+        const struct handover_entry *entry = NULL;
+        if (done < overlay->count)
+            entry = overlay->entries[backwards ? overlay->count - 1 - done : done];
+        if (!entry && found == 0)
+            return 0;
+        int order = !entry ? 1 : found == 0 ? -1 : compare_spans(handover_key(entry), key);
+        if (backwards && entry && found == 1)
+            order = -order;
+        bool go_on = true;
+        if (order > 0)
+            go_on = each(key, value, context);
+        else if (!entry->deleted)
+            go_on = each(handover_key(entry), handover_value(entry), context);
+        if (!go_on)
+            return 0;
+        done += order <= 0;
+        if (order >= 0)
+            found = kv_next(reader, backwards, &key, &value);
+    }
+}
+
+int state_walk(struct state *state, struct span prefix, struct span from, bool backwards,
+               state_each_function *each, void *context)
+{
+    CHECK(prefix.size < KV_KEY_SIZE_MAX);
+    struct overlay overlay = { 0 };
+    pthread_mutex_lock(&state->lock);
+    overlay_add(&overlay, &state->fresh, NULL, prefix, from, backwards);
+    overlay_add(&overlay, &state->committing, &state->fresh, prefix, from, backwards);
+    pthread_mutex_unlock(&state->lock);
+    if (overlay.count > 0)
+        qsort(overlay.entries, overlay.count, sizeof(struct handover_entry *), compare_entries);
+    struct pooled_reader *pooled;
+    int status = reader_take(state, &pooled, NULL);
+    if (status == 0) {
+        status = merge(pooled->reader, &overlay, prefix, from, backwards, each, context);
+        reader_give(state, pooled);
+    }
+    overlay_free(&overlay);
+    return status;
+}
+
+uint64_t state_applied_seq(const struct state *state)
+{
+    return atomic_load(&state->applied_seq);
+}
+
+uint64_t state_pending_bytes(const struct state *state)
+{
+    return atomic_load(&state->pending_bytes);
+}
+
+uint64_t state_lag_ns(const struct state *state)
+{
+    uint64_t since_ns = atomic_load(&state->pending_since_ns);
+    return since_ns == 0 ? 0 : monotonic_ns() - since_ns;
+}
+
+bool state_trouble(struct state *state, struct error *error)
+{
+    pthread_mutex_lock(&state->lock);
+    bool trouble = state->trouble.code < 0;
+    if (trouble)
+        *error = state->trouble;
+    pthread_mutex_unlock(&state->lock);
+    return trouble;
+}
+
+/*--- Digest ------------------------------------------------------------------------------------*/
+
+static int settle(struct state *state, struct error *error)
+{
+    pthread_mutex_lock(&state->lock);
+    uint64_t target = state->handed_seq, attempts = state->attempts;
+    int status = 0;
+    while (atomic_load(&state->applied_seq) < target && status == 0) {
+        state->hurry = true;
+        pthread_cond_signal(&state->work);
+        pthread_cond_wait(&state->settled, &state->lock);
+        /* One attempt may have begun before we asked. */
+        if (state->trouble.code < 0 && state->attempts > attempts + 1) {
+            status = state->trouble.code;
+            if (error)
+                *error = state->trouble;
+        }
+    }
+    pthread_mutex_unlock(&state->lock);
+    return status;
+}
+
+static void digest_part(struct sha256 *sha256, struct span part)
+{
+    uint8_t size[8];
+    bytes_put_u64(size, part.size);
+    sha256_more(sha256, size, sizeof size);
+    sha256_more(sha256, part.bytes, part.size);
+}
+
+int state_digest(struct state *state, uint8_t digest[SHA256_SIZE], uint64_t *seq,
+                 struct error *error)
+{
+    struct pooled_reader *pooled;
+    int status = settle(state, error);
+    if (status == 0)
+        status = reader_take(state, &pooled, error);
+    if (status < 0)
+        return status;
+    uint8_t uuid[16];
+    struct sha256 sha256;
+    struct span key, value;
+    *seq = read_position(pooled->reader, uuid);
+    sha256_init(&sha256);
+    int found = kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value);
+    for (; found == 1; found = kv_next(pooled->reader, false, &key, &value)) {
+        if (key.size > 0 && key.bytes[0] == '!')
+            continue;
+        digest_part(&sha256, key);
+        digest_part(&sha256, value);
+    }
+    reader_give(state, pooled);
+    sha256_end(&sha256, digest);
+    return found < 0 ? error_set(error, found, "cannot read the documents: %s", error_text(found))
+                     : 0;
+}
