@@ -7,7 +7,11 @@
  * Flags: MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD (DESIGN §8): a crash may lose the newest
  * transactions whole, never tear one; the event log gives them back.
  *
- * Threads: open and close by one; writer by one at a time; a reader by one at a time. */
+ * To grow, kv_commit() waits until no read is under way: keep reads short, end a read on the thread
+ * that began it, and never begin a transaction or commit it with a read of one's own under way.
+ *
+ * Threads: open and close by one; writer by one at a time, from kv_begin() to its end on the same
+ * thread; a reader by one at a time. Never across fork(). */
 #ifndef MMAPSTORE_KV_H
 #define MMAPSTORE_KV_H
 
@@ -26,13 +30,16 @@ struct kv_reader;
 struct kv_options {
     const char *dir;   /* made when missing (0700) */
     uint64_t size_max; /* bytes of address space, grown by doubling when full; 0: 1 GiB */
-    bool read_only;    /* for tools: never makes anything */
+    bool read_only;    /* for tools: never makes anything; the size grows with what is there */
 };
 
+/* ERROR_NOT_FOUND: `read_only` and nothing there; ERROR_DAMAGED: not an environment, or a broken
+ * one; ERROR_NEWER: of another version of LMDB. */
 int kv_open(struct kv **kv, const struct kv_options *options, struct error *error);
 void kv_close(struct kv *kv);
 
 int kv_begin(struct kv *kv, struct kv_writer **writer, struct error *error);
+/* Keys have 1 to KV_KEY_SIZE_MAX bytes: others are ERROR_INVALID, kept as every error is. */
 void kv_put(struct kv_writer *writer, struct span key, struct span value);
 void kv_delete(struct kv_writer *writer, struct span key); /* missing is fine */
 /* Ends the transaction either way. -ENOSPC: the disk is full. ERROR_FULL: the map was full; it has

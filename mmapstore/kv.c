@@ -1,0 +1,388 @@
+#include "mmapstore/kv.h"
+
+#include "core/base/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <lmdb.h>
+
+enum { READERS_MAX = 256 };
+
+static const uint64_t size_default = (uint64_t)1 << 30;
+
+struct kv_writer {
+    struct kv *kv;
+    MDB_txn *txn;
+    int error; /* the first one; then nothing more is done */
+};
+
+struct kv {
+    MDB_env *env;
+    MDB_dbi table;
+    struct kv_writer writer;
+    /* Read-locked while a transaction is under way, write-locked while the map grows: LMDB must
+     * not move its map under one. */
+    pthread_rwlock_t map_lock;
+    char dir[PATH_MAX];
+};
+
+struct kv_reader {
+    struct kv *kv;
+    MDB_txn *txn; /* reset, and renewed for each read */
+    MDB_cursor *cursor;
+    bool reading;
+};
+
+/* The only place that knows LMDB's codes. */
+static int translate(int code)
+{
+    switch (code) {
+    case MDB_SUCCESS:
+        return 0;
+    case MDB_NOTFOUND:
+        return ERROR_NOT_FOUND;
+    case MDB_MAP_FULL:
+        return ERROR_FULL;
+    case MDB_TXN_FULL:
+        return ERROR_TOO_LARGE;
+    case MDB_BAD_VALSIZE:
+        return ERROR_INVALID;
+    case MDB_VERSION_MISMATCH:
+        return ERROR_NEWER;
+    case MDB_INVALID:
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INCOMPATIBLE:
+    case MDB_CURSOR_FULL:
+    case MDB_PAGE_FULL:
+        return ERROR_DAMAGED;
+    case MDB_READERS_FULL:
+        return -EUSERS;
+    case MDB_PANIC: /* a meta page could not be written: nothing more will be */
+        return -EIO;
+    case MDB_MAP_RESIZED:
+        return -EAGAIN;
+    default:
+        return code > 0 ? -code : -EINVAL;
+    }
+}
+
+static MDB_val value_of(struct span span)
+{
+    return (MDB_val){ .mv_size = span.size, .mv_data = (void *)(uintptr_t)span.bytes };
+}
+
+static struct span span_of_value(MDB_val value)
+{
+    return span_of(value.mv_data, value.mv_size);
+}
+
+static bool key_is_valid(struct span key)
+{
+    return key.size > 0 && key.size <= KV_KEY_SIZE_MAX;
+}
+
+/* 0 takes the size that another process has given it. Waits until no transaction is under way. */
+static int set_map_size(struct kv *kv, uint64_t size)
+{
+    pthread_rwlock_wrlock(&kv->map_lock);
+    int code = translate(mdb_env_set_mapsize(kv->env, size));
+    pthread_rwlock_unlock(&kv->map_lock);
+    return code;
+}
+
+/* A transaction with the map lock held for reading; without it on error. */
+static int begin(struct kv *kv, MDB_txn **txn, bool writes)
+{
+    for (;;) {
+        pthread_rwlock_rdlock(&kv->map_lock);
+        int code =
+            translate(*txn != NULL ? mdb_txn_renew(*txn)
+                                   : mdb_txn_begin(kv->env, NULL, writes ? 0 : MDB_RDONLY, txn));
+        if (code == 0)
+            return 0;
+        pthread_rwlock_unlock(&kv->map_lock);
+        if (code != -EAGAIN) /* the map was grown by another process */
+            return code;
+        code = set_map_size(kv, 0);
+        if (code < 0)
+            return code;
+    }
+}
+
+static int open_table(struct kv *kv)
+{
+    MDB_txn *txn = NULL;
+    int code = begin(kv, &txn, false);
+    if (code < 0)
+        return code;
+    code = translate(mdb_dbi_open(txn, NULL, 0, &kv->table));
+    if (code == 0)
+        code = translate(mdb_txn_commit(txn));
+    else
+        mdb_txn_abort(txn);
+    pthread_rwlock_unlock(&kv->map_lock);
+    return code;
+}
+
+/* LMDB would make a lock file for a reader too. Where there is none nobody writes, and a reader of
+ * such a copy needs none. */
+static bool has_lock_file(const char *dir)
+{
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/lock.mdb", dir) < PATH_MAX && access(path, F_OK) == 0;
+}
+
+static int open_env(struct kv *kv, const struct kv_options *options)
+{
+    unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD;
+    int dead = 0;
+    if (options->read_only)
+        flags |= MDB_RDONLY | (has_lock_file(options->dir) ? 0 : MDB_NOLOCK);
+    else if (mkdir(options->dir, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    int code = translate(mdb_env_create(&kv->env));
+    if (code == 0)
+        code = translate(mdb_env_set_mapsize(kv->env, options->size_max != 0 ? options->size_max
+                                                                             : size_default));
+    if (code == 0)
+        code = translate(mdb_env_set_maxreaders(kv->env, READERS_MAX));
+    if (code == 0)
+        code = translate(mdb_env_open(kv->env, options->dir, flags, 0600));
+    if (code == 0) /* readers that were killed keep pages from being used again */
+        code = translate(mdb_reader_check(kv->env, &dead));
+    return code == 0 ? open_table(kv) : code;
+}
+
+/* Writers of the map lock first: else readers that overlap could keep it from ever growing. */
+static void init_map_lock(struct kv *kv)
+{
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&kv->map_lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
+
+int kv_open(struct kv **result, const struct kv_options *options, struct error *error)
+{
+    struct kv *kv = calloc(1, sizeof *kv);
+    *result = NULL;
+    if (kv == NULL)
+        return error_set(error, -ENOMEM, "cannot open the state in %s: no memory", options->dir);
+    init_map_lock(kv);
+    snprintf(kv->dir, sizeof kv->dir, "%s", options->dir);
+    int code = open_env(kv, options);
+    if (code == 0) {
+        *result = kv;
+        return 0;
+    }
+    kv_close(kv);
+    if (code == -ENOENT)
+        code = ERROR_NOT_FOUND;
+    return error_set(error, code, "cannot open the state in %s: %s", options->dir,
+                     code == ERROR_DAMAGED
+                         ? "it is not an LMDB environment, or a damaged one; remove it, and it is "
+                           "rebuilt from the log"
+                         : error_text(code));
+}
+
+void kv_close(struct kv *kv)
+{
+    if (kv == NULL)
+        return;
+    CHECK(kv->writer.txn == NULL);
+    if (kv->env != NULL)
+        mdb_env_close(kv->env);
+    pthread_rwlock_destroy(&kv->map_lock);
+    free(kv);
+}
+
+int kv_begin(struct kv *kv, struct kv_writer **writer, struct error *error)
+{
+    CHECK(kv->writer.txn == NULL);
+    kv->writer = (struct kv_writer){ .kv = kv };
+    int code = begin(kv, &kv->writer.txn, true);
+    if (code < 0)
+        return error_set(error, code, "cannot begin to write the state in %s: %s", kv->dir,
+                         error_text(code));
+    *writer = &kv->writer;
+    return 0;
+}
+
+void kv_put(struct kv_writer *writer, struct span key, struct span value)
+{
+    CHECK(writer->txn != NULL);
+    if (writer->error == 0 && !key_is_valid(key))
+        writer->error = ERROR_INVALID;
+    if (writer->error != 0)
+        return;
+    MDB_val k = value_of(key), v = value_of(value);
+    writer->error = translate(mdb_put(writer->txn, writer->kv->table, &k, &v, 0));
+}
+
+void kv_delete(struct kv_writer *writer, struct span key)
+{
+    CHECK(writer->txn != NULL);
+    if (writer->error == 0 && !key_is_valid(key))
+        writer->error = ERROR_INVALID;
+    if (writer->error != 0)
+        return;
+    MDB_val k = value_of(key);
+    int code = translate(mdb_del(writer->txn, writer->kv->table, &k, NULL));
+    writer->error = code == ERROR_NOT_FOUND ? 0 : code;
+}
+
+static int grow(struct kv *kv)
+{
+    MDB_envinfo info;
+    int code = translate(mdb_env_info(kv->env, &info));
+    return code == 0 ? set_map_size(kv, (uint64_t)info.me_mapsize * 2) : code;
+}
+
+int kv_commit(struct kv_writer *writer, struct error *error)
+{
+    struct kv *kv = writer->kv;
+    int code = writer->error;
+    if (code == 0) {
+        code = translate(mdb_txn_commit(writer->txn)); /* it ends the transaction either way */
+        writer->txn = NULL;
+        pthread_rwlock_unlock(&kv->map_lock);
+    } else {
+        kv_abort(writer);
+    }
+    if (code == 0)
+        return 0;
+    int grown = code == ERROR_FULL ? grow(kv) : 0;
+    if (grown < 0)
+        code = grown;
+    return error_set(error, code, "cannot write the state in %s: %s", kv->dir, error_text(code));
+}
+
+void kv_abort(struct kv_writer *writer)
+{
+    CHECK(writer->txn != NULL);
+    mdb_txn_abort(writer->txn);
+    writer->txn = NULL;
+    pthread_rwlock_unlock(&writer->kv->map_lock);
+}
+
+int kv_reader_open(struct kv *kv, struct kv_reader **result, struct error *error)
+{
+    struct kv_reader *reader = calloc(1, sizeof *reader);
+    int code = -ENOMEM;
+    *result = NULL;
+    if (reader != NULL) {
+        reader->kv = kv;
+        code = begin(kv, &reader->txn, false);
+    }
+    if (code == 0) {
+        code = translate(mdb_cursor_open(reader->txn, kv->table, &reader->cursor));
+        mdb_txn_reset(reader->txn);
+        pthread_rwlock_unlock(&kv->map_lock);
+    }
+    if (code == 0) {
+        *result = reader;
+        return 0;
+    }
+    kv_reader_close(reader);
+    return error_set(error, code, "cannot read the state in %s: %s", kv->dir, error_text(code));
+}
+
+void kv_reader_close(struct kv_reader *reader)
+{
+    if (reader == NULL)
+        return;
+    CHECK(!reader->reading);
+    if (reader->cursor != NULL)
+        mdb_cursor_close(reader->cursor);
+    if (reader->txn != NULL)
+        mdb_txn_abort(reader->txn);
+    free(reader);
+}
+
+int kv_read_begin(struct kv_reader *reader, struct error *error)
+{
+    CHECK(!reader->reading);
+    int code = begin(reader->kv, &reader->txn, false);
+    if (code == 0) {
+        reader->reading = true;
+        code = translate(mdb_cursor_renew(reader->txn, reader->cursor));
+        if (code < 0)
+            kv_read_end(reader);
+    }
+    if (code < 0)
+        return error_set(error, code, "cannot read the state in %s: %s", reader->kv->dir,
+                         error_text(code));
+    return 0;
+}
+
+void kv_read_end(struct kv_reader *reader)
+{
+    CHECK(reader->reading);
+    mdb_txn_reset(reader->txn);
+    reader->reading = false;
+    pthread_rwlock_unlock(&reader->kv->map_lock);
+}
+
+int kv_get(struct kv_reader *reader, struct span key, struct span *value)
+{
+    CHECK(reader->reading);
+    if (!key_is_valid(key))
+        return 0;
+    MDB_val k = value_of(key), v;
+    int code = translate(mdb_get(reader->txn, reader->kv->table, &k, &v));
+    if (code == ERROR_NOT_FOUND)
+        return 0;
+    if (code == 0)
+        *value = span_of_value(v);
+    return code == 0 ? 1 : code;
+}
+
+static int move(struct kv_reader *reader, MDB_cursor_op operation, struct span from,
+                struct span *key, struct span *value)
+{
+    CHECK(reader->reading);
+    MDB_val k = value_of(from), v;
+    int code = translate(mdb_cursor_get(reader->cursor, &k, &v, operation));
+    if (code == ERROR_NOT_FOUND)
+        return 0;
+    if (code < 0)
+        return code;
+    *key = span_of_value(k);
+    *value = span_of_value(v);
+    return 1;
+}
+
+int kv_seek(struct kv_reader *reader, struct span from, bool backwards, struct span *key,
+            struct span *value)
+{
+    if (from.size > KV_KEY_SIZE_MAX)
+        return ERROR_INVALID;
+    if (from.size == 0)
+        return move(reader, backwards ? MDB_LAST : MDB_FIRST, from, key, value);
+    int found = move(reader, MDB_SET_RANGE, from, key, value);
+    if (!backwards || found < 0)
+        return found;
+    return move(reader, found > 0 ? MDB_PREV : MDB_LAST, from, key, value);
+}
+
+int kv_next(struct kv_reader *reader, bool backwards, struct span *key, struct span *value)
+{
+    return move(reader, backwards ? MDB_PREV : MDB_NEXT, span_of(NULL, 0), key, value);
+}
+
+uint64_t kv_bytes_used(struct kv *kv)
+{
+    MDB_stat stat;
+    CHECK(mdb_env_stat(kv->env, &stat) == 0);
+    uint64_t pages = stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    return (pages + 2) * stat.ms_psize; /* and the two meta pages */
+}
