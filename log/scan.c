@@ -6,9 +6,11 @@ void scan_begin(struct scan *scan, struct source *source, const struct segment_h
 {
     *scan = (struct scan){ .source = source, .header = *header };
     scan->limit = header->capacity;
+    source->sequential = true;
     scan->here.end_offset = LOG_BLOCK_SIZE;
     scan->here.last_seq = header->first_seq - 1;
     memcpy(scan->here.chain, header->prev_chain, SHA256_SIZE);
+    scan->here.chain_known = true;
     scan->counted = scan->here;
     scan->witness_seq = header->durable_seq;
 }
@@ -76,7 +78,7 @@ static const char *chain_fault(const struct scan *scan, const struct frame_heade
     uint8_t chain[SHA256_SIZE];
     if ((scan->header.hash != 0) != ((frame->flags & FRAME_CHAIN) != 0))
         return "its chain flag contradicts the segment's header";
-    if (!scan->check_chain || scan->header.hash == 0)
+    if (!scan->check_chain || !scan->here.chain_known || scan->header.hash == 0)
         return NULL;
     frame_chain(chain, scan->here.chain, bytes, frame);
     return memcmp(chain, frame->chain, SHA256_SIZE) == 0 ? NULL : "its chain does not match";
@@ -92,6 +94,7 @@ static void take_frame(struct scan *scan, const struct frame_header *frame)
     here->link_known = true;
     here->blocks = frame->block_count;
     memcpy(here->chain, frame->chain, SHA256_SIZE);
+    here->chain_known = true;
     if (frame->flags & FRAME_TXN)
         scan->in_run = !(frame->flags & FRAME_TXN_END);
     if (!scan->in_run)

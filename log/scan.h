@@ -19,9 +19,10 @@ struct scan_mark {
     uint64_t end_offset;   /* of the last frame, or of the segment's header */
     uint64_t frame_offset; /* of the last frame; 0: none in this segment yet */
     uint64_t last_seq;
-    uint64_t link;   /* of the last frame */
-    bool link_known; /* false at the start, unless the caller knows the segment before it */
-    uint32_t blocks; /* of the last frame in this segment; 0: none */
+    uint64_t link;    /* of the last frame */
+    bool link_known;  /* false at the start, unless the caller knows the segment before it */
+    uint32_t blocks;  /* of the last frame in this segment; 0: none */
+    bool chain_known; /* false behind damage that was passed over */
     uint8_t chain[SHA256_SIZE];
 };
 

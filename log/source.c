@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,15 +45,25 @@ int source_reopen(struct source *source, const char *dir, const char *name, stru
     if (source->fd >= 0)
         close(source->fd);
     source->fd = -1;
-    source->memory = NULL;
+    source->map = NULL;
+    source->image = NULL;
     source->size = 0;
+    source->sequential = false;
     source_forget(source);
     return open_file(source, dir, name, error);
 }
 
-void source_of_memory(struct source *source, const uint8_t *memory, uint64_t size)
+void source_of_map(struct source *source, struct map *map)
 {
-    *source = (struct source){ .fd = -1, .memory = memory, .size = size };
+    *source = (struct source){ .fd = -1, .map = map, .size = map->size };
+}
+
+void source_of_image(struct source *source, const struct image *image, uint64_t generation,
+                     struct budget *budget)
+{
+    *source = (struct source){
+        .fd = -1, .image = image, .generation = generation, .budget = budget, .sequential = true
+    };
 }
 
 static void free_window(struct source *source)
@@ -70,7 +82,8 @@ void source_close(struct source *source)
         close(source->fd);
     source->fd = -1;
     free_window(source);
-    source->memory = NULL;
+    source->map = NULL;
+    source->image = NULL;
     source->size = 0;
 }
 
@@ -96,9 +109,27 @@ static int grow_window(struct source *source, uint64_t size)
     return 0;
 }
 
+/* Copies first and asks then whether the image still was this segment's. */
+static int fill_from_image(struct source *source, uint64_t offset, uint64_t size)
+{
+    const struct image_control *control = source->image->control;
+    if (size > source->size - offset)
+        size = source->size - offset;
+    memcpy(source->window, source->image->bytes + offset, size);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&control->generation, memory_order_relaxed) != source->generation ||
+        atomic_load_explicit(&control->ended, memory_order_relaxed) != 0)
+        return ERROR_CONFLICT;
+    source->window_offset = offset;
+    source->window_size = size;
+    return 0;
+}
+
 static int fill_window(struct source *source, uint64_t offset, uint64_t size)
 {
     source_forget(source);
+    if (source->image != NULL)
+        return fill_from_image(source, offset, size);
     int64_t got = file_read_at(source->fd, source->window, size, offset);
     if (got < 0)
         return (int)got;
@@ -113,25 +144,39 @@ static bool in_window(const struct source *source, uint64_t offset, uint64_t end
     return offset >= source->window_offset && end <= source->window_offset + source->window_size;
 }
 
+static int read_window(struct source *source, uint64_t offset, uint64_t size)
+{
+    uint64_t start = offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
+    uint64_t blocks = (offset + size - start + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE;
+    uint64_t need = blocks * LOG_BLOCK_SIZE;
+    uint64_t more = source->sequential && need < SOURCE_WINDOW_SIZE ? SOURCE_WINDOW_SIZE : need;
+    int code = grow_window(source, more);
+    if (code < 0)
+        return code;
+    code = fill_window(source, start, more);
+    /* A bad sector further on must not hide what was asked for: read just that then. */
+    if (code < 0 && code != ERROR_CONFLICT && more > need)
+        code = fill_window(source, start, need);
+    return code;
+}
+
+static int map_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes)
+{
+    struct span span;
+    int code = map_slice(source->map, offset, size, &span);
+    if (code == 0)
+        *bytes = span.bytes;
+    return code;
+}
+
 int source_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes)
 {
     if (offset > source->size || size > source->size - offset)
         return ERROR_TRUNCATED;
-    if (source->memory != NULL || size == 0) {
-        *bytes = source->memory + offset;
-        return 0;
-    }
+    if (source->map != NULL)
+        return map_bytes(source, offset, size, bytes);
     if (!in_window(source, offset, offset + size)) {
-        uint64_t start = offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
-        uint64_t need = (offset + size - start + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE;
-        need *= LOG_BLOCK_SIZE;
-        int code = grow_window(source, need > SOURCE_WINDOW_SIZE ? need : SOURCE_WINDOW_SIZE);
-        if (code < 0)
-            return code;
-        /* A bad sector further on must not hide what was asked for: read just that then. */
-        code = fill_window(source, start, source->window_capacity);
-        if (code < 0)
-            code = fill_window(source, start, need);
+        int code = read_window(source, offset, size);
         if (code < 0)
             return code;
         if (!in_window(source, offset, offset + size))

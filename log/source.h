@@ -1,5 +1,6 @@
-/* The bytes of one segment, from its file (O_DIRECT, through one window) or from memory that the
- * caller keeps (a map, an image). For log/ only.
+/* The bytes of one segment, for log/ only: from its file (O_DIRECT, through one window), from a map
+ * that the caller keeps, or from the writer's image (copied into the window, since the writer may
+ * give the image to another segment at any time).
  *
  * Memory: a window of SOURCE_WINDOW_SIZE, grown to the largest piece asked for and kept, on the
  * budget. Threads: a source belongs to one thread. */
@@ -8,6 +9,8 @@
 
 #include "core/base/budget.h"
 #include "core/base/error.h"
+#include "mmapstore/image.h"
+#include "mmapstore/map.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,10 +18,13 @@
 #define SOURCE_WINDOW_SIZE (1u << 20)
 
 struct source {
-    int fd;                /* -1: none, or memory */
-    const uint8_t *memory; /* the caller's, or NULL */
-    uint64_t size;         /* bytes that are there */
-    struct budget *budget; /* may be NULL */
+    int fd;                    /* -1: none */
+    struct map *map;           /* the caller's, or NULL */
+    const struct image *image; /* the caller's, or NULL */
+    uint64_t generation;       /* of the image when it was given to this source */
+    uint64_t size;             /* bytes that are there; of an image, those that are durable */
+    bool sequential;           /* read SOURCE_WINDOW_SIZE at a time, not just what is asked for */
+    struct budget *budget;     /* may be NULL */
     uint8_t *window;
     uint64_t window_capacity;
     uint64_t window_offset, window_size; /* what the window holds */
@@ -28,13 +34,16 @@ struct source {
 /* Opens `<dir>/<name>`; the window is made at the first read. */
 int source_open(struct source *source, const char *dir, const char *name, struct budget *budget,
                 struct error *error);
-void source_of_memory(struct source *source, const uint8_t *memory, uint64_t size);
+void source_of_map(struct source *source, struct map *map);
+void source_of_image(struct source *source, const struct image *image, uint64_t generation,
+                     struct budget *budget);
 /* Another file of the same directory in the same window. */
 int source_reopen(struct source *source, const char *dir, const char *name, struct error *error);
 void source_close(struct source *source);
 
 /* The bytes [offset, offset + size), valid until the next call. 0; ERROR_TRUNCATED when the file
- * ends before; -EIO and other errnos when they cannot be read; ERROR_BUDGET. */
+ * ends before; ERROR_CONFLICT: the image is not this segment's any more; -EIO and other errnos when
+ * they cannot be read; ERROR_BUDGET. */
 int source_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes);
 
 /* Forgets what the window holds: the file may have grown new bytes since. */

@@ -1,0 +1,239 @@
+#include "log/live_end.h"
+
+#include "log/scan.h"
+
+#include <string.h>
+#include <time.h>
+
+#define POLL_NS 50000000u
+/* How long a writer may be gone before a reader of its image notices. */
+#define LOOK_NS 500000000u
+
+void live_end_init(struct live_end *end)
+{
+    *end = (struct live_end){ .mode = LIVE_NOTHING, .image = { .fd = -1 } };
+}
+
+static void drop_image(struct live_end *end)
+{
+    if (end->mode == LIVE_IMAGE)
+        image_close(&end->image);
+    end->mode = LIVE_NOTHING;
+}
+
+void live_end_close(struct live_end *end)
+{
+    drop_image(end);
+    live_end_init(end);
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Loads what the image says; false when it is not the active segment's any more. */
+static bool load_image(struct live_end *end)
+{
+    const struct image_control *control = end->image.control;
+    uint64_t generation = atomic_load(&control->generation);
+    /* wake first: what is published after this load changes it. */
+    end->wake = atomic_load(&control->wake);
+    uint64_t last_seq = atomic_load(&control->durable_seq);
+    uint64_t end_offset = atomic_load(&control->durable_end);
+    uint64_t segment_no = control->segment_no;
+    uint8_t log_uuid[UUID_SIZE];
+    memcpy(log_uuid, control->log_uuid, UUID_SIZE);
+    atomic_thread_fence(memory_order_acquire);
+    if (generation % 2 != 0 || atomic_load(&control->generation) != generation ||
+        atomic_load(&control->ended) != 0 || end_offset < LOG_BLOCK_SIZE ||
+        end_offset > end->image.size)
+        return false;
+    end->generation = generation;
+    end->last_seq = last_seq;
+    end->end_offset = end_offset;
+    end->segment_no = segment_no;
+    memcpy(end->log_uuid, log_uuid, UUID_SIZE);
+    return true;
+}
+
+static bool attach_image(struct live_end *end, const struct directory *directory)
+{
+    if (image_attach(&end->image, directory->path, NULL) < 0)
+        return false;
+    end->mode = LIVE_IMAGE;
+    if (load_image(end))
+        return true;
+    drop_image(end);
+    return false;
+}
+
+/* The newest segment that was begun; 1 found, 0 none. */
+static int newest_begun(const struct directory *directory, struct source *probe,
+                        struct segment_header *header, struct error *error)
+{
+    for (size_t i = directory->count; i-- > 0;) {
+        struct error what = { 0 };
+        int state = directory_segment(directory, i, probe, header, &what);
+        if (state < 0)
+            return error_set(error, state, "%s", what.text);
+        if (state == SEGMENT_BEGUN)
+            return 1;
+    }
+    return 0;
+}
+
+/* Walks the newest segment up to `durable_seq`. */
+static void walk_to(struct live_end *end, struct source *probe, const struct segment_header *header,
+                    uint64_t durable_seq)
+{
+    struct frame_header frame;
+    struct scan scan;
+    const uint8_t *bytes;
+    scan_begin(&scan, probe, header);
+    end->segment_no = header->segment_no;
+    memcpy(end->log_uuid, header->log_uuid, UUID_SIZE);
+    do {
+        end->end_offset = scan.counted.end_offset;
+        end->last_seq = scan.counted.last_seq;
+    } while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME &&
+             frame_last_seq(&frame) <= durable_seq);
+}
+
+/* What CHECKPOINT and the frames of the active segment prove to be durable. */
+static int prove_end(struct live_end *end, const struct directory *directory, struct source *probe,
+                     struct error *error)
+{
+    struct segment_header header;
+    struct checkpoint checkpoint = { .durable_seq = 0 };
+    struct frame_header frame;
+    struct scan scan;
+    const uint8_t *bytes;
+    unsigned damaged;
+    end->mode = LIVE_NOTHING;
+    (void)directory_checkpoint(directory, probe, &checkpoint, &damaged);
+    int found = newest_begun(directory, probe, &header, error);
+    if (found <= 0)
+        return found;
+    scan_begin(&scan, probe, &header);
+    while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME)
+        continue;
+    uint64_t durable_seq = scan.witness_seq;
+    if (checkpoint.durable_seq > durable_seq &&
+        memcmp(checkpoint.log_uuid, header.log_uuid, UUID_SIZE) == 0)
+        durable_seq = checkpoint.durable_seq;
+    walk_to(end, probe, &header, durable_seq);
+    end->mode = LIVE_PROVEN;
+    return 0;
+}
+
+/* True if nothing was begun behind the end that recovery found. */
+static bool is_still_last(const struct live_end *end, const struct directory *directory,
+                          struct source *probe)
+{
+    struct segment_header header;
+    struct error what;
+    for (size_t i = directory->count;
+         i-- > 0 && directory->segments[i] > end->recovery.last_segment_no;)
+        if (directory_segment(directory, i, probe, &header, &what) == SEGMENT_BEGUN)
+            return false;
+    return true;
+}
+
+/* The log is damaged so that it cannot be recovered; show what there is. */
+static int salvage_end(struct live_end *end, const struct directory *directory,
+                       struct source *probe, struct error *error)
+{
+    struct segment_header header;
+    int found = newest_begun(directory, probe, &header, error);
+    if (found <= 0)
+        return found;
+    walk_to(end, probe, &header, UINT64_MAX);
+    end->recovery.last_segment_no = header.segment_no;
+    end->recovery.verdict = LOG_DAMAGED;
+    end->mode = LIVE_STOPPED;
+    return 0;
+}
+
+static int recover_end(struct live_end *end, const struct directory *directory,
+                       struct source *probe, struct error *error)
+{
+    if (end->mode == LIVE_STOPPED && is_still_last(end, directory, probe))
+        return 0;
+    end->mode = LIVE_NOTHING;
+    int code = log_recover(directory->path, NULL, 0, &end->recovery, error);
+    if (code < 0)
+        return end->tolerant ? salvage_end(end, directory, probe, error) : code;
+    if (!end->recovery.exists)
+        return 0;
+    end->segment_no = end->recovery.last_segment_no;
+    end->end_offset = end->recovery.end_offset;
+    end->last_seq = end->recovery.last_seq;
+    memcpy(end->log_uuid, end->recovery.log_uuid, UUID_SIZE);
+    end->mode = LIVE_STOPPED;
+    return 0;
+}
+
+int live_end_refresh(struct live_end *end, struct directory *directory, struct source *probe,
+                     struct error *error)
+{
+    if (end->mode == LIVE_IMAGE) {
+        uint64_t before = end->last_seq, now = clock_ns();
+        bool good = load_image(end);
+        if (good && (end->last_seq != before || now - end->looked_ns < LOOK_NS))
+            return 0;
+        if (good && directory_writer(directory) != 0) {
+            end->looked_ns = now;
+            return 0;
+        }
+        drop_image(end);
+    }
+    int code = directory_refresh(directory, error);
+    if (code < 0)
+        return code;
+    end->looked_ns = clock_ns();
+    if (directory_writer(directory) == 0)
+        return recover_end(end, directory, probe, error);
+    if (attach_image(end, directory))
+        return 0;
+    return prove_end(end, directory, probe, error);
+}
+
+static bool wait_for_image(struct live_end *end, const struct directory *directory,
+                           uint64_t timeout_ns)
+{
+    const struct image_control *control = end->image.control;
+    for (;;) {
+        uint64_t slice_ns = timeout_ns < LOOK_NS ? timeout_ns : LOOK_NS;
+        if (image_wait(&end->image, end->wake, slice_ns) || atomic_load(&control->ended) != 0 ||
+            atomic_load(&control->generation) != end->generation)
+            return true;
+        timeout_ns -= slice_ns;
+        if (directory_writer(directory) == 0)
+            return true;
+        if (timeout_ns == 0)
+            return false;
+    }
+}
+
+bool live_end_wait(struct live_end *end, struct directory *directory, struct source *probe,
+                   uint64_t timeout_ns)
+{
+    if (end->mode == LIVE_IMAGE)
+        return wait_for_image(end, directory, timeout_ns);
+    enum live_mode mode = end->mode;
+    uint64_t last_seq = end->last_seq;
+    for (;;) {
+        uint64_t slice_ns = timeout_ns < POLL_NS ? timeout_ns : POLL_NS;
+        struct timespec pause = { .tv_nsec = (long)slice_ns };
+        nanosleep(&pause, NULL);
+        timeout_ns -= slice_ns;
+        if (live_end_refresh(end, directory, probe, NULL) < 0 || end->mode != mode ||
+            end->last_seq != last_seq)
+            return true;
+        if (timeout_ns == 0)
+            return false;
+    }
+}

@@ -1,0 +1,49 @@
+/* Where a log ends just now for a reader: what the writer's image says, what is proven durable
+ * while a writer runs whose image cannot be used, or the end that recovery finds when none runs.
+ * For log/ only.
+ *
+ * Threads: belongs to one thread. */
+#ifndef LOG_LIVE_END_H
+#define LOG_LIVE_END_H
+
+#include "log/directory.h"
+#include "log/recovery.h"
+#include "mmapstore/image.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum live_mode {
+    LIVE_NOTHING, /* no segment has been begun */
+    LIVE_IMAGE,   /* a writer runs and its image is at hand */
+    LIVE_PROVEN,  /* a writer runs; up to what witnesses prove */
+    LIVE_STOPPED, /* no writer runs; what recovery would count */
+};
+
+struct live_end {
+    bool tolerant; /* the caller's: an end also for a log that recovery refuses */
+    enum live_mode mode;
+    uint64_t segment_no; /* the newest that was begun */
+    uint64_t end_offset; /* of the last frame that may be shown, in that segment */
+    uint64_t last_seq;   /* everything up to here may be shown */
+    uint8_t log_uuid[UUID_SIZE];
+
+    struct image image; /* of LIVE_IMAGE */
+    uint64_t generation;
+    uint32_t wake;
+    struct log_recovery recovery; /* of LIVE_STOPPED */
+    uint64_t looked_ns;           /* when it was last asked whether the writer still runs */
+};
+
+void live_end_init(struct live_end *end);
+void live_end_close(struct live_end *end);
+
+/* Looks again. Re-reads the directory's names when a segment may have been added. 0 or negative. */
+int live_end_refresh(struct live_end *end, struct directory *directory, struct source *probe,
+                     struct error *error);
+
+/* Waits for a sign of something new, at most `timeout_ns`. True if there may be. */
+bool live_end_wait(struct live_end *end, struct directory *directory, struct source *probe,
+                   uint64_t timeout_ns);
+
+#endif

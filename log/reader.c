@@ -1,0 +1,555 @@
+#include "log/reader.h"
+
+#include "core/base/check.h"
+#include "log/live_end.h"
+#include "log/scan.h"
+#include "log/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct log_reader {
+    struct budget own_budget;
+    struct budget *budget;
+    bool skip_damage, verify_chain;
+    struct directory directory;
+    struct source probe; /* for headers and CHECKPOINT */
+    struct live_end end;
+
+    /* The cursor: a place in `view`, or nowhere (then it goes to wanted_seq). */
+    struct view view;
+    struct scan scan;
+    uint64_t run_end; /* offset up to which a run of frames was seen whole */
+    bool in_frame;    /* `frame` has records left, from `at` on */
+    struct frame_header frame;
+    const uint8_t *bytes;
+    uint32_t at;
+    uint64_t wanted_seq; /* records below are not shown */
+    uint64_t idle_seq;   /* end.last_seq when there was nothing more; UINT64_MAX: never */
+    uint64_t skipped;
+    bool past_end, end_counted; /* a damaged end is being passed over, and was counted */
+    struct error failed;        /* code 0: none */
+};
+
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+static int fail(struct log_reader *reader, struct error *error)
+{
+    if (error != NULL)
+        *error = reader->failed;
+    return reader->failed.code;
+}
+
+static bool is_newest(const struct log_reader *reader)
+{
+    return reader->end.mode != LIVE_NOTHING &&
+           reader->view.header.segment_no == reader->end.segment_no;
+}
+
+/* Segments. */
+
+/* Opens the first segment at or behind `index` whose header can be read. Without skip_damage a
+ * damaged one is an error. 1 opened, 0 none. */
+static int open_from(struct log_reader *reader, size_t index, struct error *error)
+{
+    struct segment_header header;
+    for (; index < reader->directory.count; index++) {
+        struct error what = { 0 };
+        int state = directory_segment(&reader->directory, index, &reader->probe, &header, &what);
+        if (state < 0)
+            return error_set(error, state, "%s", what.text);
+        if (state != SEGMENT_BEGUN || header.segment_no > reader->end.segment_no)
+            continue;
+        int code = view_open(&reader->view, &reader->directory, index, reader->budget, error);
+        if (code < 0)
+            return code;
+        scan_begin(&reader->scan, &reader->view.source, &reader->view.header);
+        reader->scan.check_chain = reader->verify_chain;
+        reader->run_end = 0;
+        return 1;
+    }
+    return 0;
+}
+
+/* If a later segment was begun: this one's end is what its header says. */
+static int find_end(struct log_reader *reader, struct error *error)
+{
+    struct segment_header header;
+    struct view *view = &reader->view;
+    uint64_t segment_no = view->header.segment_no;
+    if (view->closed || is_newest(reader))
+        return 0;
+    ptrdiff_t index = directory_find(&reader->directory, segment_no);
+    for (size_t i = (size_t)(index + 1); i < reader->directory.count; i++) {
+        struct error what = { 0 };
+        int state = directory_segment(&reader->directory, i, &reader->probe, &header, &what);
+        if (state < 0)
+            return error_set(error, state, "%s", what.text);
+        if (state != SEGMENT_BEGUN)
+            continue;
+        int code = view_set_end(view, &reader->directory, &header, error);
+        if (code < 0)
+            return code;
+        /* Another segment stood between: nothing says where this one ends. */
+        if (header.prev_segment_no != segment_no) {
+            view->end_offset = view->header.capacity;
+            view->last_seq = header.prev_last_seq;
+        }
+        return 0;
+    }
+    return 0;
+}
+
+/* The nearest segment at or below `index` that was begun: *index is its, or -1. */
+static int begun_at_or_below(struct log_reader *reader, ptrdiff_t *index,
+                             struct segment_header *header, struct error *error)
+{
+    for (; *index >= 0; --*index) {
+        struct error what = { 0 };
+        int state =
+            directory_segment(&reader->directory, (size_t)*index, &reader->probe, header, &what);
+        if (state < 0)
+            return error_set(error, state, "%s", what.text);
+        if (state == SEGMENT_BEGUN)
+            break;
+    }
+    return 0;
+}
+
+/* Opens the segment that holds `seq`: the last one that begins at or before it, or the first. */
+static int open_for(struct log_reader *reader, uint64_t seq, struct error *error)
+{
+    struct segment_header header;
+    size_t low = 0, high = reader->directory.count;
+    ptrdiff_t begun;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        begun = (ptrdiff_t)middle;
+        int code = begun_at_or_below(reader, &begun, &header, error);
+        if (code < 0)
+            return code;
+        if (begun < 0 || header.first_seq <= seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    begun = (ptrdiff_t)low - 1;
+    int code = begun_at_or_below(reader, &begun, &header, error);
+    return code < 0 ? code : open_from(reader, begun < 0 ? 0 : (size_t)begun, error);
+}
+
+/* The segment behind the one that was read to its end. 1 opened, 0 none yet. */
+static int open_next(struct log_reader *reader, struct error *error)
+{
+    struct scan_mark last = reader->scan.counted;
+    uint64_t segment_no = reader->view.header.segment_no;
+    size_t index = 0;
+    while (index < reader->directory.count && reader->directory.segments[index] <= segment_no)
+        index++;
+    int opened = open_from(reader, index, error);
+    if (opened <= 0)
+        return opened;
+    const struct segment_header *header = &reader->view.header;
+    if (reader->scan.here.last_seq == last.last_seq) {
+        reader->scan.here.link = last.link;
+        reader->scan.here.link_known = last.link_known;
+    }
+    if (header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
+        return 1;
+    if (reader->skip_damage) {
+        reader->skipped += header->prev_last_seq > last.last_seq;
+        return 1;
+    }
+    return error_set(error, ERROR_DAMAGED,
+                     "segment %llu ends with event %llu, but segment %llu goes on behind segment "
+                     "%llu and event %llu: events between are missing",
+                     big(segment_no), big(last.last_seq), big(header->segment_no),
+                     big(header->prev_segment_no), big(header->prev_last_seq));
+}
+
+/* The end. */
+
+/* Up to where the view may be read now, and from where. */
+static int set_limit(struct log_reader *reader, struct error *error)
+{
+    struct view *view = &reader->view;
+    struct live_end *end = &reader->end;
+    int code = find_end(reader, error);
+    if (code < 0)
+        return code;
+    if (view->closed) {
+        reader->scan.limit = view->end_offset;
+        return 0;
+    }
+    if (!is_newest(reader)) {
+        reader->scan.limit = reader->scan.here.end_offset;
+        return 0;
+    }
+    bool of_image = view->source.image != NULL;
+    if (end->mode == LIVE_IMAGE && (!of_image || view->source.generation != end->generation))
+        view_use_image(view, &end->image, end->generation);
+    if (end->mode == LIVE_IMAGE)
+        view->source.size = end->end_offset;
+    else if (of_image) {
+        code = view_use_file(view, &reader->directory, error);
+        if (code < 0)
+            return code;
+    }
+    reader->scan.limit = end->end_offset;
+    if (reader->past_end)
+        reader->scan.limit = view->header.capacity;
+    return 0;
+}
+
+/* The cursor is at its limit. 1 go on, 0 nothing more now, negative. */
+static int at_limit(struct log_reader *reader, struct error *error)
+{
+    if (!reader->view.closed) {
+        uint64_t limit = reader->scan.limit;
+        int code = live_end_refresh(&reader->end, &reader->directory, &reader->probe, error);
+        if (code == 0 && !is_newest(reader))
+            code = directory_refresh(&reader->directory, error);
+        if (code == 0)
+            code = set_limit(reader, error);
+        if (code < 0)
+            return code;
+        if (reader->scan.limit > limit && !reader->scan.ended)
+            return 1;
+    }
+    if (reader->view.closed)
+        return open_next(reader, error);
+    const struct live_end *end = &reader->end;
+    if (end->mode != LIVE_STOPPED || end->recovery.verdict != LOG_DAMAGED || reader->past_end)
+        return 0;
+    if (!reader->skip_damage)
+        return error_set(error, ERROR_DAMAGED, "%s", end->recovery.reason);
+    reader->past_end = true;
+    return 1;
+}
+
+/* Damage. */
+
+static int describe_fault(struct log_reader *reader, int result, struct error *error)
+{
+    const struct scan *scan = &reader->scan;
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, scan->header.segment_no);
+    if (result == SCAN_BAD)
+        return error_set(error, scan->fault == SCAN_NEWER ? ERROR_NEWER : ERROR_DAMAGED,
+                         "%s, frame at offset %llu, where event %llu should stand: %s", name,
+                         big(scan->here.end_offset), big(scan->here.last_seq + 1), scan->what);
+    if (result == ERROR_TRUNCATED)
+        return error_set(error, ERROR_DAMAGED,
+                         "%s is %llu bytes long; the frame at offset %llu with event %llu is not "
+                         "all there",
+                         name, big(scan->source->size), big(scan->here.end_offset),
+                         big(scan->here.last_seq + 1));
+    return error_set(error, result, "%s, frame at offset %llu with event %llu: %s", name,
+                     big(scan->here.end_offset), big(scan->here.last_seq + 1), error_text(result));
+}
+
+/* True if a whole frame that may follow what was read stands at `offset`. */
+static bool resumes_at(struct scan *scan, uint64_t offset, struct frame_header *frame)
+{
+    const uint8_t *bytes;
+    const char *what;
+    if (source_bytes(scan->source, offset, FRAME_HEADER_SIZE, &bytes) < 0 ||
+        !scan_header_is_ours(&scan->header, offset, bytes, frame) ||
+        frame->first_seq <= scan->here.last_seq)
+        return false;
+    uint64_t size = (uint64_t)frame->block_count * LOG_BLOCK_SIZE;
+    return size <= scan->limit - offset && source_bytes(scan->source, offset, size, &bytes) == 0 &&
+           frame_check(bytes, frame, &what) == 0 &&
+           /* In the middle of a run: its beginning is lost, so the rest does not count. */
+           ((frame->flags & FRAME_TXN) == 0 || frame->flags & FRAME_TXN_BEGIN);
+}
+
+/* Moves the scan behind the bad frame to the next valid one, or to the limit. */
+static void skip_damage(struct log_reader *reader)
+{
+    struct scan *scan = &reader->scan;
+    struct frame_header frame;
+    uint64_t offset = scan->here.end_offset + LOG_BLOCK_SIZE;
+    while (offset < scan->limit && !resumes_at(scan, offset, &frame))
+        offset += LOG_BLOCK_SIZE;
+    bool found = offset < scan->limit;
+    if (found) {
+        scan->here.last_seq = frame.first_seq - 1;
+        scan->here.blocks = frame.prev_blocks;
+    }
+    /* Behind a damaged end there is always a place where nothing more is found. */
+    reader->skipped += found || !reader->end_counted;
+    reader->end_counted = reader->past_end;
+    scan->in_run = false;
+    scan->here.end_offset = offset;
+    scan->here.link_known = scan->here.chain_known = false;
+    scan->counted = scan->here;
+}
+
+/* Frames. */
+
+static bool is_damage(int result)
+{
+    return result == SCAN_BAD ||
+           (result < 0 && result != ERROR_CONFLICT && result != ERROR_BUDGET && result != -ENOMEM);
+}
+
+/* Looks whether the run that begins with the frame just read ends before the limit. SCAN_FRAME: it
+ * does. At damage the scan is left there. */
+static int see_run(struct log_reader *reader)
+{
+    struct scan ahead = reader->scan;
+    struct frame_header frame;
+    const uint8_t *bytes;
+    while (ahead.in_run) {
+        int result = scan_next(&ahead, &frame, &bytes);
+        if (result == SCAN_FRAME)
+            continue;
+        if (is_damage(result))
+            reader->scan = ahead;
+        return result;
+    }
+    reader->run_end = ahead.here.end_offset;
+    return SCAN_FRAME;
+}
+
+/* scan_next(), but a run of frames comes whole or not at all. */
+static int read_frame(struct log_reader *reader)
+{
+    struct scan before = reader->scan;
+    int result = scan_next(&reader->scan, &reader->frame, &reader->bytes);
+    if (result != SCAN_FRAME || !reader->scan.in_run ||
+        reader->scan.here.end_offset <= reader->run_end)
+        return result;
+    result = see_run(reader);
+    if (result == SCAN_FRAME) {
+        uint64_t size = (uint64_t)reader->frame.block_count * LOG_BLOCK_SIZE;
+        int code = source_bytes(&reader->view.source, before.here.end_offset, size, &reader->bytes);
+        if (code < 0)
+            result = code;
+    }
+    if (result != SCAN_FRAME && !is_damage(result))
+        reader->scan = before;
+    return result;
+}
+
+/* What to do when scan_next() gave no frame. 1 go on, 0 nothing more now, negative. */
+static int without_frame(struct log_reader *reader, int result, struct error *error)
+{
+    if (result == SCAN_END)
+        return at_limit(reader, error);
+    if (result == ERROR_CONFLICT) {
+        int code = live_end_refresh(&reader->end, &reader->directory, &reader->probe, error);
+        return code < 0 ? code : 1;
+    }
+    bool newer = result == SCAN_BAD && reader->scan.fault == SCAN_NEWER;
+    if (!reader->skip_damage || newer || !is_damage(result))
+        return describe_fault(reader, result, error);
+    skip_damage(reader);
+    return 1;
+}
+
+/* Makes the next frame with records to show the current one. 1, 0 no more now, negative. */
+static int next_frame(struct log_reader *reader, struct error *error)
+{
+    for (;;) {
+        int code = set_limit(reader, error);
+        if (code < 0)
+            return code;
+        int result = read_frame(reader);
+        if (result == SCAN_FRAME) {
+            if (frame_last_seq(&reader->frame) < reader->wanted_seq)
+                continue;
+            reader->in_frame = true;
+            reader->at = 0;
+            return 1;
+        }
+        code = without_frame(reader, result, error);
+        if (code <= 0)
+            return code;
+    }
+}
+
+/* Records. */
+
+static void fill_place(const struct log_reader *reader, uint32_t at, struct log_place *place)
+{
+    const struct scan_mark *here = &reader->scan.here;
+    place->segment_no = reader->view.header.segment_no;
+    place->frame_offset = here->frame_offset;
+    place->record_offset = here->frame_offset + FRAME_HEADER_SIZE + at;
+    place->epoch = reader->frame.epoch;
+    memcpy(place->frame_chain, reader->frame.chain, SHA256_SIZE);
+    place->frame_last_seq = frame_last_seq(&reader->frame);
+}
+
+/* 1, or 0 when no segment has been begun. */
+static int open_at_wanted(struct log_reader *reader, struct error *error)
+{
+    if (reader->end.mode == LIVE_NOTHING) {
+        int code = live_end_refresh(&reader->end, &reader->directory, &reader->probe, error);
+        if (code < 0)
+            return code;
+    }
+    return reader->end.mode == LIVE_NOTHING ? 0 : open_for(reader, reader->wanted_seq, error);
+}
+
+static int next_record(struct log_reader *reader, struct record *record, struct log_place *place,
+                       struct error *error)
+{
+    for (;;) {
+        uint32_t at = reader->at;
+        if (reader->in_frame &&
+            frame_next_record(reader->bytes, &reader->frame, &reader->at, record)) {
+            if (record->seq < reader->wanted_seq)
+                continue;
+            reader->wanted_seq = record->seq + 1;
+            if (place != NULL)
+                fill_place(reader, at, place);
+            return 1;
+        }
+        reader->in_frame = false;
+        int code = reader->view.open ? 1 : open_at_wanted(reader, error);
+        if (code > 0)
+            code = next_frame(reader, error);
+        if (code <= 0)
+            return code;
+    }
+}
+
+int log_reader_next(struct log_reader *reader, struct record *record, struct log_place *place,
+                    struct error *error)
+{
+    if (reader->failed.code != 0)
+        return fail(reader, error);
+    int code = next_record(reader, record, place, &reader->failed);
+    if (code < 0) {
+        reader->failed.code = code;
+        return fail(reader, error);
+    }
+    reader->failed.code = 0;
+    if (code == 0)
+        reader->idle_seq = reader->end.last_seq;
+    return code;
+}
+
+int log_reader_get(struct log_reader *reader, uint64_t seq, struct record *record,
+                   struct log_place *place, struct error *error)
+{
+    if (seq == 0)
+        return 0;
+    int code = log_reader_seek(reader, seq, error);
+    if (code == ERROR_NOT_FOUND)
+        return 0;
+    if (code == 0)
+        code = log_reader_next(reader, record, place, error);
+    return code == 1 && record->seq != seq ? 0 : code;
+}
+
+int log_reader_seek(struct log_reader *reader, uint64_t seq, struct error *error)
+{
+    reader->failed.code = 0;
+    reader->in_frame = false;
+    reader->past_end = false;
+    reader->idle_seq = UINT64_MAX;
+    view_close(&reader->view);
+    reader->view.source.budget = reader->budget;
+    reader->wanted_seq = seq;
+    uint64_t first_seq = log_reader_first_seq(reader);
+    if (seq == 0 || first_seq <= seq)
+        return 0;
+    reader->wanted_seq = first_seq;
+    return error_set(error, ERROR_NOT_FOUND,
+                     "event %llu is not in the log any more; it begins with event %llu", big(seq),
+                     big(first_seq));
+}
+
+int log_reader_wait(struct log_reader *reader, uint64_t timeout_ns)
+{
+    if (reader->end.last_seq != reader->idle_seq)
+        return 1;
+    return live_end_wait(&reader->end, &reader->directory, &reader->probe, timeout_ns);
+}
+
+static void refresh(struct log_reader *reader)
+{
+    struct error ignored;
+    (void)live_end_refresh(&reader->end, &reader->directory, &reader->probe, &ignored);
+}
+
+uint64_t log_reader_first_seq(struct log_reader *reader)
+{
+    struct segment_header header;
+    struct error ignored;
+    if (reader->end.mode == LIVE_NOTHING)
+        refresh(reader);
+    for (size_t i = 0; reader->end.mode != LIVE_NOTHING && i < reader->directory.count; i++)
+        if (directory_segment(&reader->directory, i, &reader->probe, &header, &ignored) ==
+            SEGMENT_BEGUN)
+            return header.first_seq;
+    return 0;
+}
+
+uint64_t log_reader_durable_seq(struct log_reader *reader)
+{
+    refresh(reader);
+    return reader->end.mode == LIVE_NOTHING ? 0 : reader->end.last_seq;
+}
+
+const uint8_t *log_reader_uuid(struct log_reader *reader)
+{
+    if (reader->end.mode == LIVE_NOTHING)
+        refresh(reader);
+    return reader->end.log_uuid;
+}
+
+bool log_reader_live(struct log_reader *reader)
+{
+    return reader->end.mode == LIVE_IMAGE;
+}
+
+uint64_t log_reader_skipped(const struct log_reader *reader)
+{
+    return reader->skipped;
+}
+
+int log_reader_open(struct log_reader **reader, const struct log_reader_options *options,
+                    struct error *error)
+{
+    struct log_reader *opened = calloc(1, sizeof *opened);
+    if (opened == NULL)
+        return error_set(error, -ENOMEM, "log %s: no memory for a reader", options->dir);
+    budget_init(&opened->own_budget, UINT64_MAX);
+    opened->budget = options->budget != NULL ? options->budget : &opened->own_budget;
+    opened->skip_damage = options->skip_damage;
+    opened->verify_chain = options->verify_chain;
+    opened->idle_seq = UINT64_MAX;
+    opened->probe = (struct source){ .fd = -1, .budget = opened->budget };
+    view_init(&opened->view);
+    live_end_init(&opened->end);
+    opened->end.tolerant = options->skip_damage;
+    int code = directory_open(&opened->directory, options->dir, error);
+    if (code == 0)
+        code = live_end_refresh(&opened->end, &opened->directory, &opened->probe, error);
+    if (code < 0) {
+        log_reader_close(opened);
+        return code;
+    }
+    *reader = opened;
+    return 0;
+}
+
+void log_reader_close(struct log_reader *reader)
+{
+    if (reader == NULL)
+        return;
+    view_close(&reader->view);
+    live_end_close(&reader->end);
+    source_close(&reader->probe);
+    directory_close(&reader->directory);
+    free(reader);
+}
