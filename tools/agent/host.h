@@ -1,0 +1,19 @@
+/* What the machine says: its clocks, its boot, and lines for people on stderr.
+ *
+ * Threads: any. */
+#ifndef TOOLS_AGENT_HOST_H
+#define TOOLS_AGENT_HOST_H
+
+#include <stdint.h>
+
+uint64_t host_monotonic_ns(void);
+uint64_t host_wall_ns(void);
+uint64_t host_coarse_ns(void); /* monotonic, a few ms behind, nearly free */
+
+/* /proc/sys/kernel/random/boot_id; zeros where there is none. */
+void host_boot_id(uint8_t boot_id[16]);
+
+/* One line on stderr, "daa-agent: ...". */
+void host_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,67 @@
+/* The agent thread: one turn after another of what core/agent/agent.h describes.
+ *
+ *   take from the inbox -> decide, reserve, apply, append (256 commands or 1 ms) -> flush
+ *        ^                                                                             |
+ *        '---- sleep on (a write, the inbox, the next timer) <- what became durable: documents are
+ *                                            handed over, clients answered, effects started
+ *
+ * Each turn that appended something keeps, until its last event is durable: the documents it
+ * changed, the requests it answers, the effects it intends. That order is the promise: nothing is
+ * shown, said or done before it is durable, and a client that was answered reads what it wrote.
+ *
+ * When the log has no room for the moment, commands wait; after 2 s requests are refused (503).
+ * When the log has failed, loop_run() answers everything that is not durable with REQUEST_UNKNOWN
+ * and returns; the process is to end, the next start recovers.
+ *
+ * Threads: loop_run() is the agent thread; loop_drain(), loop_stop() and loop_counts() any other. */
+#ifndef TOOLS_AGENT_LOOP_H
+#define TOOLS_AGENT_LOOP_H
+
+#include "core/agent/agent.h"
+#include "core/base/error.h"
+#include "core/base/log_clock.h"
+#include "log/log.h"
+#include "tools/agent/effects.h"
+#include "tools/agent/inbox.h"
+#include "tools/agent/state.h"
+
+#include <stdint.h>
+
+struct loop;
+
+struct loop_options {
+    struct agent *agent; /* loaded and live; the loop's from loop_run() on */
+    struct log *log;     /* the same */
+    struct state *state;
+    struct inbox *inbox;
+    struct effects *effects;
+    struct log_clock clock; /* as it stands after the start */
+    struct budget *budget;
+    /* A workflow has ended, durably; on the agent thread. */
+    void (*ended)(uint64_t stream, void *context);
+    void *context;
+};
+
+int loop_open(struct loop **loop, const struct loop_options *options, struct error *error);
+void loop_close(struct loop *loop);
+
+/* Until loop_stop(): 0, with everything durable and `agent.stopped` the last event. Negative with a
+ * sentence when the log failed. */
+int loop_run(struct loop *loop, struct error *error);
+
+/* From now on no step begins and no timer fires. Returns when what had begun is durable and its
+ * effects were started, so that the effects may be closed. False: the loop has ended. */
+bool loop_drain(struct loop *loop);
+
+/* After loop_drain() and the end of the effects: does what is left in the inbox, then ends. */
+void loop_stop(struct loop *loop);
+
+struct loop_counts {
+    struct agent_counts agent;
+    uint64_t turns, commands, stalls;
+    uint64_t now_ns; /* log time */
+    uint64_t next_deadline_ns;
+};
+void loop_counts_get(struct loop *loop, struct loop_counts *counts);
+
+#endif
