@@ -249,7 +249,7 @@ static void refuse(struct loop *loop, int http_status, const char *code, const c
     decision->refusal = (struct refusal){ .status = http_status,
                                           .code = code,
                                           .safe_to_retry = http_status != 413 };
-    snprintf(decision->refusal.text, sizeof decision->refusal.text, "%s", text);
+    snprintf(decision->refusal.text, sizeof decision->refusal.text, "%.500s", text);
 }
 
 static void decide(struct loop *loop, const struct command *command)
