@@ -13,7 +13,8 @@
  * When the log has failed, loop_run() answers everything that is not durable with REQUEST_UNKNOWN
  * and returns; the process is to end, the next start recovers.
  *
- * Threads: loop_run() is the agent thread; loop_drain(), loop_stop() and loop_counts() any other. */
+ * Threads: loop_run() is the agent thread; loop_drain(), loop_stop() and loop_counts_get() any
+ * other. */
 #ifndef TOOLS_AGENT_LOOP_H
 #define TOOLS_AGENT_LOOP_H
 
