@@ -5,25 +5,25 @@
 #include <string.h>
 #include <time.h>
 
+#define ATTEMPTS_MAX 3
 #define POLL_NS 50000000u
 /* How long a writer may be gone before a reader of its image notices. */
 #define LOOK_NS 500000000u
 
 void live_end_init(struct live_end *end)
 {
-    *end = (struct live_end){ .mode = LIVE_NOTHING, .image = { .fd = -1 } };
+    *end = (struct live_end){ .mode = LIVE_NOTHING, .images = { { .fd = -1 }, { .fd = -1 } } };
 }
 
-static void drop_image(struct live_end *end)
+static void close_images(struct live_end *end)
 {
-    if (end->mode == LIVE_IMAGE)
-        image_close(&end->image);
-    end->mode = LIVE_NOTHING;
+    for (int i = 0; i < 2; i++)
+        image_close(&end->images[i]);
 }
 
 void live_end_close(struct live_end *end)
 {
-    drop_image(end);
+    close_images(end);
     live_end_init(end);
 }
 
@@ -34,13 +34,16 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Loads what the image says; false when it is not the active segment's any more. */
-static bool load_image(struct live_end *end)
+/* Takes what image `index` says; false when it is not that of the active segment. */
+static bool load_image(struct live_end *end, int index)
 {
-    const struct image_control *control = end->image.control;
+    const struct image *image = &end->images[index];
+    const struct image_control *control = image->control;
+    if (control == NULL)
+        return false;
     uint64_t generation = atomic_load(&control->generation);
     /* wake first: what is published after this load changes it. */
-    end->wake = atomic_load(&control->wake);
+    uint32_t wake = atomic_load(&control->wake);
     uint64_t last_seq = atomic_load(&control->durable_seq);
     uint64_t end_offset = atomic_load(&control->durable_end);
     uint64_t segment_no = control->segment_no;
@@ -49,25 +52,29 @@ static bool load_image(struct live_end *end)
     atomic_thread_fence(memory_order_acquire);
     if (generation % 2 != 0 || atomic_load(&control->generation) != generation ||
         atomic_load(&control->ended) != 0 || end_offset < LOG_BLOCK_SIZE ||
-        end_offset > end->image.size)
+        end_offset > image->size || segment_no < end->segment_no)
         return false;
+    end->current = index;
     end->generation = generation;
+    end->wake = wake;
     end->last_seq = last_seq;
     end->end_offset = end_offset;
     end->segment_no = segment_no;
     memcpy(end->log_uuid, log_uuid, UUID_SIZE);
+    end->mode = LIVE_IMAGE;
     return true;
 }
 
+/* Maps the announced image in the place of the one that is not the newer. */
 static bool attach_image(struct live_end *end, const struct directory *directory)
 {
-    if (image_attach(&end->image, directory->path, NULL) < 0)
+    struct image image;
+    if (image_attach(&image, directory->path, NULL) < 0)
         return false;
-    end->mode = LIVE_IMAGE;
-    if (load_image(end))
-        return true;
-    drop_image(end);
-    return false;
+    int index = !end->current;
+    image_close(&end->images[index]);
+    end->images[index] = image;
+    return load_image(end, index);
 }
 
 /* The newest segment that was begun; 1 found, 0 none. */
@@ -163,9 +170,10 @@ static int recover_end(struct live_end *end, const struct directory *directory,
     if (end->mode == LIVE_STOPPED && is_still_last(end, directory, probe))
         return 0;
     end->mode = LIVE_NOTHING;
-    int code = log_recover(directory->path, NULL, 0, &end->recovery, error);
+    int code = log_recover_now(directory->path, NULL, 0, &end->recovery, error);
     if (code < 0)
-        return end->tolerant ? salvage_end(end, directory, probe, error) : code;
+        return end->tolerant && code != ERROR_LOCKED ? salvage_end(end, directory, probe, error)
+                                                     : code;
     if (!end->recovery.exists)
         return 0;
     end->segment_no = end->recovery.last_segment_no;
@@ -176,39 +184,51 @@ static int recover_end(struct live_end *end, const struct directory *directory,
     return 0;
 }
 
+/* The image says all there is to know, as long as its writer lives. */
+static bool refresh_from_image(struct live_end *end, const struct directory *directory)
+{
+    uint64_t before = end->last_seq, now = clock_ns();
+    if (!load_image(end, end->current) && !load_image(end, !end->current))
+        return false;
+    if (end->last_seq != before || now - end->looked_ns < LOOK_NS)
+        return true;
+    end->looked_ns = now;
+    if (directory_writer(directory) != 0)
+        return true;
+    close_images(end);
+    return false;
+}
+
 int live_end_refresh(struct live_end *end, struct directory *directory, struct source *probe,
                      struct error *error)
 {
-    if (end->mode == LIVE_IMAGE) {
-        uint64_t before = end->last_seq, now = clock_ns();
-        bool good = load_image(end);
-        if (good && (end->last_seq != before || now - end->looked_ns < LOOK_NS))
-            return 0;
-        if (good && directory_writer(directory) != 0) {
-            end->looked_ns = now;
-            return 0;
-        }
-        drop_image(end);
-    }
-    int code = directory_refresh(directory, error);
-    if (code < 0)
-        return code;
-    end->looked_ns = clock_ns();
-    if (directory_writer(directory) == 0)
-        return recover_end(end, directory, probe, error);
-    if (attach_image(end, directory))
+    int code = 0;
+    if (end->mode == LIVE_IMAGE && refresh_from_image(end, directory))
         return 0;
+    for (int i = 0; i < ATTEMPTS_MAX; i++) {
+        code = directory_refresh(directory, error);
+        if (code < 0)
+            return code;
+        end->looked_ns = clock_ns();
+        if (directory_writer(directory) != 0)
+            return attach_image(end, directory) ? 0 : prove_end(end, directory, probe, error);
+        close_images(end);
+        code = recover_end(end, directory, probe, error);
+        /* A writer has just come, or its last write is still under way. */
+        if (code != ERROR_LOCKED)
+            return code;
+    }
     return prove_end(end, directory, probe, error);
 }
 
 static bool wait_for_image(struct live_end *end, const struct directory *directory,
                            uint64_t timeout_ns)
 {
-    const struct image_control *control = end->image.control;
+    const struct image *image = live_end_image(end);
     for (;;) {
         uint64_t slice_ns = timeout_ns < LOOK_NS ? timeout_ns : LOOK_NS;
-        if (image_wait(&end->image, end->wake, slice_ns) || atomic_load(&control->ended) != 0 ||
-            atomic_load(&control->generation) != end->generation)
+        if (image_wait(image, end->wake, slice_ns) || atomic_load(&image->control->ended) != 0 ||
+            atomic_load(&image->control->generation) != end->generation)
             return true;
         timeout_ns -= slice_ns;
         if (directory_writer(directory) == 0)

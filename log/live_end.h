@@ -28,7 +28,9 @@ struct live_end {
     uint64_t last_seq;   /* everything up to here may be shown */
     uint8_t log_uuid[UUID_SIZE];
 
-    struct image image; /* of LIVE_IMAGE */
+    /* The writer has two images in turns; both stay mapped, so that a roll is followed at once. */
+    struct image images[2];
+    int current; /* of LIVE_IMAGE */
     uint64_t generation;
     uint32_t wake;
     struct log_recovery recovery; /* of LIVE_STOPPED */
@@ -37,6 +39,11 @@ struct live_end {
 
 void live_end_init(struct live_end *end);
 void live_end_close(struct live_end *end);
+
+static inline const struct image *live_end_image(const struct live_end *end)
+{
+    return &end->images[end->current];
+}
 
 /* Looks again. Re-reads the directory's names when a segment may have been added. 0 or negative. */
 int live_end_refresh(struct live_end *end, struct directory *directory, struct source *probe,

@@ -25,8 +25,9 @@ struct log_reader {
     struct frame_header frame;
     const uint8_t *bytes;
     uint32_t at;
-    uint64_t wanted_seq; /* records below are not shown */
-    uint64_t idle_seq;   /* end.last_seq when there was nothing more; UINT64_MAX: never */
+    uint64_t wanted_seq;  /* records below are not shown */
+    uint64_t idle_seq;    /* end.last_seq when there was nothing more; UINT64_MAX: never */
+    uint64_t durable_seq; /* the highest that was answered */
     uint64_t skipped;
     bool past_end, end_counted; /* a damaged end is being passed over, and was counted */
     struct error failed;        /* code 0: none */
@@ -190,8 +191,10 @@ static int set_limit(struct log_reader *reader, struct error *error)
         return 0;
     }
     bool of_image = view->source.image != NULL;
-    if (end->mode == LIVE_IMAGE && (!of_image || view->source.generation != end->generation))
-        view_use_image(view, &end->image, end->generation);
+    const struct image *image = live_end_image(end);
+    if (end->mode == LIVE_IMAGE &&
+        (view->source.image != image || view->source.generation != end->generation))
+        view_use_image(view, image, end->generation);
     if (end->mode == LIVE_IMAGE)
         view->source.size = end->end_offset;
     else if (of_image) {
@@ -497,7 +500,10 @@ uint64_t log_reader_first_seq(struct log_reader *reader)
 uint64_t log_reader_durable_seq(struct log_reader *reader)
 {
     refresh(reader);
-    return reader->end.mode == LIVE_NOTHING ? 0 : reader->end.last_seq;
+    /* What witnesses prove may be less for a moment than what the image said before. */
+    if (reader->end.mode != LIVE_NOTHING && reader->end.last_seq > reader->durable_seq)
+        reader->durable_seq = reader->end.last_seq;
+    return reader->durable_seq;
 }
 
 const uint8_t *log_reader_uuid(struct log_reader *reader)

@@ -21,6 +21,7 @@
 #define LOCK_POLL_MS 10
 
 struct recovering {
+    bool wait;
     struct directory directory;
     struct source source;
     struct log_recovery *result;
@@ -173,7 +174,7 @@ static int lock_segment(struct recovering *r, struct error *error)
     for (int waited_ms = 0; flock(r->source.fd, LOCK_SH | LOCK_NB) < 0; waited_ms += LOCK_POLL_MS) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return 0; /* a filesystem without locks */
-        if (waited_ms >= LOCK_WAIT_MS)
+        if (!r->wait || waited_ms >= LOCK_WAIT_MS)
             return error_set(error, ERROR_LOCKED, "its newest segment is still being written");
         poll(NULL, 0, LOCK_POLL_MS);
     }
@@ -320,10 +321,10 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
     return code == 0 ? scan_last(r, error) : code;
 }
 
-int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
-                struct log_recovery *recovery, struct error *error)
+static int recover_dir(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
+                       bool wait, struct log_recovery *recovery, struct error *error)
 {
-    struct recovering r = { .source = { .fd = -1 }, .result = recovery, .last = -1 };
+    struct recovering r = { .wait = wait, .source = { .fd = -1 }, .result = recovery, .last = -1 };
     *recovery = (struct log_recovery){ .exists = false };
     CHECK(witnesses != NULL || witness_count == 0);
     r.witness.name = "nothing";
@@ -333,4 +334,16 @@ int log_recover(const char *dir, const struct log_witness *witnesses, unsigned w
     source_close(&r.source);
     directory_close(&r.directory);
     return code < 0 ? error_wrap(error, code, "log %s", dir) : 0;
+}
+
+int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
+                struct log_recovery *recovery, struct error *error)
+{
+    return recover_dir(dir, witnesses, witness_count, true, recovery, error);
+}
+
+int log_recover_now(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
+                    struct log_recovery *recovery, struct error *error)
+{
+    return recover_dir(dir, witnesses, witness_count, false, recovery, error);
 }

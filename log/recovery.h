@@ -56,4 +56,9 @@ struct log_recovery {
 int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                 struct log_recovery *recovery, struct error *error);
 
+/* The same for readers, which do not wait for the last write of a process that was killed:
+ * ERROR_LOCKED while the newest segment is held by a writer. */
+int log_recover_now(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
+                    struct log_recovery *recovery, struct error *error);
+
 #endif
