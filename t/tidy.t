@@ -17,17 +17,17 @@ my @owner = (
 # core is pure: no system calls, no clocks, no threads of its own.
 my $impure = qr{^(?:unistd|fcntl|sys/|pthread|time|signal|poll|netinet|arpa)};
 my %banned = map { $_ => 1 } qw(strcpy strcat strncpy strncat sprintf vsprintf strtok gets atoi atol alloca);
-my %may_print = map { $_ => 1 } qw(tools t);
+my %may_print = map { $_ => 1 } qw(tools t benchmarks);
 my %only_tools = map { $_ => 1 } qw(printf puts putchar exit _exit);
 
 my @files;
-find({ no_chdir => 1, wanted => sub { push @files, $_ if /\.(?:c|h|cc)$/ } }, grep { -d } keys %needs, 't');
+find({ no_chdir => 1, wanted => sub { push @files, $_ if /\.(?:c|h|cc)$/ } }, grep { -d } keys %needs, 't', 'benchmarks');
 
 for my $file (sort @files) {
     my ($layer) = split m{/}, $file;
     open my $in, '<', $file or die "$file: $!";
     my (@wrong, $function_start);
-    my $is_test = $layer eq 't';
+    my $is_test = $layer eq 't' || $layer eq 'benchmarks';
     while (my $line = <$in>) {
         chomp $line;
         my $complain = sub { push @wrong, "$file:$.: $_[0]" };
