@@ -36,6 +36,8 @@ struct effect_outcome {
     struct span output;          /* JSON, malloc'ed; size 0: none */
     struct span error;           /* text, malloc'ed; size 0: none. Never holds a secret's value */
     struct effect_outcome *next; /* the receiver's */
+    struct budget *budget;       /* ours: where `reserved` bytes go back */
+    uint64_t reserved;
 };
 
 void effect_outcome_free(struct effect_outcome *outcome);
