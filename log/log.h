@@ -39,7 +39,8 @@ enum log_sync { LOG_SYNC_PROBE = 0, LOG_SYNC_DSYNC = 1, LOG_SYNC_FDATASYNC = 2 }
 
 struct log_options {
     const char *dir; /* made when missing (0700) */
-    struct io *io;   /* the engine; the caller's, open until after log_close() */
+    struct io *io;   /* the engine; the caller's, open until after log_close(), with room for
+                        frames_in_flight_max + 2 ops */
     struct budget *budget;
     uint64_t segment_size; /* bytes, for a new log; 0: LOG_SEGMENT_SIZE. An old log keeps its own */
     uint32_t frames_in_flight_max; /* 1 to 32; 0: 8 */
@@ -48,12 +49,17 @@ struct log_options {
     uint32_t spares;            /* segments made ahead, at least 2; 0: 2 */
     enum log_sync sync;         /* PROBE: RWF_DSYNC unless write + fdatasync is over 15 % faster */
     bool no_chain;
-    bool maintain_inline;   /* no thread: the caller calls log_maintain() */
-    bool allow_tmpfs;       /* tests only: otherwise a directory in memory is refused */
+    bool maintain_inline; /* no thread: the caller calls log_maintain() */
+    bool allow_tmpfs;     /* tests only: the filesystem is not looked at; otherwise a directory in
+                               memory is refused */
+    bool verify;          /* tests: checks each frame once more when it is closed */
+    const uint8_t
+        *boot_id; /* 16 bytes, for files that must be the same again; NULL: the kernel's */
     uint64_t start_time_ns; /* log time now, not before the newest record's: the OPEN record's */
     const struct log_witness *witnesses;
     unsigned witness_count;
-    void (*random)(void *bytes, size_t size, void *context); /* salt and uuid; NULL: getrandom */
+    /* Salts and the uuid; NULL: getrandom. Called by the maintenance thread too, if there is one. */
+    void (*random)(void *bytes, size_t size, void *context);
     void *random_context;
 };
 
@@ -99,6 +105,8 @@ struct log_stats {
     uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     uint64_t frames_in_flight, frames_in_flight_max, spares, spare_waits;
     uint64_t commit_ns_sum; /* submit to durable, over all frames */
+    uint64_t depth;         /* frames that may be under way now */
+    char spare_error[256];  /* why the last spare could not be made; "" while all is well */
     uint32_t epoch;
     enum log_sync sync;
     uint64_t probe_dsync_ns, probe_fdatasync_ns;

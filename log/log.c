@@ -1,0 +1,182 @@
+#include "log/log.h"
+
+#include "core/base/check.h"
+#include "log/writer.h"
+
+#include <stdio.h>
+
+int log_reserve(struct log *log, uint32_t record_count, uint64_t payload_size, uint64_t *first_seq)
+{
+    CHECK(record_count > 0);
+    CHECK(log->command.left == 0);
+    if (log->health == LOG_FAILED)
+        return ERROR_UNAVAILABLE;
+    if (payload_size > (uint64_t)record_count * log->payload_size_max)
+        return ERROR_TOO_LARGE;
+    /* Each record may need 7 bytes of padding; of one record it is known. */
+    uint64_t bytes = record_count == 1 ? record_size(payload_size)
+                                       : payload_size + record_count * (RECORD_HEADER_SIZE + 7ull);
+    bool run = bytes > log->frame_size_max - FRAME_HEADER_SIZE;
+    if (run && builder_run_size(log, bytes) > log->usable_end - LOG_BLOCK_SIZE)
+        return ERROR_TOO_LARGE;
+    int result = builder_make_room(log, bytes, run);
+    if (result < 0)
+        return result;
+    log->command = (struct command){ .left = record_count, .room = bytes, .run = run };
+    *first_seq = log->next_seq;
+    return 0;
+}
+
+void log_append(struct log *log, const struct record *record)
+{
+    struct command *command = &log->command;
+    size_t size = record_size(record->payload.size);
+    CHECK(command->left > 0);
+    CHECK(size <= command->room);
+    CHECK(record->payload.size <= log->payload_size_max);
+    CHECK(record->seq == log->next_seq);
+    CHECK(record->time_ns >= log->last_time_ns);
+    command->left--;
+    command->room -= size;
+    builder_append(log, record);
+    counter_add(&log->counters.records, 1);
+    counter_add(&log->counters.payload_bytes, record->payload.size);
+    counter_set(&log->counters.next_seq, log->next_seq);
+    if (command->left == 0 && log->open.body_size >= log->options.frame_target_size &&
+        log->queue.count + log->queue.reserve < log->queue.capacity) {
+        builder_close_frame(log, 0);
+        pipeline_submit(log);
+    }
+}
+
+int log_flush(struct log *log)
+{
+    CHECK(log->command.left == 0);
+    if (log->health == LOG_FAILED)
+        return ERROR_UNAVAILABLE;
+    pipeline_submit(log);
+    if (log->open.record_count > 0 && pipeline_has_slot(log)) {
+        builder_close_frame(log, 0);
+        pipeline_submit(log);
+    }
+    return 0;
+}
+
+/* Waits; when nothing happens for as long as it takes, writes a CHECKPOINT and waits on. */
+static int wait_and_witness(struct log *log, int wake_fd, uint64_t timeout_ns)
+{
+    uint64_t due_ns = pipeline_checkpoint_due_ns(log);
+    if (due_ns >= timeout_ns)
+        return io_wait(log->io, wake_fd, timeout_ns);
+    int ran = due_ns > 0 ? io_wait(log->io, wake_fd, due_ns) : 0;
+    if (ran != 0 || pipeline_checkpoint_due_ns(log) > 0)
+        return ran;
+    pipeline_write_checkpoint(log);
+    return io_wait(log->io, wake_fd, timeout_ns == UINT64_MAX ? timeout_ns : timeout_ns - due_ns);
+}
+
+int log_wait(struct log *log, int wake_fd, uint64_t timeout_ns)
+{
+    (void)log_flush(log);
+    int ran = wait_and_witness(log, wake_fd, timeout_ns);
+    if (ran < 0)
+        pipeline_fail(log, "input and output", log->writing->header.segment_no, ran,
+                      &log->header.op);
+    pipeline_advance(log);
+    return log->health == LOG_FAILED ? ERROR_UNAVAILABLE : 0;
+}
+
+uint64_t log_durable_seq(const struct log *log)
+{
+    return atomic_load_explicit(&log->counters.durable_seq, memory_order_acquire);
+}
+
+uint64_t log_next_seq(const struct log *log)
+{
+    return log->next_seq;
+}
+
+const uint8_t *log_uuid(const struct log *log)
+{
+    return log->log_uuid;
+}
+
+uint32_t log_payload_size_max(const struct log *log)
+{
+    return log->payload_size_max;
+}
+
+enum log_health log_health(const struct log *log)
+{
+    return log->health;
+}
+
+const char *log_failure(const struct log *log)
+{
+    return log->health == LOG_FAILED ? log->failure : NULL;
+}
+
+int log_maintain(struct log *log, struct error *error)
+{
+    CHECK(!log->maintenance.threaded);
+    return spares_maintain(log, error);
+}
+
+void log_stats_get(const struct log *log, struct log_stats *stats)
+{
+    const struct counters *c = &log->counters;
+    *stats = (struct log_stats){
+        .next_seq = counter_get(&c->next_seq),
+        .durable_seq = counter_get(&c->durable_seq),
+        .segment_no = counter_get(&c->segment_no),
+        .segment_offset = counter_get(&c->segment_offset),
+        .capacity = log->capacity,
+        .frames = counter_get(&c->frames),
+        .records = counter_get(&c->records),
+        .payload_bytes = counter_get(&c->payload_bytes),
+        .disk_bytes = counter_get(&c->disk_bytes),
+        .rolls = counter_get(&c->rolls),
+        .checkpoints = counter_get(&c->checkpoints),
+        .syncs = counter_get(&c->syncs),
+        .frames_in_flight = counter_get(&c->frames_in_flight),
+        .frames_in_flight_max = counter_get(&c->frames_in_flight_max),
+        .spares = spares_count(log),
+        .spare_waits = counter_get(&c->spare_waits),
+        .commit_ns_sum = counter_get(&c->commit_ns_sum),
+        .depth = counter_get(&c->depth),
+        .epoch = log->epoch,
+        .sync = log->sync,
+        .probe_dsync_ns = log->probe_dsync_ns,
+        .probe_fdatasync_ns = log->probe_fdatasync_ns,
+    };
+    snprintf(stats->engine, sizeof stats->engine, "%s", io_name(log->io));
+    spares_error(log, stats->spare_error, sizeof stats->spare_error);
+}
+
+int log_close(struct log **log, struct error *error)
+{
+    struct log *closing = *log;
+    CHECK(closing->command.left == 0);
+    builder_close_frame(closing, 0);
+    pipeline_drain(closing);
+    if (closing->health == LOG_OPEN) {
+        builder_end_segment(closing, LOG_KIND_CLOSED, FRAME_CLOSE);
+        pipeline_drain(closing);
+    }
+    int result = closing->health == LOG_FAILED ? writer_failed(closing, error) : 0;
+    if (result == 0 && !closing->checkpoint.broken) {
+        pipeline_write_checkpoint(closing);
+        pipeline_drain(closing);
+    }
+    image_withdraw(closing->dir);
+    writer_release(closing);
+    *log = NULL;
+    return result < 0 ? error_wrap(error, result, "close log") : 0;
+}
+
+void log_abandon(struct log **log)
+{
+    image_withdraw((*log)->dir);
+    writer_release(*log);
+    *log = NULL;
+}

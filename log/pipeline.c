@@ -1,0 +1,386 @@
+/* Frames on their way to disk: written from the image, acknowledged in order. */
+#include "core/base/check.h"
+#include "log/frame.h"
+#include "log/writer.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define CHECKPOINT_IDLE_NS (20ull * 1000 * 1000)
+
+enum {
+    DEPTH_WINDOW = 64,     /* frames */
+    DEPTH_HOLD = 32,       /* windows after a try that gained nothing */
+    DEPTH_GAIN_PERCENT = 5 /* what one more must bring */
+};
+
+static uint64_t now_monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static struct slot *slot_at(struct log *log, uint32_t index)
+{
+    return &log->queue.slots[(log->queue.first + index) % log->queue.capacity];
+}
+
+struct slot *pipeline_add(struct log *log)
+{
+    CHECK(log->queue.count < log->queue.capacity);
+    struct slot *slot = slot_at(log, log->queue.count++);
+    slot->log = log;
+    slot->state = SLOT_QUEUED;
+    return slot;
+}
+
+bool pipeline_has_slot(const struct log *log)
+{
+    return log->queue.submitted < log->depth.now && log->queue.submitted == log->queue.count &&
+           log->building == log->writing;
+}
+
+void pipeline_fail(struct log *log, const char *what, uint64_t segment_no, int result,
+                   const struct io_op *op)
+{
+    if (log->health == LOG_FAILED)
+        return;
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, segment_no);
+    char why[128];
+    if (result >= 0)
+        snprintf(why, sizeof why, "only %d bytes were written", result);
+    else
+        snprintf(why, sizeof why, "%s", error_text(result));
+    snprintf(log->failure, sizeof log->failure,
+             "%.32s: %.32s of %u bytes at offset %llu: %.120s; the log takes no more writes until "
+             "it is opened again: check the disk",
+             name, what, op->size, (unsigned long long)op->offset, why);
+    log->health = LOG_FAILED;
+}
+
+static void submit_op(struct log *log, struct io_op *op)
+{
+    log->ops_underway++;
+    io_submit(log->io, op);
+}
+
+/* All at once: a sync covers every write that was done before it was submitted. */
+static void sync_written(struct log *log);
+
+static void sync_done(struct io_op *op, int result)
+{
+    struct side_op *side = (struct side_op *)op;
+    struct log *log = side->log;
+    log->ops_underway--;
+    side->underway = false;
+    if (result < 0) {
+        pipeline_fail(log, "sync", log->writing->header.segment_no, result, op);
+        return;
+    }
+    for (uint32_t i = 0; i < log->queue.submitted; i++) {
+        struct slot *slot = slot_at(log, i);
+        if (slot->state == SLOT_SYNCING)
+            slot->state = SLOT_DURABLE;
+    }
+    sync_written(log);
+}
+
+static void sync_written(struct log *log)
+{
+    bool any = false;
+    if (log->sync_op.underway || log->health == LOG_FAILED)
+        return;
+    for (uint32_t i = 0; i < log->queue.submitted; i++) {
+        struct slot *slot = slot_at(log, i);
+        if (slot->state != SLOT_WRITTEN)
+            continue;
+        slot->state = SLOT_SYNCING;
+        any = true;
+    }
+    if (!any)
+        return;
+    log->sync_op.underway = true;
+    log->sync_op.op = (struct io_op){ .kind = IO_SYNC, .fd = log->writing->fd, .done = sync_done };
+    counter_add(&log->counters.syncs, 1);
+    submit_op(log, &log->sync_op.op);
+}
+
+static void frame_done(struct io_op *op, int result)
+{
+    struct slot *slot = (struct slot *)op;
+    struct log *log = slot->log;
+    log->ops_underway--;
+    if (result < 0 || (uint32_t)result != op->size) {
+        pipeline_fail(log, "write", slot->segment->header.segment_no, result, op);
+        return;
+    }
+    slot->state = op->dsync ? SLOT_DURABLE : SLOT_WRITTEN;
+    sync_written(log);
+}
+
+static void submit_slot(struct log *log, struct slot *slot)
+{
+    struct segment *segment = slot->segment;
+    CHECK(slot->state == SLOT_QUEUED);
+    CHECK(slot->op.offset == segment->submitted); /* no block is ever written twice */
+    segment->submitted = slot->end_offset;
+    slot->op.kind = IO_WRITE;
+    slot->op.fd = segment->fd;
+    slot->op.dsync = log->sync == LOG_SYNC_DSYNC;
+    slot->op.done = frame_done;
+    slot->state = SLOT_WRITING;
+    slot->submit_ns = now_monotonic_ns();
+    log->queue.submitted++;
+    log->depth.limited += log->queue.submitted == log->depth.now;
+    if (slot->op.dsync)
+        counter_add(&log->counters.syncs, 1);
+    counter_add(&log->counters.disk_bytes, slot->op.size);
+    submit_op(log, &slot->op);
+}
+
+void pipeline_submit(struct log *log)
+{
+    struct queue *queue = &log->queue;
+    if (log->health == LOG_FAILED)
+        return;
+    while (queue->submitted < queue->count && queue->submitted < log->depth.now) {
+        struct slot *slot = slot_at(log, queue->submitted);
+        if (slot->segment != log->writing)
+            break; /* its header is not durable yet */
+        submit_slot(log, slot);
+    }
+    counter_set(&log->counters.frames_in_flight, queue->submitted);
+    if (queue->submitted > counter_get(&log->counters.frames_in_flight_max))
+        counter_set(&log->counters.frames_in_flight_max, queue->submitted);
+}
+
+/* Side ops: a header or a CHECKPOINT slot, durable when done. Without DSYNC a sync follows. */
+
+static void side_write(struct log *log, struct side_op *side, int fd, uint64_t offset,
+                       io_done *done)
+{
+    CHECK(!side->underway);
+    side->underway = true;
+    side->op = (struct io_op){ .kind = IO_WRITE,
+                               .fd = fd,
+                               .buffer = side->block,
+                               .size = LOG_BLOCK_SIZE,
+                               .offset = offset,
+                               .dsync = log->sync == LOG_SYNC_DSYNC,
+                               .done = done };
+    counter_add(&log->counters.syncs, 1);
+    counter_add(&log->counters.disk_bytes, LOG_BLOCK_SIZE);
+    submit_op(log, &side->op);
+}
+
+/* Returns true when the op is durable; false when it failed or its sync is still under way. */
+static bool side_is_durable(struct side_op *side, int result)
+{
+    struct io_op *op = &side->op;
+    side->log->ops_underway--;
+    bool whole = op->kind == IO_SYNC ? result == 0 : result == LOG_BLOCK_SIZE;
+    if (whole && op->kind == IO_WRITE && !op->dsync) {
+        op->kind = IO_SYNC;
+        submit_op(side->log, op);
+        return false;
+    }
+    side->underway = false;
+    return whole;
+}
+
+static void file_sync_done(struct io_op *op, int result)
+{
+    struct side_op *side = (struct side_op *)op;
+    side->log->ops_underway--;
+    side->underway = false;
+    side->result = result;
+}
+
+int pipeline_sync_file(struct log *log, int fd)
+{
+    struct side_op *side = &log->sync_op;
+    side->op = (struct io_op){ .kind = IO_SYNC, .fd = fd, .done = file_sync_done };
+    side->underway = true;
+    submit_op(log, &side->op);
+    while (side->underway) {
+        int ran = io_run(log->io);
+        if (ran < 0)
+            return ran;
+    }
+    return side->result;
+}
+
+/* A roll's end: the disk has the next segment, readers get its image, maintenance the old one. */
+static void header_done(struct io_op *op, int result)
+{
+    struct side_op *side = (struct side_op *)op;
+    struct log *log = side->log;
+    struct segment *old = log->writing, *next = log->building;
+    bool durable = side_is_durable(side, result);
+    if (side->underway)
+        return;
+    if (!durable) {
+        pipeline_fail(log, "write of the header", next->header.segment_no, result, op);
+        return;
+    }
+    log->durable_end = LOG_BLOCK_SIZE;
+    image_assign(&next->image, log->log_uuid, next->header.segment_no, next->header.salt,
+                 log->durable_seq, log->durable_end);
+    log->writing = next;
+    counter_set(&log->counters.segment_no, next->header.segment_no);
+    counter_set(&log->counters.segment_offset, log->durable_end);
+    if (old != next) {
+        image_end(&old->image);
+        atomic_store_explicit(&old->image_state, IMAGE_DIRTY, memory_order_release);
+    }
+    atomic_store(&log->maintenance.announced, next == &log->segments[0] ? 0 : 1);
+    atomic_store(&log->maintenance.announce, true);
+    spares_wake(log);
+}
+
+void pipeline_write_header(struct log *log, struct segment *segment)
+{
+    segment->header.durable_seq = log->durable_seq;
+    segment_header_encode(log->header.block, &segment->header);
+    side_write(log, &log->header, segment->fd, 0, header_done);
+}
+
+static void checkpoint_done(struct io_op *op, int result)
+{
+    struct side_op *side = (struct side_op *)op;
+    struct log *log = side->log;
+    bool durable = side_is_durable(side, result);
+    if (side->underway)
+        return;
+    /* It is a witness only: without it the log is as good, and its end a little less proven. */
+    log->checkpoint.broken = !durable;
+    counter_add(&log->counters.checkpoints, durable);
+}
+
+static bool is_drained(const struct log *log)
+{
+    return log->queue.count == 0 && log->open.record_count == 0 && log->building == log->writing;
+}
+
+uint64_t pipeline_checkpoint_due_ns(const struct log *log)
+{
+    const struct checkpoints *checkpoint = &log->checkpoint;
+    if (!is_drained(log) || log->health == LOG_FAILED || checkpoint->broken ||
+        checkpoint->side.underway || checkpoint->last.durable_seq == log->durable_seq)
+        return UINT64_MAX;
+    uint64_t idle_ns = now_monotonic_ns() - log->drained_ns;
+    return idle_ns < CHECKPOINT_IDLE_NS ? CHECKPOINT_IDLE_NS - idle_ns : 0;
+}
+
+void pipeline_write_checkpoint(struct log *log)
+{
+    struct checkpoint *last = &log->checkpoint.last;
+    last->durable_seq = log->durable_seq;
+    last->segment_no = log->writing->header.segment_no;
+    last->end_offset = log->durable_end;
+    last->time_ns = log->last_time_ns;
+    last->generation++;
+    memcpy(last->log_uuid, log->log_uuid, UUID_SIZE);
+    memcpy(last->chain, log->durable_chain, SHA256_SIZE);
+    checkpoint_encode(log->checkpoint.side.block, last);
+    side_write(log, &log->checkpoint.side, log->checkpoint.fd,
+               last->generation % 2 * LOG_BLOCK_SIZE, checkpoint_done);
+}
+
+/* One window of frames is over: was it worth its depth, and is one more worth a try? */
+static void depth_adapt(struct depth *depth, uint64_t now_ns)
+{
+    uint64_t passed_ns = now_ns - depth->start_ns;
+    uint64_t rate = passed_ns > 0 ? depth->bytes * 1000 / (passed_ns / 1000 + 1) : 0;
+    bool limited = depth->limited * 2 > depth->frames;
+    bool gained = rate * 100 >= depth->rate * (100 + DEPTH_GAIN_PERCENT);
+    if (depth->tried && !gained) {
+        depth->now--;
+        depth->hold = DEPTH_HOLD;
+    }
+    depth->tried = false;
+    if (depth->hold > 0) {
+        depth->hold--;
+    } else if (limited && depth->now < depth->max) {
+        depth->rate = rate;
+        depth->now++;
+        depth->tried = true;
+    }
+    depth->frames = depth->limited = 0;
+    depth->bytes = 0;
+    depth->start_ns = now_ns;
+}
+
+static void acknowledge(struct log *log, const struct slot *slot, uint64_t now_ns)
+{
+    if (slot->ack_seq != 0) {
+        log->durable_seq = slot->ack_seq;
+        log->durable_end = slot->end_offset;
+        memcpy(log->durable_chain, slot->chain, SHA256_SIZE);
+    }
+    counter_add(&log->counters.frames, 1);
+    counter_add(&log->counters.commit_ns_sum, now_ns - slot->submit_ns);
+    log->depth.frames++;
+    log->depth.bytes += slot->op.size;
+}
+
+/* The prefix of the queue that is durable. */
+static void acknowledge_prefix(struct log *log)
+{
+    struct queue *queue = &log->queue;
+    uint64_t before = log->durable_seq;
+    uint64_t now_ns = now_monotonic_ns();
+    struct segment *segment = log->writing;
+    bool sealed = false;
+    while (queue->submitted > 0 && slot_at(log, 0)->state == SLOT_DURABLE) {
+        const struct slot *slot = slot_at(log, 0);
+        acknowledge(log, slot, now_ns);
+        sealed = slot->flags & FRAME_SEAL;
+        queue->first = (queue->first + 1) % queue->capacity;
+        queue->count--;
+        queue->submitted--;
+    }
+    if (log->depth.frames >= DEPTH_WINDOW) {
+        depth_adapt(&log->depth, now_ns);
+        counter_set(&log->counters.depth, log->depth.now);
+    }
+    if (log->durable_seq != before) {
+        log->drained_ns = now_ns;
+        atomic_store_explicit(&log->counters.durable_seq, log->durable_seq, memory_order_release);
+        counter_set(&log->counters.segment_offset, log->durable_end);
+        image_publish(&segment->image, log->durable_seq, log->durable_end);
+    }
+    if (sealed)
+        pipeline_write_header(log, log->building);
+}
+
+void pipeline_advance(struct log *log)
+{
+    struct queue *queue = &log->queue;
+    if (log->health == LOG_FAILED)
+        return;
+    if (queue->submitted > 0 && slot_at(log, 0)->state == SLOT_DURABLE)
+        acknowledge_prefix(log);
+    pipeline_submit(log);
+}
+
+void pipeline_drain(struct log *log)
+{
+    while (log->health == LOG_OPEN && (log->queue.count > 0 || log->ops_underway > 0)) {
+        pipeline_submit(log);
+        CHECK(log->ops_underway > 0);
+        int ran = io_run(log->io);
+        if (ran < 0)
+            pipeline_fail(log, "input and output", log->writing->header.segment_no, ran,
+                          &log->header.op);
+        pipeline_advance(log);
+    }
+}
+
+void pipeline_stop(struct log *log)
+{
+    while (log->ops_underway > 0)
+        CHECK(io_run(log->io) >= 0); /* the ops live in memory that is about to be freed */
+}

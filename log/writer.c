@@ -1,0 +1,160 @@
+/* The writer's memory, from its options to its release. */
+#include "log/writer.h"
+
+#include "core/base/check.h"
+#include "iouring/file.h"
+#include "log/frame.h"
+#include "log/storage.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define FRAMES_IN_FLIGHT_DEFAULT 8u
+#define FRAME_TARGET_SIZE_DEFAULT (1u << 20)
+#define SPARES_DEFAULT 2u
+
+int writer_set_options(struct log *log, const struct log_options *options, struct error *error)
+{
+    log->options = *options;
+    log->io = options->io;
+    log->capacity = options->segment_size > 0 ? options->segment_size : LOG_SEGMENT_SIZE;
+    if (log->options.frames_in_flight_max == 0)
+        log->options.frames_in_flight_max = FRAMES_IN_FLIGHT_DEFAULT;
+    if (log->options.frame_target_size == 0)
+        log->options.frame_target_size = FRAME_TARGET_SIZE_DEFAULT;
+    if (log->options.spares == 0)
+        log->options.spares = SPARES_DEFAULT;
+    CHECK(log->options.frames_in_flight_max <= FRAMES_IN_FLIGHT_LIMIT);
+    CHECK(log->options.spares < SPARES_MAX);
+    if (snprintf(log->dir, sizeof log->dir, "%s", options->dir) >= (int)sizeof log->dir)
+        return error_set(error, -ENAMETOOLONG, "the path of the log directory is too long");
+    if (log->capacity < LOG_SEGMENT_SIZE_MIN || log->capacity > LOG_SEGMENT_SIZE_MAX ||
+        log->capacity % LOG_BLOCK_SIZE != 0)
+        return error_set(error, ERROR_INVALID,
+                         "a segment of %llu bytes is not possible: choose a multiple of %u from %u "
+                         "to %u",
+                         (unsigned long long)log->capacity, LOG_BLOCK_SIZE, LOG_SEGMENT_SIZE_MIN,
+                         LOG_SEGMENT_SIZE_MAX);
+    return 0;
+}
+
+static uint64_t memory_size(const struct log *log)
+{
+    uint64_t index = log->capacity / LOG_BLOCK_SIZE * SEALED_ENTRY_SIZE;
+    return sizeof *log + 2 * (log->capacity + index) + index + OPENED_REASON_SIZE_MAX +
+           log->queue.capacity * sizeof(struct slot) + 2 * LOG_BLOCK_SIZE;
+}
+
+static int allocate_segment(struct log *log, struct segment *segment, struct error *error)
+{
+    size_t size = log->capacity / LOG_BLOCK_SIZE * SEALED_ENTRY_SIZE;
+    int result = image_create(&segment->image, log->capacity, error);
+    if (result < 0)
+        return result;
+    segment->index = malloc(size);
+    if (segment->index == NULL)
+        return error_set(error, -ENOMEM, "no memory for the log's index");
+    memset(segment->index, 0xff, size);
+    return 0;
+}
+
+/* The sizes that follow from the capacity. */
+static void set_limits(struct log *log)
+{
+    uint32_t blocks = (uint32_t)(log->capacity / LOG_BLOCK_SIZE);
+    uint64_t seal = record_size(storage_sealed_size(blocks));
+    log->frame_size_max = segment_frame_size_max(log->capacity);
+    log->payload_size_max = segment_payload_size_max(log->capacity);
+    log->usable_end = log->capacity - (uint64_t)frame_block_count(seal) * LOG_BLOCK_SIZE;
+    log->queue.reserve = (uint32_t)(builder_run_frames(log, log->capacity) + 4);
+    log->queue.capacity = 2 * FRAMES_IN_FLIGHT_LIMIT + log->queue.reserve;
+    log->depth.max = log->options.frames_in_flight_max;
+    log->depth.now = log->depth.max < 2 ? log->depth.max : 2;
+}
+
+int writer_allocate(struct log *log, struct error *error)
+{
+    set_limits(log);
+    uint64_t size = memory_size(log);
+    if (budget_reserve(log->options.budget, BUDGET_LOG, size) < 0)
+        return error_set(error, ERROR_BUDGET,
+                         "the event log needs %llu bytes of memory, more than the budget leaves: "
+                         "raise the memory limit",
+                         (unsigned long long)size);
+    log->budgeted = size;
+    size_t payload_size = storage_sealed_size((uint32_t)(log->capacity / LOG_BLOCK_SIZE));
+    log->own_payload = malloc(payload_size + OPENED_AT_REASON + OPENED_REASON_SIZE_MAX);
+    log->queue.slots = calloc(log->queue.capacity, sizeof *log->queue.slots);
+    log->header.block = file_aligned_buffer(LOG_BLOCK_SIZE);
+    log->checkpoint.side.block = file_aligned_buffer(LOG_BLOCK_SIZE);
+    if (log->own_payload == NULL || log->queue.slots == NULL || log->header.block == NULL ||
+        log->checkpoint.side.block == NULL)
+        return error_set(error, -ENOMEM, "no memory for the event log");
+    for (int i = 0; i < 2; i++) {
+        int result = allocate_segment(log, &log->segments[i], error);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+int writer_failed(const struct log *log, struct error *error)
+{
+    return error_set(error, ERROR_UNAVAILABLE, "%s/%s", log->dir, log->failure);
+}
+
+static void release_segment(struct segment *segment)
+{
+    image_close(&segment->image);
+    free(segment->index);
+    if (segment->fd >= 0)
+        close(segment->fd);
+}
+
+void writer_release(struct log *log)
+{
+    spares_stop_thread(log);
+    pipeline_stop(log);
+    spares_close(log);
+    for (int i = 0; i < 2; i++)
+        release_segment(&log->segments[i]);
+    if (log->checkpoint.fd >= 0)
+        close(log->checkpoint.fd);
+    free(log->checkpoint.side.block);
+    free(log->header.block);
+    free(log->queue.slots);
+    free(log->own_payload);
+    if (log->budgeted > 0)
+        budget_release(log->options.budget, BUDGET_LOG, log->budgeted);
+    sem_destroy(&log->maintenance.wake);
+    pthread_mutex_destroy(&log->maintenance.trouble->lock);
+    free(log->maintenance.trouble);
+    /* Last: whoever waits for the lock finds everything at rest. */
+    if (log->lock_fd >= 0)
+        close(log->lock_fd);
+    free(log);
+}
+
+struct log *writer_new(void)
+{
+    struct log *log = calloc(1, sizeof *log);
+    struct trouble *trouble = calloc(1, sizeof *trouble);
+    if (log == NULL || trouble == NULL) {
+        free(log);
+        free(trouble);
+        return NULL;
+    }
+    log->lock_fd = log->checkpoint.fd = -1;
+    for (int i = 0; i < 2; i++) {
+        log->segments[i].fd = -1;
+        log->segments[i].image.fd = -1;
+    }
+    log->header.log = log->sync_op.log = log->checkpoint.side.log = log;
+    log->building = log->writing = &log->segments[0];
+    sem_init(&log->maintenance.wake, 0, 0);
+    pthread_mutex_init(&trouble->lock, NULL);
+    log->maintenance.trouble = trouble;
+    return log;
+}

@@ -1,0 +1,285 @@
+/* The inside of the event log's writer: what log.c, opening.c, builder.c,
+ * pipeline.c, spares.c and writer.c share. For log/ only.
+ *
+ *   log_append -> builder: the open frame, in the image of the segment being built
+ *                    | closed: checksums, chain, a slot in the queue
+ *                    v
+ *                 pipeline: slots in order; written from the image, acknowledged as a prefix
+ *                    ^
+ *                 spares: zeroed segments and a clean image, made ahead by the maintenance thread
+ *
+ * A roll, step by step; `building` is where appends go, `writing` what the disk gets:
+ *
+ *   building == writing --(no room)--> SEAL queued, building = the other segment
+ *     --(SEAL acknowledged)--> its header is written
+ *     --(header durable)--> writing = building, the old image goes to maintenance
+ *
+ * Threads: everything belongs to the writer's thread but for what says otherwise: the counters, the
+ * images' states and the ring of spares are atomic, and maintenance.trouble has its lock. */
+#ifndef LOG_WRITER_H
+#define LOG_WRITER_H
+
+#include "log/checkpoint.h"
+#include "log/log.h"
+#include "log/segment.h"
+#include "mmapstore/image.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+#define FRAMES_IN_FLIGHT_LIMIT 32u
+#define SPARES_MAX 64u /* a power of two */
+
+/* Who may touch an image. */
+enum image_state {
+    IMAGE_CLEAN, /* all zero behind page 0: the writer's, for the next segment */
+    IMAGE_USED,  /* the writer's: holds the segment being built or written */
+    IMAGE_DIRTY  /* maintenance's: to be emptied */
+};
+
+/* A zeroed segment, open and locked, for the next roll. */
+struct spare {
+    int fd;
+    uint64_t segment_no;
+    uint64_t salt;
+};
+
+/* One of the two segments that can be in memory. */
+struct segment {
+    struct image image;
+    _Atomic int image_state; /* enum image_state */
+    int fd;                  /* -1: none */
+    struct segment_header header;
+    uint64_t end;       /* bytes: where the next frame is built */
+    uint64_t submitted; /* bytes: where the next frame to be written must begin */
+    uint32_t prev_blocks;
+    uint8_t *index; /* capacity / 4096 entries as in SEAL */
+    uint64_t record_count, frame_count, payload_bytes, min_time_ns, max_time_ns;
+};
+
+/* The frame that appends go to. Nothing is in it when record_count is 0. */
+struct open_frame {
+    uint32_t record_count;
+    uint32_t body_size;
+    uint64_t first_seq;
+    uint64_t base_time_ns;
+    uint16_t flags;
+};
+
+/* What log_reserve() promised and log_append() has not used yet. */
+struct command {
+    uint32_t left; /* records */
+    uint64_t room; /* bytes of records, at most */
+    bool run;      /* larger than a frame */
+    bool begun;    /* a frame of the run is closed */
+};
+
+enum slot_state {
+    SLOT_QUEUED,  /* closed, not submitted */
+    SLOT_WRITING, /* under way */
+    SLOT_WRITTEN, /* waits for a sync (LOG_SYNC_FDATASYNC only) */
+    SLOT_SYNCING, /* the sync under way covers it */
+    SLOT_DURABLE  /* waits for those before it */
+};
+
+/* One frame from its closing to its acknowledgement. */
+struct slot {
+    struct io_op op; /* first: a struct io_op * is a struct slot * */
+    struct log *log;
+    struct segment *segment;
+    enum slot_state state;
+    uint64_t end_offset; /* bytes */
+    uint64_t ack_seq;    /* 0: in the middle of a run */
+    uint32_t record_count;
+    uint16_t flags;
+    uint64_t submit_ns;
+    uint8_t chain[SHA256_SIZE];
+};
+
+/* Frames from the oldest that is not acknowledged to the newest that is closed. */
+struct queue {
+    struct slot *slots;
+    uint32_t capacity;
+    uint32_t reserve; /* slots kept for the frames of one command */
+    uint32_t first;   /* index of the oldest */
+    uint32_t count;
+    uint32_t submitted; /* of `count`, from the oldest on */
+};
+
+/* How many frames may be under way, by what more of them gained last time. */
+struct depth {
+    uint32_t now, max;
+    uint32_t frames, limited; /* in this window; those of them that waited for a slot */
+    uint32_t hold;            /* windows until the next try */
+    bool tried;               /* the last window was one deeper */
+    uint64_t bytes, start_ns; /* of this window */
+    uint64_t rate;            /* bytes a second before the try */
+};
+
+/* An op that is not a frame's. */
+struct side_op {
+    struct io_op op; /* first */
+    struct log *log;
+    bool underway;
+    int result;     /* of a sync, when it is over */
+    uint8_t *block; /* LOG_BLOCK_SIZE, aligned */
+};
+
+struct checkpoints {
+    int fd;
+    bool broken; /* a write failed: no more of them */
+    struct side_op side;
+    struct checkpoint last; /* as written, or being written */
+};
+
+/* Why the last spare could not be made; "" while all is well. */
+struct trouble {
+    pthread_mutex_t lock;
+    struct error error;
+};
+
+struct maintenance {
+    bool threaded;
+    pthread_t thread;
+    sem_t wake;
+    _Atomic bool stop;
+    _Atomic bool announce; /* the image in `announced` is to be made known */
+    _Atomic int announced; /* index of the segment being written */
+    uint64_t next_no;      /* of the next spare */
+    struct spare spares[SPARES_MAX];
+    _Atomic uint32_t spares_taken, spares_made; /* ring: writer takes, maintenance makes */
+    struct trouble *trouble;
+};
+
+/* Written by the writer's thread, read by any. */
+struct counters {
+    _Atomic uint64_t next_seq, durable_seq, segment_no, segment_offset;
+    _Atomic uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
+    _Atomic uint64_t frames_in_flight, frames_in_flight_max, spare_waits, commit_ns_sum, depth;
+};
+
+struct log {
+    char dir[PATH_MAX];
+    struct log_options options;
+    struct io *io;
+    int lock_fd;
+    uint8_t log_uuid[UUID_SIZE];
+    uint8_t boot_id[16];
+    uint64_t capacity;
+    uint64_t usable_end; /* bytes: frames that are not the last end here at most */
+    uint32_t frame_size_max, payload_size_max;
+    uint32_t epoch;
+    uint8_t hash;
+    enum log_sync sync;
+    uint64_t probe_dsync_ns, probe_fdatasync_ns;
+    uint64_t budgeted; /* bytes reserved on the budget */
+
+    struct segment segments[2];
+    struct segment *building, *writing;
+    struct open_frame open;
+    struct command command;
+    uint64_t next_seq, last_time_ns;
+    uint64_t prev_link;
+    uint8_t chain[SHA256_SIZE]; /* after the newest closed frame */
+    uint8_t *own_payload;       /* room for the payload of SEAL, CLOSE and OPEN */
+
+    struct queue queue;
+    struct depth depth;
+    struct side_op header, sync_op;
+    uint32_t ops_underway; /* of all kinds */
+    struct checkpoints checkpoint;
+    uint64_t durable_seq, durable_end;
+    uint8_t durable_chain[SHA256_SIZE];
+    uint64_t drained_ns; /* monotonic: when the last frame was acknowledged */
+    enum log_health health;
+    char failure[512];
+
+    struct maintenance maintenance;
+    struct counters counters;
+};
+
+/* One writer, so no read-modify-write is needed. */
+static inline void counter_add(_Atomic uint64_t *counter, uint64_t more)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
+
+static inline void counter_set(_Atomic uint64_t *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+static inline uint64_t counter_get(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* writer.c: its memory. */
+
+struct log *writer_new(void);
+int writer_set_options(struct log *log, const struct log_options *options, struct error *error);
+int writer_allocate(struct log *log, struct error *error);     /* once the capacity is known */
+int writer_failed(const struct log *log, struct error *error); /* why it FAILED, as an error */
+void writer_release(struct log *log);
+
+/* builder.c: frames in memory. */
+
+/* Gives `segment` to the segment of this header: nothing built yet. Its image is clean. */
+void builder_begin(struct log *log, struct segment *segment, const struct segment_header *header,
+                   int fd);
+/* Makes room in `building` for `bytes` of records in one frame, or with `run` in as many as it
+ * takes; rolls when they do not fit the rest. 0, or ERROR_FULL with nothing changed. */
+int builder_make_room(struct log *log, uint64_t bytes, bool run);
+/* Most frames, and most bytes of file, that a run with `bytes` of records takes. */
+uint64_t builder_run_frames(const struct log *log, uint64_t bytes);
+uint64_t builder_run_size(const struct log *log, uint64_t bytes);
+/* The next record of the command; `command.left` does not count it any more. */
+void builder_append(struct log *log, const struct record *record);
+/* Closes the open frame, if anything is in it, and queues it. */
+void builder_close_frame(struct log *log, uint16_t flags);
+/* A frame of the log's own with one record of this kind and payload (own_payload). */
+void builder_own_frame(struct log *log, uint16_t kind, uint16_t flags, size_t payload_size);
+/* Queues SEAL or CLOSE: the segment's last frame. */
+void builder_end_segment(struct log *log, uint16_t kind, uint16_t flag);
+
+/* pipeline.c: frames on their way to disk. */
+
+/* A free slot behind the newest; there is always one (log_reserve() sees to it). */
+struct slot *pipeline_add(struct log *log);
+/* True while a frame could be submitted at once. */
+bool pipeline_has_slot(const struct log *log);
+/* Submits what is queued and may go. */
+void pipeline_submit(struct log *log);
+/* Acknowledges what is durable, goes on with a roll, submits what became possible. */
+void pipeline_advance(struct log *log);
+/* Writes the header of `segment` to its file, durably. */
+void pipeline_write_header(struct log *log, struct segment *segment);
+/* Runs the engine until nothing is queued and nothing is under way, or the log has failed. */
+void pipeline_drain(struct log *log);
+/* Ends the ops that are under way, whatever becomes of them. */
+void pipeline_stop(struct log *log);
+void pipeline_fail(struct log *log, const char *what, uint64_t segment_no, int result,
+                   const struct io_op *op);
+/* Nanoseconds until a CHECKPOINT is due; UINT64_MAX: there is no news. */
+uint64_t pipeline_checkpoint_due_ns(const struct log *log);
+void pipeline_write_checkpoint(struct log *log);
+/* Syncs a file through the engine: 0 or a negative errno. */
+int pipeline_sync_file(struct log *log, int fd);
+
+/* spares.c: what is made ahead. */
+
+/* Finds the spares that are there and makes the first when there is none. */
+int spares_open(struct log *log, uint64_t first_no, struct error *error);
+void spares_close(struct log *log);
+uint32_t spares_count(const struct log *log);
+bool spares_take(struct log *log, struct spare *spare); /* false: none is ready */
+void spares_wake(struct log *log);
+int spares_maintain(struct log *log, struct error *error); /* one step: 1, 0, or negative */
+int spares_start_thread(struct log *log);
+void spares_stop_thread(struct log *log);
+void spares_error(const struct log *log, char *text, size_t size);
+void spares_random(const struct log *log, void *bytes, size_t size);
+
+#endif
