@@ -58,7 +58,7 @@ struct log_options {
     uint64_t start_time_ns; /* log time now, not before the newest record's: the OPEN record's */
     const struct log_witness *witnesses;
     unsigned witness_count;
-    /* Salts and the uuid; NULL: getrandom. Called by the maintenance thread too, if there is one. */
+    /* Salts and the uuid; NULL: getrandom. The maintenance thread calls it too, if there is one. */
     void (*random)(void *bytes, size_t size, void *context);
     void *random_context;
 };
