@@ -3,13 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 
 #include "io_fault.h"
 #include "io_power.h"
@@ -275,6 +282,47 @@ static void another_thread_wakes_it(struct io *io)
     ok(result == 0 && value == 1, "%s: another thread wakes it, and a signal is no error", name);
 }
 
+/* True while bytes that were written have no place on the device yet: filesystems that delay the
+ * choice (ext4, xfs, btrfs, ...) make it when they write back. */
+static bool is_delayed(int fd)
+{
+    static union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + 8 * sizeof(struct fiemap_extent)];
+    } all;
+    memset(&all, 0, sizeof all);
+    all.map.fm_length = FIEMAP_MAX_OFFSET;
+    all.map.fm_extent_count = 8;
+    bool delayed = false;
+    if (ioctl(fd, FS_IOC_FIEMAP, &all.map) == 0) {
+        for (unsigned i = 0; i < all.map.fm_mapped_extents; i++)
+            delayed |= (all.map.fm_extents[i].fe_flags & FIEMAP_EXTENT_DELALLOC) != 0;
+    }
+    return delayed;
+}
+
+static void durable_is_on_the_device(struct io *io)
+{
+    const char *name = io_name(io);
+    static char bytes[BLOCK];
+    int plain = new_file("not-durable", 0), durable = new_file("durable", 0);
+    struct request write = request_of(IO_WRITE, plain, bytes, BLOCK, 0);
+    struct request dsync = request_of(IO_WRITE, durable, bytes, BLOCK, 0);
+    struct request sync = request_of(IO_SYNC, plain, NULL, 0, 0);
+    dsync.op.dsync = true;
+    run_one(io, &write);
+    bool can_tell = is_delayed(plain);
+    run_one(io, &dsync);
+    bool dsync_delayed = is_delayed(durable);
+    run_one(io, &sync);
+    if (!can_tell)
+        tap_note("%s: this filesystem does not show what is not written back", name);
+    ok(!dsync_delayed, "%s: a durable write is on the device when it is done", name);
+    ok(!is_delayed(plain), "%s: and so is another one after a sync", name);
+    close(plain);
+    close(durable);
+}
+
 static void counts_are_true(struct io *io)
 {
     const char *name = io_name(io);
@@ -309,6 +357,8 @@ static void *keep_the_contract(void *argument)
     done_may_submit_again(io);
     many_are_under_way_at_once(io);
     counts_are_true(io);
+    if (strcmp(io_name(io), "power") != 0) /* it only pretends */
+        durable_is_on_the_device(io);
     waiting_ends_by_itself_and_by_others(io);
     is_int(io_underway(io), 0, "%s: nothing is left under way", io_name(io));
     io_close(io);
@@ -375,6 +425,47 @@ static void a_turn_of_the_ring_is_one_syscall(void)
     io_close(io);
     close(fd);
     close(wake_fd);
+}
+
+/* Opens rings and writes with them as a user who may lock 8 MiB. 0 if all went well. */
+static int use_rings_unprivileged(int fd)
+{
+    enum { RINGS = 4, NOBODY = 65534 };
+    struct rlimit locked = { 8 << 20, 8 << 20 };
+    struct io *rings[RINGS];
+    char byte = 'x';
+    setrlimit(RLIMIT_MEMLOCK, &locked);
+    if (getuid() == 0 && (setgroups(0, NULL) < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0))
+        return 1;
+    for (int i = 0; i < RINGS; i++) {
+        if (io_open_ring(&rings[i], 256) < 0)
+            return 2;
+    }
+    for (int i = 0; i < RINGS; i++) {
+        struct request write = request_of(IO_WRITE, fd, &byte, 1, (uint64_t)i);
+        if (run_one(rings[i], &write) != 1)
+            return 3;
+        io_close(rings[i]);
+    }
+    return 0;
+}
+
+static void an_ordinary_user_has_the_ring_too(void)
+{
+    int fd = new_file("ordinary", 0), status = -1;
+    struct io *io;
+    if (io_open_ring(&io, 1) < 0) {
+        tap_skip(1, "no io_uring");
+        close(fd);
+        return;
+    }
+    io_close(io);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(use_rings_unprivileged(fd));
+    waitpid(child, &status, 0);
+    is_int(status, 0, "ring: several of 256 ops, as a user who may lock 8 MiB");
+    close(fd);
 }
 
 static void the_best_engine_is_there(void)
@@ -538,6 +629,7 @@ int main(void)
     if (RING_IS_VISIBLE) {
         an_engine_keeps_the_contract("ring");
         a_turn_of_the_ring_is_one_syscall();
+        an_ordinary_user_has_the_ring_too();
     }
     the_best_engine_is_there();
     the_fault_engine_fails_when_told();
