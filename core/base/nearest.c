@@ -32,7 +32,7 @@ const char *nearest_name(const char *given, nearest_name_function *name, const v
 {
     const char *nearest = NULL, *known;
     size_t given_size = strlen(given);
-    unsigned best = given_size < 6 ? 3 : (unsigned)given_size / 3 + 2; /* one less is accepted */
+    unsigned best = given_size < 6 ? 3 : (unsigned)given_size / 3 + 1; /* one less is accepted */
     if (given_size > NAME_SIZE_MAX)
         return NULL;
     for (size_t i = 0; (known = name(table, i)) != NULL; i++) {

@@ -111,7 +111,8 @@ int config_load(struct config *config, const char *path, char *const *environmen
 int config_load_text(struct config *config, const char *name, struct span toml,
                      char *const *environment, struct error *error);
 
-/* Sets one key, "agent.listen", as an environment variable would: for options of a program. */
+/* Sets one key that exists, "agent.listen", as an environment variable would: for options of a
+ * program. */
 int config_set(struct config *config, const char *key, const char *value, struct error *error);
 
 void config_free(struct config *config);

@@ -1,0 +1,258 @@
+#include "tools/config/keys.h"
+
+#include "tools/config/network.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECOND 1000000000ull
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define KB (1ull << 10)
+#define MB (1ull << 20)
+#define GB (1ull << 30)
+#define TB (1ull << 40)
+
+/*--- Checks -----------------------------------------------------------------------------------*/
+
+static bool is_path(const char *text)
+{
+    return text[0] != '\0';
+}
+
+static bool is_absolute_path(const char *text)
+{
+    return text[0] == '/' && text[1] != '\0';
+}
+
+bool key_is_variable_name(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    size_t size = strlen(text);
+    return size > 0 && strspn(text, letters) == size && !isdigit((unsigned char)text[0]);
+}
+
+static bool is_network(const char *text)
+{
+    struct network network;
+    return network_parse(&network, text) == 0;
+}
+
+static bool is_network_or_host(const char *text)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.";
+    size_t size = strlen(text);
+    if (is_network(text))
+        return true;
+    bool is_number = strspn(text, "0123456789.") == size;
+    return size > 0 && size < 254 && !is_number && strspn(text, letters) == size &&
+           text[0] != '-' && text[0] != '.';
+}
+
+static bool is_port(const char *text)
+{
+    size_t size = strlen(text);
+    return size > 0 && size <= 5 && strspn(text, "0123456789") == size &&
+           strtoul(text, NULL, 10) <= UINT16_MAX;
+}
+
+static bool is_address_and_port(const char *text)
+{
+    char address[64];
+    struct in6_addr binary;
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || (size_t)(colon - text) >= sizeof address || !is_port(colon + 1))
+        return false;
+    size_t size = (size_t)(colon - text);
+    memcpy(address, text, size);
+    address[size] = '\0';
+    if (size > 2 && address[0] == '[' && address[size - 1] == ']') {
+        address[size - 1] = '\0';
+        return inet_pton(AF_INET6, address + 1, &binary) == 1;
+    }
+    return strcmp(address, "localhost") == 0 || inet_pton(AF_INET, address, &binary) == 1;
+}
+
+/*--- Keys -------------------------------------------------------------------------------------*/
+
+#define AT(member) offsetof(struct config, member)
+
+const struct key keys[] = {
+    { "agent", "data_dir", KEY_TEXT, AT(agent.data_dir), .fallback = "./daa-data", .check = is_path,
+      .expected = "a directory", .example = "/var/lib/daa",
+      .doc = "Everything the agent keeps: the event log, its state, its socket." },
+    { "agent", "listen", KEY_TEXT, AT(agent.listen), .fallback = "127.0.0.1:8080",
+      .check = is_address_and_port, .expected = "an address and a port", .example = "[::1]:8080",
+      .doc = "Where the HTTP API listens. Port 0 picks a free one, which is printed." },
+
+    { "log", "segment_size", KEY_SIZE, AT(log.segment_size), 256 * KB, GB, "64MB",
+      .doc = "Size of a file of the event log. It holds for a new log; an old one keeps its own." },
+    { "log", "frames_in_flight", KEY_COUNT, AT(log.frames_in_flight), 1, 32, "8",
+      .doc = "Durable writes under way at once." },
+    { "log", "spares", KEY_COUNT, AT(log.spares), 2, 64, "2",
+      .doc = "Files made and zeroed ahead, so that a commit never waits for one." },
+    { "log", "sync", KEY_CHOICE, AT(log.sync), .fallback = "probe",
+      .choices = { "probe", "dsync", "fdatasync" },
+      .doc =
+          "How a write is made durable. \"probe\" measures the device and takes the better one." },
+    { "log", "engine", KEY_CHOICE, AT(log.engine), .fallback = "best",
+      .choices = { "best", "ring", "plain" },
+      .doc = "How the log is written: by io_uring (\"ring\"), by pwritev2 (\"plain\"), or by\n"
+             "io_uring where the kernel allows it (\"best\")." },
+    { "log", "chain", KEY_TRUTH, AT(log.chain), .fallback = "true",
+      .doc = "Chains the log's frames by SHA-256, so that a change in the past can be shown." },
+
+    { "api", "max_body_size", KEY_SIZE, AT(api.max_body_size), KB, 16 * MB, "1MB",
+      .doc = "A larger request is answered with 413." },
+    { "api", "max_connections", KEY_COUNT, AT(api.max_connections), 1, 100000, "1000",
+      .doc = "Connections at once; one more is closed at once." },
+    { "api", "request_timeout", KEY_DURATION, AT(api.request_timeout), SECOND, HOUR, "30s",
+      .doc = "A client that takes longer to send its request, or its next one, is let go." },
+    { "api", "socket", KEY_TEXT, AT(api.socket), .fallback = "agent.sock",
+      .doc = "A Unix socket for the same API, mode 0600. A relative path is inside data_dir;\n"
+             "\"\" makes none." },
+    { "api", "anonymous", KEY_TRUTH, AT(api.anonymous), .fallback = "true",
+      .doc = "Over loopback, reading and submitting need no token." },
+
+    { "exec", "enabled", KEY_TRUTH, AT(exec.enabled), .fallback = "false",
+      .doc = "Whether steps of the kind \"exec\" may run programs at all." },
+    { "exec", "allow", KEY_LIST, AT(exec.allow), .fallback = "", .check = is_absolute_path,
+      .expected = "absolute paths of programs", .example = "/usr/bin/true",
+      .doc = "The programs that may run. Nothing else does; no shell is involved." },
+    { "exec", "env", KEY_LIST, AT(exec.env), .fallback = "PATH,LANG,TZ",
+      .check = key_is_variable_name, .expected = "names of environment variables",
+      .example = "PATH",
+      .doc = "The variables of the agent's own environment that a program gets to see." },
+    { "exec", "max_concurrent", KEY_COUNT, AT(exec.max_concurrent), 1, 1024, "8",
+      .doc = "Programs running at once; more steps wait." },
+    { "exec", "max_time", KEY_DURATION, AT(exec.max_time), SECOND, 7 * DAY, "1h",
+      .doc = "A program is ended then, even if its step has a longer timeout or none." },
+    { "exec", "max_memory", KEY_SIZE, AT(exec.max_memory), 0, TB, "1GB",
+      .doc = "Address space of a program; \"0B\" is no limit." },
+    { "exec", "output_limit", KEY_SIZE, AT(exec.output_limit), KB, 8 * MB, "64KB",
+      .doc = "What is kept of a program's output and of its errors; the rest is cut." },
+
+    { "network", "allow", KEY_LIST, AT(network.allow), .fallback = "", .check = is_network_or_host,
+      .expected = "addresses, CIDRs and host names", .example = "10.1.2.0/24",
+      .doc = "Exceptions from deny. A host name allows every address that it resolves to." },
+    { "network", "deny", KEY_LIST, AT(network.deny),
+      .fallback = "0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,127.0.0.0/8,169.254.0.0/16,172.16.0.0/12,"
+                  "192.168.0.0/16,224.0.0.0/4,240.0.0.0/4,::/128,::1/128,fc00::/7,fe80::/10,"
+                  "fec0::/10,ff00::/8",
+      .check = is_network, .expected = "addresses and CIDRs", .example = "10.0.0.0/8",
+      .doc = "Addresses that no effect may connect to, whatever name led there: unspecified,\n"
+             "private, shared, loopback, link-local, multicast and reserved ones." },
+
+    { "http_client", "pool_size", KEY_COUNT, AT(http_client.pool_size), 1, 10000, "100",
+      .doc = "Outgoing HTTP connections in all." },
+    { "http_client", "keep_alive_timeout", KEY_DURATION, AT(http_client.keep_alive_timeout), SECOND,
+      DAY, "60s", .doc = "An idle connection is closed after it." },
+    { "http_client", "max_idle_per_host", KEY_COUNT, AT(http_client.max_idle_per_host), 1, 1000,
+      "10", .doc = "Connections kept open to one host." },
+    { "http_client", "max_response_size", KEY_SIZE, AT(http_client.max_response_size), KB, 8 * MB,
+      "1MB", .doc = "A step whose answer is larger fails." },
+    { "http_client", "enable_http2", KEY_TRUTH, AT(http_client.enable_http2), .fallback = "true",
+      .doc = "HTTP/2 over TLS where the server offers it." },
+
+    { "runtime", "worker_threads", KEY_COUNT, AT(runtime.worker_threads), 0, 1024, "0",
+      .doc = "Threads of the HTTP API. 0: as many as CPUs that the agent may use." },
+    { "runtime", "max_blocking_threads", KEY_COUNT, AT(runtime.max_blocking_threads), 1, 4096, "64",
+      .doc = "Threads for work that blocks; they exist only while there is some." },
+    { "runtime", "enable_io_uring", KEY_TRUTH, AT(runtime.enable_io_uring), .fallback = "true",
+      .doc = "false: the same as log.engine = \"plain\"." },
+
+    { "orchestrator", "max_concurrent_workflows", KEY_COUNT,
+      AT(orchestrator.max_concurrent_workflows), 1, 1000000, "100",
+      .doc = "Workflows with a step that is ready or running; those that wait do not count." },
+    { "orchestrator", "workflow_queue_size", KEY_COUNT, AT(orchestrator.workflow_queue_size), 1,
+      1000000, "1000", .doc = "Requests that are not durable yet; one more is answered with 429." },
+    { "orchestrator", "max_pending", KEY_COUNT, AT(orchestrator.max_pending), 1, 100000000,
+      "1000000", .doc = "Workflows that were accepted and have not ended." },
+
+    { "memory", "max_heap_size", KEY_SIZE, AT(memory.max_heap_size), 64 * MB, 64 * TB, "2GB",
+      .doc = "The budget for all that can grow; past it new work is refused." },
+
+    { "state", "commit_interval", KEY_DURATION, AT(state.commit_interval), SECOND / 1000, MINUTE,
+      "50ms", .doc = "How often changed documents are written to the database." },
+    { "state", "commit_bytes", KEY_SIZE, AT(state.commit_bytes), 64 * KB, GB, "8MB",
+      .doc = "They are written earlier when there is so much of them." },
+
+    { "idempotency", "ttl", KEY_DURATION, AT(idempotency.ttl), MINUTE, 365 * DAY, "24h",
+      .doc = "How long an Idempotency-Key is known after its workflow ended." },
+};
+
+const size_t key_count = sizeof keys / sizeof keys[0];
+
+const char *const keys_absent[] = {
+    "runtime.thread_stack_size",
+    "runtime.thread_name",
+    "runtime.enable_io",
+    "runtime.enable_time",
+    "orchestrator.task_batch_size",
+    "orchestrator.heartbeat_interval",
+    "memory.gc_interval",
+    "memory.enable_memory_profiling",
+    "cache.*",
+    "database.*",
+    "network.max_peers",
+    "network.target_peers",
+    "network.connection_timeout",
+    "network.keep_alive_interval",
+    "network.enable_tcp_nodelay",
+    "network.tcp_socket_buffer_size",
+    "network.enable_quic_transport",
+    "network.discovery_interval",
+    "network.bootstrap_interval",
+    "log.second_dir",
+    "state.finished_ttl",
+    "state.finished_max_bytes",
+    "idempotency.max_bytes",
+    "retention.*",
+    "rules.*",
+    NULL,
+};
+
+/*--- Names ------------------------------------------------------------------------------------*/
+
+void key_path(char path[KEY_PATH_SIZE], const struct key *key)
+{
+    (void)snprintf(path, KEY_PATH_SIZE, "%s.%s", key->section, key->name);
+}
+
+void key_variable(char name[KEY_PATH_SIZE], const struct key *key)
+{
+    (void)snprintf(name, KEY_PATH_SIZE, "DAA_%s_%s", key->section, key->name);
+    for (char *at = name; *at != '\0'; at++)
+        *at = (char)toupper((unsigned char)*at);
+}
+
+const struct key *key_find(const char *path)
+{
+    char known[KEY_PATH_SIZE];
+    for (size_t i = 0; i < key_count; i++) {
+        key_path(known, &keys[i]);
+        if (strcmp(known, path) == 0)
+            return &keys[i];
+    }
+    return NULL;
+}
+
+bool key_is_absent(const char *path)
+{
+    for (size_t i = 0; keys_absent[i] != NULL; i++) {
+        const char *known = keys_absent[i];
+        size_t size = strlen(known);
+        if (strcmp(known, path) == 0)
+            return true;
+        /* "cache.*" is all of the section, and the section itself. */
+        if (known[size - 1] == '*' && strncmp(known, path, size - 2) == 0 &&
+            (path[size - 2] == '.' || path[size - 2] == '\0'))
+            return true;
+    }
+    return false;
+}
