@@ -317,6 +317,12 @@ static void message_to_json(const ProtobufCMessage *message, const char *key, st
     text_json_close_object(text);
 }
 
+void event_payload_to_json(const Daa__Event *event, const char *key, struct arena *arena,
+                           struct text *text)
+{
+    message_to_json(body_of(event), key, arena, text);
+}
+
 void event_to_json(uint16_t kind, struct span payload, struct arena *arena, struct text *text)
 {
     Daa__Event *event;
@@ -332,5 +338,5 @@ void event_to_json(uint16_t kind, struct span payload, struct arena *arena, stru
         text_json_string(text, "request_id", span_of_data(event->request_id));
     if (event->has_traceparent)
         text_json_string(text, "traceparent", span_of_data(event->traceparent));
-    message_to_json(body_of(event), "payload", arena, text);
+    event_payload_to_json(event, "payload", arena, text);
 }

@@ -49,6 +49,10 @@ void event_pack(const Daa__Event *event, uint8_t *target); /* exactly event_size
  * beside *_ns. */
 void event_to_json(uint16_t kind, struct span payload, struct arena *arena, struct text *text);
 
+/* The payload alone, of an event that is unpacked already, as that object. `key` may be NULL. */
+void event_payload_to_json(const Daa__Event *event, const char *key, struct arena *arena,
+                           struct text *text);
+
 /* "pending", "running", ...; "step.completed"-like names are event_kind_name's. Never NULL. */
 const char *workflow_status_name(int status);
 const char *step_status_name(int status);
