@@ -1,0 +1,62 @@
+/* The rows of one transaction, made of records: those of `events` as the bytes of a COPY, and those
+ * of `workflows` reduced to one change a workflow.
+ *
+ * Nothing that a record may hold stops a batch: what PostgreSQL cannot hold is replaced and the row
+ * flagged lossy, what cannot be decoded is shown as hex; the exact bytes are in `record`.
+ *
+ * Memory: the bytes of the largest record a few times over, and the changes of workflows, on the
+ * budget. Pure but for memory. Threads: a batch belongs to one thread at a time. */
+#ifndef PGSYNC_BATCH_H
+#define PGSYNC_BATCH_H
+
+#include "core/base/arena.h"
+#include "core/base/budget.h"
+#include "core/base/id.h"
+#include "core/base/table.h"
+#include "core/base/text.h"
+#include "log/record.h"
+#include "pgsync/binary.h"
+
+#include <stdint.h>
+
+/* "COPY ..." for the bytes that this makes. */
+extern const char batch_events_sql[];
+extern const char batch_changes_sql[];
+/* The temporary table that batch_changes_sql copies into, and what puts it over daa.workflows. */
+extern const char batch_changes_table_sql[];
+extern const char batch_changes_merge_sql[];
+
+struct batch {
+    uint8_t log[UUID_SIZE];
+    struct budget *budget;
+    struct binary events;  /* rows that are not sent yet; whoever sends them clears it */
+    uint64_t rows;         /* added so far */
+    uint64_t payload_size; /* of them */
+    uint64_t lossy_rows;
+    uint64_t last_seq; /* of the newest row */
+    /* The rest is the batch's own. */
+    struct arena event_arena;  /* until the next record */
+    struct arena change_arena; /* until the next batch */
+    struct table changes;      /* stream -> struct workflow_row */
+    struct text json, plain;
+};
+
+void batch_init(struct batch *batch, struct budget *budget);
+void batch_free(struct batch *batch);
+
+/* Empties it and begins with the header of the COPY. */
+void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE]);
+
+/* Adds a record. With `refusal` its payload (and what it brings to `workflows`) is left null, and
+ * the sentence goes to the column `error`. 0, -ENOMEM or ERROR_BUDGET: the batch is of no more use.
+ */
+int batch_add(struct batch *batch, const struct record *record, const char *refusal);
+
+/* Ends the COPY of events. */
+void batch_end(struct batch *batch);
+
+/* Puts the whole COPY of the changes of workflows into `target`, or leaves it empty when there are
+ * none; with `refused` what users gave is left null. How many, or -ENOMEM. */
+int64_t batch_changes(struct batch *batch, struct binary *target, bool refused);
+
+#endif

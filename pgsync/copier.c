@@ -1,0 +1,536 @@
+#include "pgsync/copier.h"
+
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "core/base/id.h"
+#include "pgsync/batch.h"
+#include "pgsync/binary.h"
+#include "pgsync/pg.h"
+#include "pgsync/schema.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define PIECE_SIZE 60000u             /* of COPY data handed to libpq at once */
+#define BATCH_PAYLOAD_MAX (16u << 20) /* bytes of payload in one transaction */
+#define BATCH_ROWS_FIRST 1000u
+#define BATCH_ROWS_MIN 64u
+#define COMMIT_GOAL_NS UINT64_C(50000000)
+#define BEHIND_WAIT_NS UINT64_C(10000000000) /* for the log to show what was copied already */
+
+struct copier {
+    struct copier_options options;
+    enum copier_state state;
+    struct pg *pg;
+    struct schema schema;
+    uint8_t log[UUID_SIZE];
+    char log_text[UUID_TEXT_SIZE];
+    bool claimed;
+    uint64_t epoch; /* ours, once claimed */
+    uint64_t position;
+    uint8_t chain[SHA256_SIZE]; /* at the position */
+    struct batch batch;
+    struct binary changes;
+    uint64_t batch_rows; /* aimed at */
+    uint64_t suspects;   /* rows behind the position among which one was refused; 0: none */
+    bool refuse_next;    /* the next row goes in without its payload */
+    struct error refusal;
+    struct error stopped; /* why, when STOPPED */
+    struct copier_stats stats;
+};
+
+/* The only place that changes `state`. */
+static void set_state(struct copier *copier, enum copier_state next)
+{
+    static const unsigned char may_follow[] = {
+        [COPIER_DISCONNECTED] = 1 << COPIER_CONNECTED | 1 << COPIER_STOPPED,
+        [COPIER_CONNECTED] = 1 << COPIER_DISCONNECTED | 1 << COPIER_READY | 1 << COPIER_STOPPED,
+        [COPIER_READY] = 1 << COPIER_DISCONNECTED | 1 << COPIER_CONNECTED | 1 << COPIER_COPYING |
+                         1 << COPIER_STOPPED,
+        [COPIER_COPYING] = 1 << COPIER_DISCONNECTED | 1 << COPIER_CONNECTED | 1 << COPIER_READY |
+                           1 << COPIER_STOPPED,
+        [COPIER_STOPPED] = 0,
+    };
+    CHECK(may_follow[copier->state] & 1 << next);
+    copier->state = next;
+}
+
+int copier_open(struct copier **out, const struct copier_options *options, struct error *error)
+{
+    struct copier *copier = calloc(1, sizeof *copier);
+    if (copier == NULL)
+        return error_set(error, -ENOMEM, "no memory for a copier");
+    copier->options = *options;
+    if (copier->options.batch_rows_max == 0)
+        copier->options.batch_rows_max = COPIER_BATCH_ROWS_MAX;
+    copier->batch_rows = BATCH_ROWS_FIRST;
+    batch_init(&copier->batch, options->budget);
+    binary_init(&copier->changes);
+    *out = copier;
+    return 0;
+}
+
+void copier_close(struct copier **copier)
+{
+    if (*copier == NULL)
+        return;
+    pg_close(&(*copier)->pg);
+    batch_free(&(*copier)->batch);
+    binary_free(&(*copier)->changes);
+    free(*copier);
+    *copier = NULL;
+}
+
+/*--- Failures --------------------------------------------------------------------------------*/
+
+static int stop(struct copier *copier, int code, const struct error *error)
+{
+    copier->stopped = *error;
+    copier->stopped.code = code;
+    set_state(copier, COPIER_STOPPED);
+    pg_close(&copier->pg);
+    return code;
+}
+
+/* Where a failure leads: to another connection, to another look at the position, or to the end. */
+static int fail(struct copier *copier, int code, const struct error *error)
+{
+    if (!pg_alive(copier->pg)) {
+        pg_close(&copier->pg);
+        if (copier->state != COPIER_DISCONNECTED)
+            set_state(copier, COPIER_DISCONNECTED);
+        return code == ERROR_SYNTAX ? stop(copier, code, error) : ERROR_UNAVAILABLE;
+    }
+    if (code != ERROR_UNAVAILABLE)
+        return stop(copier, code, error);
+    struct error ignored;
+    if (pg_run(copier->pg, "ROLLBACK", &ignored) < 0)
+        return fail(copier, ERROR_UNAVAILABLE, error);
+    if (copier->state != COPIER_CONNECTED)
+        set_state(copier, COPIER_CONNECTED);
+    return ERROR_UNAVAILABLE;
+}
+
+/*--- DISCONNECTED -> CONNECTED ---------------------------------------------------------------*/
+
+static int connect_to_server(struct copier *copier, struct error *error)
+{
+    int failed = pg_open(&copier->pg, copier->options.url, copier->options.stop, error);
+    if (failed == 0)
+        failed = schema_open(&copier->schema, copier->pg, copier->options.partition_rows, error);
+    if (failed == 0)
+        failed = pg_run(copier->pg, batch_changes_table_sql, error);
+    if (failed < 0 && pg_alive(copier->pg) && failed == ERROR_UNAVAILABLE)
+        pg_close(&copier->pg);
+    if (failed < 0)
+        return fail(copier, failed, error);
+    copier->stats.connections++;
+    set_state(copier, COPIER_CONNECTED);
+    return 1;
+}
+
+/*--- CONNECTED -> READY ----------------------------------------------------------------------*/
+
+/* Takes position, chain and epoch from a row of daa.replica. */
+static int take_position(struct copier *copier, const struct pg_rows *rows, struct error *error)
+{
+    const char *chain = pg_rows_text(rows, 0, 1);
+    uint64_t epoch = (uint64_t)pg_rows_integer(rows, 0, 2);
+    if (copier->claimed && epoch != copier->epoch)
+        return error_set(error, ERROR_LOCKED,
+                         "another daa-pgsync has taken over log %s (epoch %" PRIu64
+                         ", this one's is %" PRIu64 "); only one can copy it at a time",
+                         copier->log_text, epoch, copier->epoch);
+    copier->claimed = true;
+    copier->epoch = epoch;
+    copier->position = (uint64_t)pg_rows_integer(rows, 0, 0);
+    memset(copier->chain, 0, sizeof copier->chain);
+    if (copier->position > 0 &&
+        (chain == NULL || !bytes_from_hex(copier->chain, SHA256_SIZE, chain, strlen(chain))))
+        return error_set(error, ERROR_MISMATCH,
+                         "daa.replica holds no chain for log %s at event %" PRIu64
+                         "; delete its rows of daa.replica, daa.events and daa.workflows to copy "
+                         "it anew",
+                         copier->log_text, copier->position);
+    return 0;
+}
+
+static int read_position(struct copier *copier, struct error *error)
+{
+    char sql[400];
+    struct pg_rows *rows;
+    /* Claims by the first try of this process; later ones only look. */
+    (void)snprintf(sql, sizeof sql,
+                   copier->claimed
+                       ? "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
+                         " WHERE log = '%s'"
+                       : "INSERT INTO daa.replica AS r (log, last_seq, last_chain, epoch)"
+                         " VALUES ('%s', 0, '', 1) ON CONFLICT (log) DO UPDATE"
+                         " SET epoch = r.epoch + 1"
+                         " RETURNING last_seq, encode(last_chain, 'hex'), epoch",
+                   copier->log_text);
+    int failed = pg_query(copier->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    if (pg_rows_count(rows) == 1) {
+        failed = take_position(copier, rows, error);
+    } else {
+        copier->claimed = false; /* somebody deleted the row: to be copied anew */
+        failed = error_set(error, ERROR_UNAVAILABLE, "daa.replica has lost its row of log %s",
+                           copier->log_text);
+    }
+    pg_rows_free(rows);
+    return failed;
+}
+
+static int set_other_history(const struct copier *copier, struct error *error)
+{
+    return error_set(error, ERROR_MISMATCH,
+                     "this Postgres holds another history of log %s from seq %" PRIu64
+                     " or before: the chains differ there; a copy of a log that went on in two "
+                     "places cannot be in one database, use another",
+                     copier->log_text, copier->position);
+}
+
+/* The record at the position as the log has it. A log whose writer is starting may not show its end
+ * yet, so that is waited for. */
+static int find_position(struct copier *copier, struct log_place *place, struct error *error)
+{
+    struct log_reader *reader = copier->options.reader;
+    struct record record;
+    for (uint64_t waited_ns = 0; waited_ns < BEHIND_WAIT_NS; waited_ns += BEHIND_WAIT_NS / 100) {
+        int found = log_reader_get(reader, copier->position, &record, place, error);
+        if (found != 0 || copier->position < log_reader_first_seq(reader))
+            return found;
+        if (atomic_load(copier->options.stop))
+            return error_set(error, ERROR_UNAVAILABLE, "stopped");
+        (void)log_reader_wait(reader, BEHIND_WAIT_NS / 100);
+    }
+    return error_set(error, ERROR_MISMATCH,
+                     "this Postgres holds log %s up to seq %" PRIu64
+                     ", but here it ends at %" PRIu64
+                     ": this is an older copy of the log, or one that lost its end",
+                     copier->log_text, copier->position, log_reader_durable_seq(reader));
+}
+
+/* Holds what was copied against the log, and puts the reader behind it. */
+static int check_history(struct copier *copier, struct error *error)
+{
+    struct log_reader *reader = copier->options.reader;
+    struct log_place place;
+    if (copier->position == 0) {
+        int failed = log_reader_seek(reader, 1, error);
+        return failed == ERROR_NOT_FOUND ? 0 : failed; /* what is gone already is not missed */
+    }
+    int found = find_position(copier, &place, error);
+    if (found < 0)
+        return found;
+    if (found == 1 && memcmp(place.frame_chain, copier->chain, SHA256_SIZE) != 0)
+        return set_other_history(copier, error);
+    int failed = log_reader_seek(reader, copier->position + 1, error);
+    /* Behind a gap, if there is one: copying finds it (set_gap). */
+    return failed == ERROR_NOT_FOUND ? 0 : failed;
+}
+
+static int make_ready(struct copier *copier, struct error *error)
+{
+    memcpy(copier->log, log_reader_uuid(copier->options.reader), UUID_SIZE);
+    if (bytes_are_zero(copier->log, UUID_SIZE))
+        return 0; /* nothing was ever written there */
+    uuid_to_text(copier->log_text, copier->log);
+    int failed = read_position(copier, error);
+    if (failed == 0)
+        failed = check_history(copier, error);
+    if (failed < 0)
+        return fail(copier, failed, error);
+    copier->stats.position = copier->position;
+    set_state(copier, COPIER_READY);
+    return 1;
+}
+
+/*--- READY -> COPYING -> READY ---------------------------------------------------------------*/
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Locks our row and sees that it is as we left it. */
+static int begin_transaction(struct copier *copier, struct error *error)
+{
+    char sql[300];
+    struct pg_rows *rows;
+    (void)snprintf(sql, sizeof sql,
+                   "BEGIN; SET LOCAL synchronous_commit = off;"
+                   "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
+                   " WHERE log = '%s' FOR UPDATE",
+                   copier->log_text);
+    uint64_t position = copier->position;
+    int failed = pg_query(copier->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    if (pg_rows_count(rows) == 1)
+        failed = take_position(copier, rows, error);
+    if (failed == 0 && (pg_rows_count(rows) != 1 || copier->position != position))
+        failed = error_set(error, ERROR_UNAVAILABLE,
+                           "somebody else has changed daa.replica; reading it again");
+    pg_rows_free(rows);
+    return failed;
+}
+
+static int send_rows(struct copier *copier, size_t at_least, struct error *error)
+{
+    struct binary *rows = &copier->batch.events;
+    if (rows->failed < 0)
+        return error_set(error, rows->failed, "no memory for the rows of a batch");
+    for (size_t sent = 0; rows->size >= at_least && sent < rows->size;) {
+        size_t size = rows->size - sent < PIECE_SIZE ? rows->size - sent : PIECE_SIZE;
+        int failed = pg_copy_data(copier->pg, span_of(rows->bytes + sent, size), error);
+        if (failed < 0)
+            return failed;
+        sent += size;
+        if (sent == rows->size)
+            binary_clear(rows);
+    }
+    return 0;
+}
+
+static uint64_t rows_wanted(const struct copier *copier)
+{
+    uint64_t rows = copier->batch_rows;
+    if (copier->suspects > 0 && rows > (copier->suspects + 1) / 2)
+        rows = (copier->suspects + 1) / 2;
+    return rows < copier->options.batch_rows_max ? rows : copier->options.batch_rows_max;
+}
+
+/* Sends `record` and those that follow it. */
+static int send_events(struct copier *copier, struct record record, struct log_place place,
+                       struct error *error)
+{
+    struct batch *batch = &copier->batch;
+    uint64_t wanted = rows_wanted(copier);
+    const char *refusal = copier->refuse_next ? copier->refusal.text : NULL;
+    batch_begin(batch, copier->log);
+    for (;;) {
+        int failed = batch_add(batch, &record, refusal);
+        if (failed < 0)
+            return error_set(error, failed, "no memory for event %" PRIu64, record.seq);
+        memcpy(copier->chain, place.frame_chain, SHA256_SIZE);
+        failed = send_rows(copier, PIECE_SIZE, error);
+        if (failed < 0)
+            return failed;
+        if (batch->rows >= wanted || batch->payload_size >= BATCH_PAYLOAD_MAX ||
+            batch->last_seq + 1 >= copier->schema.partitions_end)
+            break;
+        /* An error in the log comes again with the next batch, after this one is in. */
+        if (log_reader_next(copier->options.reader, &record, &place, NULL) != 1 ||
+            record.seq != batch->last_seq + 1)
+            break;
+    }
+    batch_end(batch);
+    return send_rows(copier, 0, error);
+}
+
+static int copy_events(struct copier *copier, const struct record *first,
+                       const struct log_place *place, struct error *error)
+{
+    int failed = pg_copy_begin(copier->pg, batch_events_sql, error);
+    if (failed < 0)
+        return failed;
+    failed = send_events(copier, *first, *place, error);
+    if (failed < 0) {
+        pg_copy_abort(copier->pg);
+        return failed;
+    }
+    return pg_copy_end(copier->pg, error);
+}
+
+static int copy_changes(struct copier *copier, struct error *error)
+{
+    int64_t count = batch_changes(&copier->batch, &copier->changes, copier->refuse_next);
+    if (count <= 0)
+        return count == 0 ? 0 : error_set(error, (int)count, "no memory for the rows of a batch");
+    int failed = pg_copy_begin(copier->pg, batch_changes_sql, error);
+    if (failed < 0)
+        return failed;
+    failed = pg_copy_data(copier->pg, binary_span(&copier->changes), error);
+    if (failed == 0)
+        failed = pg_copy_end(copier->pg, error);
+    if (failed < 0)
+        return failed;
+    return pg_run(copier->pg, batch_changes_merge_sql, error);
+}
+
+static int commit(struct copier *copier, struct error *error)
+{
+    char sql[400], chain[2 * SHA256_SIZE + 1];
+    bytes_to_hex(chain, copier->chain, SHA256_SIZE);
+    (void)snprintf(sql, sizeof sql,
+                   "UPDATE daa.replica SET last_seq = %" PRIu64 ", last_chain = '\\x%s',"
+                   " updated_at = now() WHERE log = '%s'; COMMIT",
+                   copier->batch.last_seq, chain, copier->log_text);
+    return pg_run(copier->pg, sql, error);
+}
+
+/* Longer batches while transactions are short, shorter ones when they are long. */
+static void adapt(struct copier *copier, uint64_t took_ns)
+{
+    bool full = copier->batch.rows >= copier->batch_rows;
+    if (full && took_ns < COMMIT_GOAL_NS / 2)
+        copier->batch_rows *= 2;
+    else if (took_ns > COMMIT_GOAL_NS * 2)
+        copier->batch_rows /= 2;
+    if (copier->batch_rows < BATCH_ROWS_MIN)
+        copier->batch_rows = BATCH_ROWS_MIN;
+    if (copier->batch_rows > COPIER_BATCH_ROWS_MAX)
+        copier->batch_rows = COPIER_BATCH_ROWS_MAX;
+}
+
+static int batch_done(struct copier *copier, uint64_t took_ns)
+{
+    const struct batch *batch = &copier->batch;
+    copier->position = batch->last_seq;
+    copier->stats.position = copier->position;
+    copier->stats.rows += batch->rows;
+    copier->stats.batches++;
+    copier->stats.lossy_rows += batch->lossy_rows;
+    copier->stats.refused_rows += copier->refuse_next;
+    copier->stats.commit_ns = took_ns;
+    copier->suspects -= batch->rows < copier->suspects ? batch->rows : copier->suspects;
+    copier->refuse_next = false;
+    adapt(copier, took_ns);
+    set_state(copier, COPIER_READY);
+    return 1;
+}
+
+/* The server refuses a value: back to the beginning of the batch, with fewer rows or without. */
+static int batch_refused(struct copier *copier, const struct error *refusal, struct error *error)
+{
+    uint64_t rows = copier->batch.rows;
+    if (copier->refuse_next) {
+        error_set(error, ERROR_INVALID,
+                  "Postgres refuses event %" PRIu64 " even without its payload: %s",
+                  copier->position + 1, refusal->text);
+        return fail(copier, ERROR_INVALID, error);
+    }
+    int failed = pg_run(copier->pg, "ROLLBACK", error);
+    if (failed == 0)
+        failed = log_reader_seek(copier->options.reader, copier->position + 1, error);
+    if (failed < 0)
+        return fail(copier, failed, error);
+    copier->suspects = rows;
+    copier->refuse_next = rows == 1;
+    copier->refusal = *refusal;
+    set_state(copier, COPIER_READY);
+    return 1;
+}
+
+static int set_gap(const struct copier *copier, uint64_t seq, struct error *error)
+{
+    return error_set(error, ERROR_NOT_FOUND,
+                     "behind event %" PRIu64 ", the newest in Postgres, the log goes on at %" PRIu64
+                     ": what is between them is not there any more",
+                     copier->position, seq);
+}
+
+static int copy_batch(struct copier *copier, struct error *error)
+{
+    struct record record;
+    struct log_place place;
+    int found = log_reader_next(copier->options.reader, &record, &place, error);
+    if (found == 0)
+        return 0;
+    if (found < 0)
+        return fail(copier, found == ERROR_UNAVAILABLE ? -EIO : found, error);
+    if (copier->position > 0 && record.seq != copier->position + 1)
+        return fail(copier, set_gap(copier, record.seq, error), error);
+    set_state(copier, COPIER_COPYING);
+    uint64_t begun_ns = now_ns();
+    copier->batch.rows = 0;
+    int failed = schema_extend(&copier->schema, copier->pg, record.seq, error);
+    if (failed == 0)
+        failed = begin_transaction(copier, error);
+    if (failed == 0)
+        failed = copy_events(copier, &record, &place, error);
+    if (failed == 0)
+        failed = copy_changes(copier, error);
+    if (failed == 0)
+        failed = commit(copier, error);
+    if (failed == 0)
+        return batch_done(copier, now_ns() - begun_ns);
+    if (failed == ERROR_INVALID && pg_alive(copier->pg) && copier->batch.rows > 0) {
+        struct error refusal = *error;
+        return batch_refused(copier, &refusal, error);
+    }
+    return fail(copier, failed, error);
+}
+
+int copier_step(struct copier *copier, struct error *error)
+{
+    switch (copier->state) {
+    case COPIER_DISCONNECTED:
+        return connect_to_server(copier, error);
+    case COPIER_CONNECTED:
+        return make_ready(copier, error);
+    case COPIER_READY:
+        return copy_batch(copier, error);
+    case COPIER_COPYING:
+    case COPIER_STOPPED:
+        break;
+    }
+    CHECK(copier->state == COPIER_STOPPED);
+    *error = copier->stopped;
+    return error->code;
+}
+
+void copier_stats_get(const struct copier *copier, struct copier_stats *stats)
+{
+    *stats = copier->stats;
+    stats->state = copier->state;
+    stats->batch_rows = copier->batch_rows;
+}
+
+/*--- Status ----------------------------------------------------------------------------------*/
+
+static int read_status(struct pg *pg, const char *log_text, struct copier_status *status,
+                       struct error *error)
+{
+    char sql[200];
+    struct pg_rows *rows;
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT last_seq, epoch, updated_at FROM daa.replica WHERE log = '%s'",
+                   log_text);
+    int failed = pg_query(pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    if (pg_rows_count(rows) == 1) {
+        status->known = true;
+        status->last_seq = (uint64_t)pg_rows_integer(rows, 0, 0);
+        status->epoch = (uint64_t)pg_rows_integer(rows, 0, 1);
+        (void)snprintf(status->updated_at, sizeof status->updated_at, "%s",
+                       pg_rows_text(rows, 0, 2));
+    }
+    pg_rows_free(rows);
+    return 0;
+}
+
+int copier_status_get(const char *url, const uint8_t log[UUID_SIZE], const atomic_bool *stopping,
+                      struct copier_status *status, struct error *error)
+{
+    char log_text[UUID_TEXT_SIZE];
+    struct pg *pg;
+    *status = (struct copier_status){ .known = false };
+    uuid_to_text(log_text, log);
+    int failed = pg_open(&pg, url, stopping, error);
+    if (failed < 0)
+        return failed;
+    int found = schema_check(pg, error);
+    failed = found == 1 ? read_status(pg, log_text, status, error) : found;
+    pg_close(&pg);
+    return failed;
+}

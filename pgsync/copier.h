@@ -1,0 +1,92 @@
+/* Copies one log into PostgreSQL, each event exactly once.
+ *
+ * The rows and the position (daa.replica) change in one transaction, so that they cannot disagree,
+ * and nothing else remembers the position: after a kill, a lost connection or a COMMIT whose answer
+ * never came, the copier reads it back and goes on from there.
+ *
+ *                    connected, schema good          claimed, history the same
+ *    DISCONNECTED ---------------------> CONNECTED -----------------------> READY
+ *      ^   ^                              |     ^                           |   ^
+ *      |   '------------ lost ------------'     | refused for now           v   | committed; or
+ *      |                                        '---- (lock, disk) ---- COPYING | refused: the next
+ *      '----------------------------- lost -----------------------------'   '---' is smaller
+ *
+ *    any -- another history, another schema, taken over, damage in the log --> STOPPED
+ *
+ * Fencing: the first claim adds 1 to the epoch of the log's row, and every transaction locks the
+ * row and compares. So of two copiers the older one stops.
+ *
+ * Refused rows: a batch that the server refuses is tried again with half of the rows, down to one;
+ * that one goes in with a null payload, the server's sentence in `error`, and its exact bytes.
+ *
+ * synchronous_commit is off for these transactions: if the server loses the last of them in a
+ * crash, it loses the position with them, and they are sent again.
+ *
+ * The log is never held up: this only reads, and only what is durable.
+ *
+ * Threads: a copier belongs to one thread, and so does its reader. Memory: batch.h's, and 128 KiB.
+ */
+#ifndef PGSYNC_COPIER_H
+#define PGSYNC_COPIER_H
+
+#include "core/base/budget.h"
+#include "core/base/error.h"
+#include "log/reader.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define COPIER_BATCH_ROWS_MAX UINT64_C(20000)
+
+struct copier;
+
+enum copier_state {
+    COPIER_DISCONNECTED = 0, /* the next step connects */
+    COPIER_CONNECTED,        /* the schema is there; the next step reads the position */
+    COPIER_READY,            /* the reader stands behind the position; the next step copies */
+    COPIER_COPYING,          /* within a transaction; only inside of a step */
+    COPIER_STOPPED           /* for good; every step gives the same error */
+};
+
+struct copier_options {
+    const char *url;
+    struct log_reader *reader; /* the caller's, open until after copier_close() */
+    struct budget *budget;
+    const atomic_bool *stop; /* true: waits for the server end within 10 s */
+    uint64_t batch_rows_max; /* 0: COPIER_BATCH_ROWS_MAX; less is chosen for short transactions */
+    uint64_t partition_rows; /* of a new schema; 0: SCHEMA_PARTITION_ROWS */
+};
+
+struct copier_stats {
+    enum copier_state state;
+    uint64_t position; /* the newest event that is in PostgreSQL for sure */
+    uint64_t rows, batches, lossy_rows, refused_rows, connections;
+    uint64_t batch_rows; /* the size of batch that is aimed at now */
+    uint64_t commit_ns;  /* how long the last transaction took */
+};
+
+/* Connects to nothing yet. 0 or -ENOMEM. */
+int copier_open(struct copier **copier, const struct copier_options *options, struct error *error);
+void copier_close(struct copier **copier); /* a transaction under way is given up */
+
+/* Takes one step: connects, reads the position, or copies one batch.
+ *   1  something was done: step again
+ *   0  everything durable is copied: wait for more (log_reader_wait())
+ *   ERROR_UNAVAILABLE  the server cannot be had now: wait (pgsync/backoff.h), then step again
+ *   any other  STOPPED, with a sentence that says what to do */
+int copier_step(struct copier *copier, struct error *error);
+
+void copier_stats_get(const struct copier *copier, struct copier_stats *stats);
+
+/* What PostgreSQL knows about the log: for --status. Changes nothing there. */
+struct copier_status {
+    bool known; /* there is a position for this log */
+    uint64_t last_seq;
+    uint64_t epoch;
+    char updated_at[40];
+};
+int copier_status_get(const char *url, const uint8_t log[UUID_SIZE], const atomic_bool *stop,
+                      struct copier_status *status, struct error *error);
+
+#endif

@@ -1,0 +1,377 @@
+#include "pgsync/pg.h"
+
+#include "core/base/check.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define CONNECT_TIMEOUT_MS 10000
+#define ANSWER_TIMEOUT_MS 120000
+#define STOP_TIMEOUT_MS 10000
+#define POLL_SLICE_MS 200 /* how late a stop may be seen */
+
+struct pg {
+    PGconn *connection;
+    const atomic_bool *stop;
+    bool lost; /* an answer is overdue: the connection is of no more use */
+};
+
+static bool in_class(const char *sqlstate, const char *classes)
+{
+    for (const char *class = classes; *class != '\0'; class += 3) {
+        if (memcmp(sqlstate, class, 2) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum pg_class pg_class_of(const char *sqlstate)
+{
+    if (sqlstate == NULL || strlen(sqlstate) != 5)
+        return PG_RETRY;
+    if (strcmp(sqlstate, "23505") == 0)
+        return PG_CONFLICT;
+    if (strcmp(sqlstate, "42501") == 0 || in_class(sqlstate, "28 3D "))
+        return PG_REFUSED;
+    if (in_class(sqlstate, "22 23 54 "))
+        return PG_ROW;
+    if (in_class(sqlstate, "3F 42 "))
+        return PG_SCHEMA;
+    if (in_class(sqlstate, "08 25 40 53 55 57 58 XX "))
+        return PG_RETRY;
+    return PG_BUG;
+}
+
+int pg_code_of(enum pg_class class)
+{
+    static const int codes[] = {
+        [PG_RETRY] = ERROR_UNAVAILABLE, [PG_ROW] = ERROR_INVALID, [PG_CONFLICT] = ERROR_CONFLICT,
+        [PG_SCHEMA] = ERROR_MISMATCH,   [PG_REFUSED] = -EACCES,   [PG_BUG] = -EPROTO,
+    };
+    return codes[class];
+}
+
+/* The first line of libpq's message, which ends with a line feed and may have more of them. */
+static int set_lost(struct pg *pg, struct error *error)
+{
+    const char *text = PQerrorMessage(pg->connection);
+    pg->lost = true;
+    return error_set(error, ERROR_UNAVAILABLE, "%.*s", (int)strcspn(text, "\n"),
+                     *text != '\0' ? text : "the connection is gone");
+}
+
+static int set_refused(struct pg *pg, const PGresult *result, struct error *error)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    if (PQstatus(pg->connection) == CONNECTION_BAD)
+        pg->lost = true;
+    if (sqlstate == NULL)
+        return set_lost(pg, error);
+    return error_set(error, pg_code_of(pg_class_of(sqlstate)), "%s (SQLSTATE %s)%s%.300s",
+                     text != NULL ? text : "no message", sqlstate, detail != NULL ? ": " : "",
+                     detail != NULL ? detail : "");
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Until when a wait may last. */
+struct patience {
+    int64_t deadline_ms;
+    bool stopping;
+};
+
+static struct patience patience_of(int timeout_ms)
+{
+    return (struct patience){ now_ms() + timeout_ms, false };
+}
+
+/* Waits until the socket is ready for `events`. 0, or -ETIMEDOUT. */
+static int wait_socket(struct pg *pg, short events, struct patience *patience)
+{
+    for (;;) {
+        int64_t now = now_ms();
+        if (!patience->stopping && atomic_load(pg->stop)) {
+            patience->stopping = true;
+            if (patience->deadline_ms > now + STOP_TIMEOUT_MS)
+                patience->deadline_ms = now + STOP_TIMEOUT_MS;
+        }
+        if (now >= patience->deadline_ms)
+            return -ETIMEDOUT;
+        struct pollfd fd = { PQsocket(pg->connection), events, 0 };
+        int ready = poll(&fd, 1, POLL_SLICE_MS);
+        if (ready > 0)
+            return 0;
+    }
+}
+
+static int set_overdue(struct pg *pg, const char *what, struct error *error)
+{
+    pg->lost = true;
+    return error_set(error, ERROR_UNAVAILABLE, "%s did not come in time", what);
+}
+
+static int finish_connecting(struct pg *pg, struct error *error)
+{
+    struct patience patience = patience_of(CONNECT_TIMEOUT_MS);
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    while (status != PGRES_POLLING_OK) {
+        if (PQstatus(pg->connection) == CONNECTION_BAD || status == PGRES_POLLING_FAILED)
+            return set_lost(pg, error);
+        if (wait_socket(pg, status == PGRES_POLLING_READING ? POLLIN : POLLOUT, &patience) < 0)
+            return set_overdue(pg, "the server's answer to a new connection", error);
+        status = PQconnectPoll(pg->connection);
+    }
+    return 0;
+}
+
+/* libpq's own message quotes the url, and with it the password. */
+static int check_url(const char *url, struct error *error)
+{
+    char *message = NULL;
+    PQconninfoOption *options = PQconninfoParse(url, &message);
+    PQfreemem(message);
+    if (options == NULL && (strchr(url, '=') != NULL || strstr(url, "://") != NULL))
+        return error_set(error, ERROR_SYNTAX,
+                         "the url is not one of PostgreSQL's; it looks like "
+                         "postgresql://user@host:5432/database (the password comes from "
+                         "PGPASSWORD, or from the file that PGPASSFILE names)");
+    PQconninfoFree(options);
+    return 0;
+}
+
+static void drop_notice(void *context, const PGresult *result)
+{
+    (void)context;
+    (void)result;
+}
+
+int pg_open(struct pg **out, const char *url, const atomic_bool *stop, struct error *error)
+{
+    static const char *const names[] = {
+        "application_name", "client_encoding",  "keepalives_idle", "keepalives_interval",
+        "keepalives_count", "tcp_user_timeout", "dbname",          NULL,
+    };
+    const char *const values[] = { "daa-pgsync", "UTF8", "30", "10", "3", "30000", url, NULL };
+    int failed = check_url(url, error);
+    if (failed < 0)
+        return failed;
+    struct pg *pg = calloc(1, sizeof *pg);
+    if (pg == NULL)
+        return error_set(error, -ENOMEM, "no memory for a connection");
+    pg->stop = stop;
+    pg->connection = PQconnectStartParams(names, values, 1);
+    if (pg->connection == NULL)
+        failed = error_set(error, -ENOMEM, "no memory for a connection");
+    else
+        failed = finish_connecting(pg, error);
+    if (failed < 0) {
+        pg_close(&pg);
+        return failed;
+    }
+    PQsetNoticeReceiver(pg->connection, drop_notice, NULL);
+    CHECK(PQsetnonblocking(pg->connection, 1) == 0);
+    *out = pg;
+    return 0;
+}
+
+void pg_close(struct pg **pg)
+{
+    if (*pg == NULL)
+        return;
+    PQfinish((*pg)->connection);
+    free(*pg);
+    *pg = NULL;
+}
+
+bool pg_alive(const struct pg *pg)
+{
+    return pg != NULL && !pg->lost && PQstatus(pg->connection) == CONNECTION_OK;
+}
+
+/* Sends what libpq still holds; reads meanwhile, since a server that wants to be read first would
+ * block both. */
+static int flush(struct pg *pg, struct patience *patience, struct error *error)
+{
+    int left;
+    while ((left = PQflush(pg->connection)) > 0) {
+        if (wait_socket(pg, POLLIN | POLLOUT, patience) < 0)
+            return set_overdue(pg, "room to send", error);
+        if (PQconsumeInput(pg->connection) == 0)
+            return set_lost(pg, error);
+    }
+    return left < 0 ? set_lost(pg, error) : 0;
+}
+
+/* The next result; NULL in *result behind the last one. */
+static int next_result(struct pg *pg, PGresult **result, struct error *error)
+{
+    struct patience patience = patience_of(ANSWER_TIMEOUT_MS);
+    int failed = flush(pg, &patience, error);
+    while (failed == 0 && PQisBusy(pg->connection)) {
+        if (wait_socket(pg, POLLIN, &patience) < 0)
+            failed = set_overdue(pg, "the server's answer", error);
+        else if (PQconsumeInput(pg->connection) == 0)
+            failed = set_lost(pg, error);
+    }
+    if (failed == 0)
+        *result = PQgetResult(pg->connection);
+    return failed;
+}
+
+/* Reads all results of what was sent. The first error counts; the last rows are kept. */
+static int read_results(struct pg *pg, PGresult **rows, struct error *error)
+{
+    PGresult *result;
+    int first = 0;
+    for (;;) {
+        int failed = next_result(pg, &result, error);
+        if (failed < 0)
+            return failed;
+        if (result == NULL)
+            return first;
+        ExecStatusType status = PQresultStatus(result);
+        bool good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+        if (!good && first == 0)
+            first = set_refused(pg, result, error);
+        if (status == PGRES_TUPLES_OK && rows != NULL) {
+            PQclear(*rows);
+            *rows = result;
+        } else {
+            PQclear(result);
+        }
+        if (pg->lost)
+            return first;
+    }
+}
+
+static int send(struct pg *pg, const char *sql, struct error *error)
+{
+    if (!pg_alive(pg))
+        return error_set(error, ERROR_UNAVAILABLE, "the connection is gone");
+    return PQsendQuery(pg->connection, sql) == 1 ? 0 : set_lost(pg, error);
+}
+
+int pg_run(struct pg *pg, const char *sql, struct error *error)
+{
+    int failed = send(pg, sql, error);
+    return failed < 0 ? failed : read_results(pg, NULL, error);
+}
+
+/* A struct pg_rows is a PGresult that others cannot see into. */
+static struct pg_rows *rows_of(PGresult *result)
+{
+    return (struct pg_rows *)(void *)result;
+}
+
+static const PGresult *result_of(const struct pg_rows *rows)
+{
+    return (const PGresult *)(const void *)rows;
+}
+
+int pg_query(struct pg *pg, const char *sql, struct pg_rows **rows, struct error *error)
+{
+    PGresult *last = NULL;
+    int failed = send(pg, sql, error);
+    if (failed == 0)
+        failed = read_results(pg, &last, error);
+    if (failed == 0 && last == NULL)
+        failed = error_set(error, -EPROTO, "the server gave no rows where there must be some");
+    if (failed < 0) {
+        PQclear(last);
+        return failed;
+    }
+    *rows = rows_of(last);
+    return 0;
+}
+
+int pg_rows_count(const struct pg_rows *rows)
+{
+    return PQntuples(result_of(rows));
+}
+
+const char *pg_rows_text(const struct pg_rows *rows, int row, int column)
+{
+    const PGresult *result = result_of(rows);
+    return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+}
+
+int64_t pg_rows_integer(const struct pg_rows *rows, int row, int column)
+{
+    const char *text = pg_rows_text(rows, row, column);
+    return text == NULL ? 0 : strtoll(text, NULL, 10);
+}
+
+void pg_rows_free(struct pg_rows *rows)
+{
+    PQclear((PGresult *)(void *)rows);
+}
+
+int pg_copy_begin(struct pg *pg, const char *sql, struct error *error)
+{
+    PGresult *result = NULL;
+    int failed = send(pg, sql, error);
+    if (failed == 0)
+        failed = next_result(pg, &result, error);
+    if (failed < 0)
+        return failed;
+    if (result == NULL)
+        return set_lost(pg, error);
+    if (PQresultStatus(result) == PGRES_COPY_IN) {
+        PQclear(result);
+        return 0;
+    }
+    failed = set_refused(pg, result, error);
+    PQclear(result);
+    if (!pg->lost)
+        (void)read_results(pg, NULL, NULL);
+    return failed;
+}
+
+int pg_copy_data(struct pg *pg, struct span bytes, struct error *error)
+{
+    struct patience patience = patience_of(ANSWER_TIMEOUT_MS);
+    CHECK(bytes.size <= INT32_MAX);
+    for (;;) {
+        int sent = PQputCopyData(pg->connection, (const char *)bytes.bytes, (int)bytes.size);
+        if (sent < 0)
+            return set_lost(pg, error);
+        /* libpq would keep all that the server does not take: its buffer grows without end. */
+        int failed = flush(pg, &patience, error);
+        if (failed < 0 || sent == 1)
+            return failed;
+    }
+}
+
+static int end_copy(struct pg *pg, const char *reason, struct error *error)
+{
+    struct patience patience = patience_of(ANSWER_TIMEOUT_MS);
+    int sent;
+    while ((sent = PQputCopyEnd(pg->connection, reason)) == 0) {
+        int failed = flush(pg, &patience, error);
+        if (failed < 0)
+            return failed;
+    }
+    return sent < 0 ? set_lost(pg, error) : read_results(pg, NULL, error);
+}
+
+int pg_copy_end(struct pg *pg, struct error *error)
+{
+    return end_copy(pg, NULL, error);
+}
+
+void pg_copy_abort(struct pg *pg)
+{
+    if (pg_alive(pg))
+        (void)end_copy(pg, "the batch is given up", NULL);
+}

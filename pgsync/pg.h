@@ -1,0 +1,67 @@
+/* A connection to PostgreSQL: statements, their rows, and COPY into it.
+ *
+ * Every wait has an end: 10 s for a connection, 120 s for an answer, and 10 s for either once
+ * `stop` is true, so that a dead server never holds us. A connection that failed so is gone
+ * (pg_alive() is false); close it and open another.
+ *
+ * Errors: what a SQLSTATE means to the copier is decided in one place, pg_class_of(), and each
+ * class is one code here (pg_code_of()). The sentences are the server's, with the SQLSTATE; none
+ * holds a password.
+ *
+ * Threads: a pg belongs to one thread at a time. */
+#ifndef PGSYNC_PG_H
+#define PGSYNC_PG_H
+
+#include "core/base/error.h"
+#include "core/base/span.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pg;
+struct pg_rows;
+
+enum pg_class {
+    PG_RETRY,    /* the server, the network or a lock: the same may go well later */
+    PG_ROW,      /* a value that the server refuses: another batch may go well */
+    PG_CONFLICT, /* the row is there already */
+    PG_SCHEMA,   /* a table or column is missing or another */
+    PG_REFUSED,  /* no right, no such database, wrong password */
+    PG_BUG,      /* none of these */
+};
+
+/* `sqlstate` has five characters; NULL is a lost connection. Pure. */
+enum pg_class pg_class_of(const char *sqlstate);
+
+/* RETRY ERROR_UNAVAILABLE, ROW ERROR_INVALID, CONFLICT ERROR_CONFLICT, SCHEMA ERROR_MISMATCH,
+ * REFUSED -EACCES, BUG -EPROTO. */
+int pg_code_of(enum pg_class class);
+
+/* Connects. `url` is a libpq URL or key=value string; what it leaves out comes from the PG*
+ * environment and the password file. `stop` stays the caller's. ERROR_UNAVAILABLE, or ERROR_SYNTAX
+ * for a url that is none. */
+int pg_open(struct pg **pg, const char *url, const atomic_bool *stop, struct error *error);
+void pg_close(struct pg **pg); /* sets it to NULL; NULL is fine */
+bool pg_alive(const struct pg *pg);
+
+/* Runs one or more statements and drops their rows. */
+int pg_run(struct pg *pg, const char *sql, struct error *error);
+
+/* The same, and gives the rows of the last one that has any (free them with pg_rows_free()). */
+int pg_query(struct pg *pg, const char *sql, struct pg_rows **rows, struct error *error);
+int pg_rows_count(const struct pg_rows *rows);
+/* In text form, valid until the rows are freed; NULL for null. */
+const char *pg_rows_text(const struct pg_rows *rows, int row, int column);
+int64_t pg_rows_integer(const struct pg_rows *rows, int row, int column); /* null: 0 */
+void pg_rows_free(struct pg_rows *rows);
+
+/* COPY: begin with "COPY ... FROM STDIN ...", send pieces of any size, end. After an error from
+ * data or end the statement is over. abort ends it so that the server drops the rows; that leaves
+ * a failed transaction. */
+int pg_copy_begin(struct pg *pg, const char *sql, struct error *error);
+int pg_copy_data(struct pg *pg, struct span bytes, struct error *error);
+int pg_copy_end(struct pg *pg, struct error *error);
+void pg_copy_abort(struct pg *pg);
+
+#endif

@@ -1,0 +1,198 @@
+#include "pgsync/schema.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Any number will do that no other program uses: "daa" and 1. */
+#define LOCK_SQL "SELECT pg_advisory_xact_lock(x'64616101'::int::bigint)"
+
+/* kind is an integer since the log has 16 bits for it, and smallint one less. */
+static const char create_sql[] =
+    "CREATE SCHEMA daa;"
+    "CREATE TABLE daa.meta ("
+    " one boolean PRIMARY KEY DEFAULT true CHECK (one),"
+    " version integer NOT NULL,"
+    " partition_rows bigint NOT NULL,"
+    " created_at timestamptz NOT NULL DEFAULT now());"
+    "CREATE TABLE daa.replica ("
+    " log uuid PRIMARY KEY,"
+    " last_seq bigint NOT NULL,"
+    " last_chain bytea NOT NULL,"
+    " epoch bigint NOT NULL,"
+    " updated_at timestamptz NOT NULL DEFAULT now());"
+    "CREATE TABLE daa.events ("
+    " log uuid NOT NULL,"
+    " seq bigint NOT NULL,"
+    " stream bigint NOT NULL,"
+    " time timestamptz NOT NULL,"
+    " time_ns bigint NOT NULL,"
+    " kind integer NOT NULL,"
+    " kind_name text,"
+    " cause bigint,"
+    " stream_prev_seq bigint,"
+    " actor_type text,"
+    " actor_id text,"
+    " request_id text,"
+    " traceparent text,"
+    " payload jsonb,"
+    " lossy boolean NOT NULL,"
+    " error text,"
+    " record bytea NOT NULL,"
+    " PRIMARY KEY (log, seq)"
+    ") PARTITION BY RANGE (seq);"
+    "CREATE INDEX events_time ON daa.events USING brin (time);"
+    "CREATE INDEX events_stream ON daa.events (log, stream, seq);"
+    "CREATE TABLE daa.workflows ("
+    " log uuid NOT NULL,"
+    " stream bigint NOT NULL,"
+    " id text NOT NULL UNIQUE,"
+    " name text,"
+    " status text,"
+    " reason text,"
+    " reason_given boolean NOT NULL,"
+    " definition bytea,"
+    " input jsonb,"
+    " output jsonb,"
+    " metadata jsonb,"
+    " lossy boolean NOT NULL,"
+    " submitted_at timestamptz,"
+    " started_at timestamptz,"
+    " ended_at timestamptz,"
+    " last_seq bigint NOT NULL,"
+    " PRIMARY KEY (log, stream));"
+    "CREATE INDEX workflows_open ON daa.workflows (status, submitted_at)"
+    " WHERE status IN ('pending', 'running', 'paused');"
+    "CREATE INDEX workflows_metadata ON daa.workflows USING gin (metadata jsonb_path_ops);"
+    "ALTER TABLE daa.workflows ALTER COLUMN status SET STATISTICS 1000;";
+
+/* What is there: whether schema and meta exist, and meta's row when it does. */
+static int read_meta(struct pg *pg, int64_t *version, uint64_t *partition_rows, struct error *error)
+{
+    struct pg_rows *rows;
+    int failed = pg_query(pg,
+                          "SELECT to_regnamespace('daa') IS NOT NULL,"
+                          " to_regclass('daa.meta') IS NOT NULL",
+                          &rows, error);
+    if (failed < 0)
+        return failed;
+    bool schema_is_there = *pg_rows_text(rows, 0, 0) == 't';
+    bool meta_is_there = *pg_rows_text(rows, 0, 1) == 't';
+    pg_rows_free(rows);
+    if (!schema_is_there)
+        return 0;
+    if (!meta_is_there)
+        return error_set(error, ERROR_MISMATCH,
+                         "this database has a schema \"daa\" that daa-pgsync did not make (it has "
+                         "no table daa.meta); use another database, or rename that schema");
+    failed = pg_query(pg, "SELECT version, partition_rows FROM daa.meta", &rows, error);
+    if (failed < 0)
+        return failed;
+    int count = pg_rows_count(rows);
+    if (count == 1) {
+        *version = pg_rows_integer(rows, 0, 0);
+        *partition_rows = (uint64_t)pg_rows_integer(rows, 0, 1);
+    }
+    pg_rows_free(rows);
+    if (count != 1 || *partition_rows == 0)
+        return error_set(error, ERROR_MISMATCH,
+                         "daa.meta does not hold its one row; drop schema \"daa\" to copy anew");
+    return 1;
+}
+
+static int check_version(int64_t version, struct error *error)
+{
+    if (version > SCHEMA_VERSION)
+        return error_set(error, ERROR_NEWER,
+                         "schema \"daa\" is version %" PRId64 ", made by a newer daa-pgsync; this "
+                         "one knows version %d: use the newer daa-pgsync, or another database",
+                         version, SCHEMA_VERSION);
+    if (version < SCHEMA_VERSION)
+        return error_set(error, ERROR_MISMATCH,
+                         "schema \"daa\" is version %" PRId64 ", which this daa-pgsync (version "
+                         "%d) cannot carry over: drop schema \"daa\" to copy anew, or use another "
+                         "database",
+                         version, SCHEMA_VERSION);
+    return 0;
+}
+
+int schema_check(struct pg *pg, struct error *error)
+{
+    int64_t version = 0;
+    uint64_t partition_rows;
+    int found = read_meta(pg, &version, &partition_rows, error);
+    int failed = found == 1 ? check_version(version, error) : 0;
+    return failed < 0 ? failed : found;
+}
+
+static int create(struct pg *pg, uint64_t partition_rows, struct error *error)
+{
+    char sql[sizeof create_sql + 200];
+    (void)snprintf(sql, sizeof sql,
+                   "%s INSERT INTO daa.meta (version, partition_rows) VALUES (%d, %" PRIu64 ")",
+                   create_sql, SCHEMA_VERSION, partition_rows);
+    return pg_run(pg, sql, error);
+}
+
+static int open_locked(struct schema *schema, struct pg *pg, uint64_t partition_rows,
+                       struct error *error)
+{
+    int64_t version = 0;
+    int found = read_meta(pg, &version, &schema->partition_rows, error);
+    if (found == 1)
+        return check_version(version, error);
+    if (found < 0)
+        return found;
+    schema->partition_rows = partition_rows;
+    return create(pg, partition_rows, error);
+}
+
+int schema_open(struct schema *schema, struct pg *pg, uint64_t partition_rows, struct error *error)
+{
+    if (partition_rows == 0)
+        partition_rows = SCHEMA_PARTITION_ROWS;
+    *schema = (struct schema){ .partition_rows = 0 };
+    /* A second look under the lock: whoever waited for it finds what the first one made. */
+    int failed = pg_run(pg, "SET lock_timeout = '30s'; BEGIN; " LOCK_SQL, error);
+    if (failed == 0)
+        failed = open_locked(schema, pg, partition_rows, error);
+    if (failed == 0)
+        return pg_run(pg, "COMMIT", error);
+    if (pg_alive(pg))
+        (void)pg_run(pg, "ROLLBACK", NULL);
+    return failed;
+}
+
+static int create_partition(struct pg *pg, uint64_t number, uint64_t rows, struct error *error)
+{
+    char sql[800];
+    /* Made apart and then attached, since CREATE ... PARTITION OF would lock out readers. */
+    (void)snprintf(sql, sizeof sql,
+                   "BEGIN; " LOCK_SQL ";"
+                   "DO $$ BEGIN IF to_regclass('daa.events_%06" PRIu64 "') IS NULL THEN"
+                   " CREATE TABLE daa.events_%06" PRIu64 " (LIKE daa.events INCLUDING DEFAULTS);"
+                   " ALTER TABLE daa.events ATTACH PARTITION daa.events_%06" PRIu64
+                   " FOR VALUES FROM (%" PRIu64 ") TO (%" PRIu64 ");"
+                   " END IF; END $$;"
+                   "COMMIT",
+                   number, number, number, number * rows, (number + 1) * rows);
+    int failed = pg_run(pg, sql, error);
+    if (failed < 0 && pg_alive(pg))
+        (void)pg_run(pg, "ROLLBACK", NULL);
+    return failed;
+}
+
+int schema_extend(struct schema *schema, struct pg *pg, uint64_t seq, struct error *error)
+{
+    uint64_t number = seq / schema->partition_rows;
+    /* The next one is made when this one is begun: long before anything is written there. */
+    if (seq < schema->partitions_end &&
+        schema->partitions_end >= (number + 2) * schema->partition_rows)
+        return 0;
+    for (uint64_t each = number; each <= number + 1; each++) {
+        int failed = create_partition(pg, each, schema->partition_rows, error);
+        if (failed < 0)
+            return error_wrap(error, failed, "make partition events_%06" PRIu64, each);
+    }
+    schema->partitions_end = (number + 2) * schema->partition_rows;
+    return 0;
+}
