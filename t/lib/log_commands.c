@@ -39,16 +39,17 @@ static void remember(struct log_commands *commands, struct log_command command)
     commands->items[commands->count++] = command;
 }
 
-static int reserve(struct log *log, uint32_t count, uint64_t size, uint64_t *first_seq)
+static int reserve(struct log_commands *commands, struct log *log, uint32_t count, uint64_t size,
+                   uint64_t *first_seq)
 {
-    for (;;) {
+    for (;; commands->refused++) {
+        struct error error;
         int result = log_reserve(log, count, size, first_seq);
         if (result != ERROR_FULL)
             return result;
-        struct error error;
-        while (log_maintain(log, &error) == 1)
+        while (!commands->threaded && log_maintain(log, &error) == 1)
             ;
-        if (log_wait(log, -1, 0) < 0)
+        if (log_wait(log, -1, commands->threaded ? 1000000 : 0) < 0)
             return ERROR_UNAVAILABLE;
     }
 }
@@ -57,7 +58,7 @@ bool log_commands_append(struct log_commands *commands, struct log *log, uint32_
                          uint32_t size)
 {
     uint64_t first_seq;
-    int result = reserve(log, count, (uint64_t)count * size, &first_seq);
+    int result = reserve(commands, log, count, (uint64_t)count * size, &first_seq);
     if (result < 0)
         return false;
     remember(commands,
