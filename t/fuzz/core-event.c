@@ -38,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     text_init(&text);
     /* Only this version's events are ever packed: the library writes no unknown field of tag 0. */
     if (event_unpack(kind, payload, &arena, &event) == 0 && event->base.n_unknown_fields == 0 &&
-        event->agent_registered->base.n_unknown_fields == 0)
+        event->agent_registered->base.n_unknown_fields == 0 &&
+        (event->actor == NULL || event->actor->base.n_unknown_fields == 0))
         again(kind, event, &arena);
     text_json_open_object(&text, NULL);
     event_to_json(kind, payload, &arena, &text);
