@@ -52,7 +52,7 @@ int document_workflow_to_json(struct span document, struct span definition,
                               const uint8_t log_uuid[16], uint64_t stream, bool basic,
                               struct arena *arena, struct text *text);
 
-/* The few fields lists filter by, without unpacking the rest. 0 or ERROR_DAMAGED. */
+/* The few fields that lists filter by; `name` lies in `arena`. 0, ERROR_DAMAGED or ERROR_BUDGET. */
 struct document_summary {
     int status;
     bool parked; /* paused with a reason */

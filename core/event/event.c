@@ -5,6 +5,7 @@
 #include "core/base/json.h"
 #include "core/base/sha256.h"
 #include "core/base/utf8.h"
+#include "core/event/message.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -141,26 +142,6 @@ static const void *field_value(const ProtobufCMessage *message,
 
 /*--- Unpacking -------------------------------------------------------------------------------*/
 
-struct unpacking {
-    struct arena *arena;
-    bool refused;
-};
-
-static void *unpack_allocate(void *context, size_t size)
-{
-    struct unpacking *unpacking = context;
-    void *memory = arena_allocate(unpacking->arena, size);
-    if (memory == NULL)
-        unpacking->refused = true;
-    return memory;
-}
-
-static void unpack_free(void *context, void *memory)
-{
-    (void)context;
-    (void)memory;
-}
-
 static int check_bytes(const ProtobufCFieldDescriptor *field, const ProtobufCBinaryData *data)
 {
     switch (content_of(field)) {
@@ -218,15 +199,15 @@ static int check_event(uint16_t kind, const Daa__Event *event)
 
 int event_unpack(uint16_t kind, struct span payload, struct arena *arena, Daa__Event **event)
 {
-    struct unpacking unpacking = { arena, false };
-    ProtobufCAllocator allocator = { unpack_allocate, unpack_free, &unpacking };
     *event = NULL;
     if (event_kind_name(kind) == NULL)
         return ERROR_NEWER;
-    Daa__Event *unpacked = daa__event__unpack(&allocator, payload.size, payload.bytes);
-    if (unpacked == NULL)
-        return unpacking.refused ? ERROR_BUDGET : ERROR_DAMAGED;
-    int result = check_event(kind, unpacked);
+    ProtobufCMessage *message;
+    int result = message_unpack(&daa__event__descriptor, payload, arena, &message);
+    if (result < 0)
+        return result;
+    Daa__Event *unpacked = (Daa__Event *)message;
+    result = check_event(kind, unpacked);
     if (result == 0)
         *event = unpacked;
     return result;

@@ -1,0 +1,218 @@
+#include "core/agent/document.h"
+
+#include "core/base/check.h"
+#include "core/base/error.h"
+#include "core/base/id.h"
+#include "core/event/event.h"
+#include "core/event/message.h"
+#include "core/flow/flow.h"
+
+#include <string.h>
+
+/*--- Keys --------------------------------------------------------------------------------------*/
+
+static struct document_key key_of(char kind, const void *bytes, size_t size)
+{
+    struct document_key key = { .size = (uint8_t)(1 + size) };
+    CHECK(1 + size <= sizeof key.bytes);
+    key.bytes[0] = (uint8_t)kind;
+    if (size > 0)
+        memcpy(key.bytes + 1, bytes, size);
+    return key;
+}
+
+/* Big-endian, so that keys sort as the numbers do. */
+static struct document_key key_of_stream(char kind, uint64_t stream)
+{
+    uint64_t sorted = __builtin_bswap64(stream);
+    return key_of(kind, &sorted, sizeof sorted);
+}
+
+struct document_key document_workflow_key(uint64_t stream)
+{
+    return key_of_stream('w', stream);
+}
+
+struct document_key document_active_key(uint64_t stream)
+{
+    return key_of_stream('a', stream);
+}
+
+struct document_key document_definition_key(const uint8_t digest[SHA256_SIZE])
+{
+    return key_of('d', digest, SHA256_SIZE);
+}
+
+struct document_key document_idempotency_key(const uint8_t digest[SHA256_SIZE])
+{
+    return key_of('k', digest, SHA256_SIZE);
+}
+
+struct document_key document_agent_key(void)
+{
+    return key_of('g', NULL, 0);
+}
+
+bool document_stream_of_key(struct span key, uint64_t *stream)
+{
+    if (key.size != 1 + sizeof *stream || (key.bytes[0] != 'w' && key.bytes[0] != 'a'))
+        return false;
+    memcpy(stream, key.bytes + 1, sizeof *stream);
+    *stream = __builtin_bswap64(*stream);
+    return true;
+}
+
+/*--- What the API shows ------------------------------------------------------------------------*/
+
+static int unpack_workflow(struct span bytes, struct arena *arena, Daa__WorkflowDocument **document)
+{
+    ProtobufCMessage *message;
+    int code = message_unpack(&daa__workflow_document__descriptor, bytes, arena, &message);
+    if (code < 0)
+        return code;
+    *document = (Daa__WorkflowDocument *)message;
+    return (*document)->has_status ? 0 : ERROR_DAMAGED;
+}
+
+/* The compiled definition; NULL when there is none or it does not compile any more (then ids and
+ * kinds are left out: a document must always be shown). */
+static struct flow *flow_of(struct span definition, struct arena *arena)
+{
+    ProtobufCMessage *message;
+    struct flow_problem problem;
+    struct flow *flow = NULL;
+    if (definition.size == 0 ||
+        message_unpack(&daa__definition_document__descriptor, definition, arena, &message) < 0)
+        return NULL;
+    const Daa__DefinitionDocument *document = (const Daa__DefinitionDocument *)message;
+    if (flow_compile(&flow, arena->budget, span_of_data(document->source), &problem) < 0)
+        return NULL;
+    return flow;
+}
+
+static void add_time(struct text *text, const char *key, protobuf_c_boolean has, uint64_t time_ns)
+{
+    if (has)
+        text_json_time(text, key, time_ns);
+}
+
+static void add_string(struct text *text, const char *key, protobuf_c_boolean has,
+                       ProtobufCBinaryData value)
+{
+    if (has)
+        text_json_string(text, key, span_of_data(value));
+}
+
+static void add_json(struct text *text, const char *key, protobuf_c_boolean has,
+                     ProtobufCBinaryData value)
+{
+    if (has)
+        text_json_raw(text, key, span_of_data(value));
+}
+
+static const char *waiting_for(int status)
+{
+    switch (status) {
+    case DAA__STEP_STATUS__STEP_BLOCKED:
+        return "steps";
+    case DAA__STEP_STATUS__STEP_RUNNING:
+        return "effect";
+    case DAA__STEP_STATUS__STEP_SLEEPING:
+    case DAA__STEP_STATUS__STEP_BACKOFF:
+        return "timer";
+    case DAA__STEP_STATUS__STEP_WAITING:
+        return "signal";
+    case DAA__STEP_STATUS__STEP_UNCERTAIN:
+        return "resolve";
+    default:
+        return NULL;
+    }
+}
+
+static void add_step(struct text *text, const Daa__StepDocument *step,
+                     const struct flow_step *known)
+{
+    text_json_open_object(text, NULL);
+    if (known != NULL) {
+        text_json_string(text, "id", known->id);
+        text_json_cstring(text, "kind", flow_kind_name(known->kind));
+    }
+    text_json_cstring(text, "status", step_status_name((int)step->status));
+    text_json_unsigned(text, "attempts", step->attempt);
+    add_time(text, "started", step->has_started_ns, step->started_ns);
+    add_time(text, "ended", step->has_ended_ns, step->ended_ns);
+    add_time(text, "due", step->has_due_ns && step->due_ns != 0, step->due_ns);
+    if (step->has_outcome)
+        text_json_cstring(text, "outcome", outcome_name((int)step->outcome));
+    if (waiting_for((int)step->status) != NULL)
+        text_json_cstring(text, "waiting_for", waiting_for((int)step->status));
+    if (known != NULL && known->kind == FLOW_SIGNAL)
+        text_json_string(text, "signal", known->signal.name);
+    add_json(text, "output", step->has_output, step->output);
+    add_string(text, "error", step->has_error, step->error);
+    text_json_close_object(text);
+}
+
+static void add_steps(struct text *text, const Daa__WorkflowDocument *document,
+                      const struct flow *flow)
+{
+    text_json_open_array(text, "steps");
+    for (size_t i = 0; i < document->n_steps; i++)
+        add_step(text, document->steps[i],
+                 flow != NULL && i < flow->step_count ? &flow->steps[i] : NULL);
+    text_json_close_array(text);
+}
+
+static void add_head(struct text *text, const Daa__WorkflowDocument *document,
+                     const uint8_t log_uuid[16], uint64_t stream)
+{
+    char id[WORKFLOW_ID_SIZE];
+    workflow_id_to_text(id, log_uuid, stream);
+    text_json_cstring(text, "id", id);
+    add_string(text, "name", document->has_name, document->name);
+    text_json_cstring(text, "status", workflow_status_name((int)document->status));
+    add_string(text, "reason", document->has_reason, document->reason);
+    add_string(text, "step", document->has_reason_step, document->reason_step);
+    text_json_unsigned(text, "seq", stream);
+    text_json_unsigned(text, "last_seq", document->last_seq);
+    add_time(text, "submitted", document->has_submitted_ns, document->submitted_ns);
+    add_time(text, "started", document->has_started_ns, document->started_ns);
+    add_time(text, "ended", document->has_ended_ns, document->ended_ns);
+    add_json(text, "metadata", document->has_metadata, document->metadata);
+}
+
+int document_workflow_to_json(struct span bytes, struct span definition, const uint8_t log_uuid[16],
+                              uint64_t stream, bool basic, struct arena *arena, struct text *text)
+{
+    Daa__WorkflowDocument *document;
+    int code = unpack_workflow(bytes, arena, &document);
+    if (code < 0)
+        return code;
+    text_json_open_object(text, NULL);
+    add_head(text, document, log_uuid, stream);
+    if (!basic) {
+        struct flow *flow = flow_of(definition, arena);
+        if (document->has_definition)
+            text_json_hex(text, "definition", span_of_data(document->definition));
+        add_json(text, "input", document->has_input, document->input);
+        add_json(text, "output", document->has_output, document->output);
+        add_steps(text, document, flow);
+        flow_unref(flow);
+    }
+    text_json_close_object(text);
+    return 0;
+}
+
+int document_workflow_summary(struct span bytes, struct arena *arena,
+                              struct document_summary *summary)
+{
+    Daa__WorkflowDocument *document;
+    int code = unpack_workflow(bytes, arena, &document);
+    if (code < 0)
+        return code;
+    summary->status = (int)document->status;
+    summary->parked =
+        document->status == DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED && document->has_reason;
+    summary->name = span_of_data(document->name);
+    return 0;
+}
