@@ -7,8 +7,8 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-/* Never free what it gives: it lies in `arena`. 0; ERROR_DAMAGED for bytes that are no such message;
- * ERROR_BUDGET. */
+/* Never free what it gives: it lies in `arena`. 0; ERROR_DAMAGED for bytes that are not such a
+ * message; ERROR_BUDGET. */
 int message_unpack(const ProtobufCMessageDescriptor *descriptor, struct span bytes,
                    struct arena *arena, ProtobufCMessage **message);
 
