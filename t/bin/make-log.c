@@ -1,0 +1,391 @@
+/* Writes a log of real events with the real writer, as told on stdin, for tests that are scripts.
+ *
+ *   make-log DIR [SEED]     begins or goes on; SEED makes uuid and salts the same each time
+ *     workflows N           N whole workflows, a command of 5 events each
+ *     parked                a workflow in 5 commands: submitted, paused, resumed, failed; another
+ *                           that is only submitted and paused
+ *     awkward               events that hold what PostgreSQL cannot
+ *     fill N SIZE           N definitions of SIZE bytes
+ *   After each it answers "durable SEQ". At the end of stdin it closes the log.
+ *
+ *   make-log DIR list       "SEQ SHA-256" of each record's bytes as they stand in the segments */
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "core/base/sha256.h"
+#include "core/event/event.h"
+#include "iouring/io.h"
+#include "log/log.h"
+#include "log/reader.h"
+#include "log/segment.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEGMENT_SIZE (1u << 20)
+
+static struct log *event_log;
+static struct io *io;
+static struct budget budget;
+static uint64_t clock_ns;
+static uint64_t random_state; /* 0: true randomness */
+
+_Noreturn static void give_up(const char *what, const struct error *error)
+{
+    fprintf(stderr, "make-log: %s: %s\n", what, error->text);
+    exit(1);
+}
+
+static void seeded_random(void *bytes, size_t size, void *context)
+{
+    uint8_t *target = bytes;
+    (void)context;
+    for (size_t i = 0; i < size; i++) {
+        random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+        target[i] = (uint8_t)(random_state >> 56);
+    }
+}
+
+/*--- Commands --------------------------------------------------------------------------------*/
+
+enum { COMMAND_EVENTS_MAX = 8 };
+
+/* A command under way: packed events, and the stream that they belong to. */
+struct pending {
+    uint8_t *payload[COMMAND_EVENTS_MAX];
+    size_t size[COMMAND_EVENTS_MAX];
+    uint16_t kind[COMMAND_EVENTS_MAX];
+    uint32_t count;
+    size_t total;
+};
+
+static void add_bytes(struct pending *pending, uint16_t kind, const void *bytes, size_t size)
+{
+    CHECK(pending->count < COMMAND_EVENTS_MAX);
+    uint8_t *copy = malloc(size + 1);
+    CHECK(copy != NULL);
+    memcpy(copy, bytes, size);
+    pending->payload[pending->count] = copy;
+    pending->size[pending->count] = size;
+    pending->kind[pending->count++] = kind;
+    pending->total += size;
+}
+
+static void add(struct pending *pending, Daa__Event *event)
+{
+    static uint8_t buffer[1 << 20];
+    event->has_schema = true;
+    event->schema = EVENT_SCHEMA;
+    CHECK(event_size(event) <= sizeof buffer);
+    event_pack(event, buffer);
+    add_bytes(pending, event_kind(event), buffer, event_size(event));
+}
+
+static void make_room(uint64_t *first_seq, const struct pending *pending)
+{
+    struct error error = { 0 };
+    for (;;) {
+        int failed = log_reserve(event_log, pending->count, pending->total, first_seq);
+        if (failed == 0)
+            return;
+        error_set(&error, failed, "%s", error_text(failed));
+        if (failed != ERROR_FULL)
+            give_up("reserve", &error);
+        CHECK(log_flush(event_log) == 0);
+        CHECK(log_wait(event_log, -1, 10000000) == 0);
+        if (log_maintain(event_log, &error) < 0)
+            give_up("maintain", &error);
+    }
+}
+
+/* Appends it; `stream` 0 makes a new one. Returns the stream. */
+static uint64_t append(struct pending *pending, uint64_t stream)
+{
+    uint64_t first_seq;
+    make_room(&first_seq, pending);
+    if (stream == 0)
+        stream = first_seq;
+    for (uint32_t i = 0; i < pending->count; i++) {
+        const struct record record = {
+            .seq = first_seq + i,
+            .stream = stream,
+            .time_ns = clock_ns += 1000,
+            .cause = i > 0 ? first_seq : 0,
+            .stream_prev_seq = i > 0 ? first_seq + i - 1 : 0,
+            .kind = pending->kind[i],
+            .payload = span_of(pending->payload[i], pending->size[i]),
+        };
+        log_append(event_log, &record);
+        free(pending->payload[i]);
+    }
+    *pending = (struct pending){ .count = 0 };
+    return stream;
+}
+
+static ProtobufCBinaryData data(const char *text)
+{
+    return data_of_span(span_of_text(text));
+}
+
+static void add_submitted(struct pending *pending, const char *name, const char *input,
+                          const char *metadata)
+{
+    Daa__WorkflowSubmitted body = DAA__WORKFLOW_SUBMITTED__INIT;
+    Daa__Actor actor = DAA__ACTOR__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    actor.has_type = actor.has_id = true;
+    actor.type = DAA__ACTOR__TYPE__UID;
+    actor.id = data("1000");
+    body.has_status = body.has_name = body.has_input = body.has_metadata = true;
+    body.status = DAA__WORKFLOW_STATUS__WORKFLOW_PENDING;
+    body.name = data(name);
+    body.input = data(input);
+    body.metadata = data(metadata);
+    event.actor = &actor;
+    event.has_request_id = true;
+    event.request_id = data("req-1");
+    event.body_case = DAA__EVENT__BODY_WORKFLOW_SUBMITTED;
+    event.workflow_submitted = &body;
+    add(pending, &event);
+}
+
+static void add_started(struct pending *pending)
+{
+    Daa__WorkflowStarted body = DAA__WORKFLOW_STARTED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    body.has_status = true;
+    body.status = DAA__WORKFLOW_STATUS__WORKFLOW_RUNNING;
+    event.body_case = DAA__EVENT__BODY_WORKFLOW_STARTED;
+    event.workflow_started = &body;
+    add(pending, &event);
+}
+
+static void add_step(struct pending *pending, const char *output)
+{
+    Daa__StepStarted started = DAA__STEP_STARTED__INIT;
+    Daa__StepCompleted completed = DAA__STEP_COMPLETED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    started.has_step = completed.has_step = completed.has_output = true;
+    started.step = completed.step = data("a");
+    completed.output = data(output);
+    event.body_case = DAA__EVENT__BODY_STEP_STARTED;
+    event.step_started = &started;
+    add(pending, &event);
+    event.body_case = DAA__EVENT__BODY_STEP_COMPLETED;
+    event.step_completed = &completed;
+    add(pending, &event);
+}
+
+static void add_completed(struct pending *pending, const char *output)
+{
+    Daa__WorkflowCompleted body = DAA__WORKFLOW_COMPLETED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    body.has_status = body.has_output = true;
+    body.status = DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED;
+    body.output = data(output);
+    event.body_case = DAA__EVENT__BODY_WORKFLOW_COMPLETED;
+    event.workflow_completed = &body;
+    add(pending, &event);
+}
+
+static void add_paused(struct pending *pending, const char *reason)
+{
+    Daa__WorkflowPaused body = DAA__WORKFLOW_PAUSED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    body.has_status = body.has_reason = true;
+    body.status = DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED;
+    body.reason = data(reason);
+    event.body_case = DAA__EVENT__BODY_WORKFLOW_PAUSED;
+    event.workflow_paused = &body;
+    add(pending, &event);
+}
+
+static void add_resumed(struct pending *pending)
+{
+    Daa__WorkflowResumed body = DAA__WORKFLOW_RESUMED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    body.has_status = true;
+    body.status = DAA__WORKFLOW_STATUS__WORKFLOW_RUNNING;
+    event.body_case = DAA__EVENT__BODY_WORKFLOW_RESUMED;
+    event.workflow_resumed = &body;
+    add(pending, &event);
+}
+
+static void make_workflows(uint64_t count)
+{
+    struct pending pending = { .count = 0 };
+    char input[64];
+    for (uint64_t i = 0; i < count; i++) {
+        (void)snprintf(input, sizeof input, "{\"number\": %" PRIu64 "}", i);
+        add_submitted(&pending, "pay", input, "{\"team\": \"blue\"}");
+        add_started(&pending);
+        add_step(&pending, "{\"status\": 200}");
+        add_completed(&pending, "{\"ok\": true}");
+        append(&pending, 0);
+    }
+}
+
+static void make_parked(void)
+{
+    struct pending pending = { .count = 0 };
+    add_submitted(&pending, "first", "{}", "{}");
+    uint64_t first = append(&pending, 0);
+    add_submitted(&pending, "second", "{}", "{}");
+    add_paused(&pending, "look at it");
+    append(&pending, 0);
+    add_paused(&pending, "no answer");
+    append(&pending, first);
+    add_resumed(&pending);
+    append(&pending, first);
+    add_completed(&pending, "7");
+    append(&pending, first);
+}
+
+static void make_awkward(void)
+{
+    static const uint8_t broken[] = { 0xff, 0x00, 0x80 };
+    struct pending pending = { .count = 0 };
+    add_submitted(&pending, "nul", "{\"a\": \"x\\u0000y\"}", "{\"k\\u0000\": 1}");
+    append(&pending, 0);
+    add_submitted(&pending, "number", "[1e999999, 3]", "{\"n\": 1e-999999}");
+    append(&pending, 0);
+    add_submitted(&pending, "surrogate", "\"\\ud800\"", "{}");
+    append(&pending, 0);
+    add_submitted(&pending, "no json", "{\"a\": ", "{}");
+    append(&pending, 0);
+    add_bytes(&pending, 999, broken, sizeof broken);
+    append(&pending, 0);
+    add_bytes(&pending, DAA__EVENT__BODY_STEP_COMPLETED, broken, sizeof broken);
+    append(&pending, 0);
+    add_bytes(&pending, 60000, broken, 0);
+    append(&pending, 0);
+    add_submitted(&pending, "poison", "{\"poison\": true}", "{\"poison\": true}");
+    append(&pending, 0);
+}
+
+static void make_fill(uint64_t count, uint64_t size)
+{
+    struct pending pending = { .count = 0 };
+    Daa__DefinitionInstalled body = DAA__DEFINITION_INSTALLED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    char *source = malloc(size + 3);
+    CHECK(source != NULL);
+    memset(source, 'f', size + 2);
+    source[0] = source[size + 1] = '"';
+    body.has_source = true;
+    body.source = data_of_span(span_of(source, size + 2));
+    event.body_case = DAA__EVENT__BODY_DEFINITION_INSTALLED;
+    event.definition_installed = &body;
+    for (uint64_t i = 0; i < count; i++) {
+        add(&pending, &event);
+        append(&pending, 0);
+    }
+    free(source);
+}
+
+/*--- Running ---------------------------------------------------------------------------------*/
+
+static void settle(void)
+{
+    while (log_durable_seq(event_log) + 1 < log_next_seq(event_log)) {
+        CHECK(log_flush(event_log) == 0);
+        CHECK(log_wait(event_log, -1, 100000000) == 0);
+    }
+}
+
+static void obey(const char *line)
+{
+    uint64_t count, size;
+    if (sscanf(line, "workflows %" SCNu64, &count) == 1)
+        make_workflows(count);
+    else if (sscanf(line, "fill %" SCNu64 " %" SCNu64, &count, &size) == 2)
+        make_fill(count, size);
+    else if (strcmp(line, "parked\n") == 0)
+        make_parked();
+    else if (strcmp(line, "awkward\n") == 0)
+        make_awkward();
+    else
+        CHECK(!"a command that make-log knows");
+    settle();
+    printf("durable %" PRIu64 "\n", log_durable_seq(event_log));
+    fflush(stdout);
+}
+
+static int write_log(const char *dir, const char *seed)
+{
+    struct error error = { 0 };
+    char line[200];
+    if (io_open_plain(&io) < 0)
+        give_up("engine", &error);
+    struct log_options options = {
+        .dir = dir,
+        .io = io,
+        .budget = &budget,
+        .segment_size = SEGMENT_SIZE,
+        .sync = LOG_SYNC_FDATASYNC,
+        .maintain_inline = true,
+        .start_time_ns = clock_ns = UINT64_C(1780000000000000000),
+    };
+    if (seed != NULL) {
+        random_state = strtoull(seed, NULL, 10);
+        options.random = seeded_random;
+    }
+    if (log_open(&event_log, &options, NULL, &error) < 0)
+        give_up("open", &error);
+    while (fgets(line, sizeof line, stdin) != NULL)
+        obey(line);
+    if (log_close(&event_log, &error) < 0)
+        give_up("close", &error);
+    io_close(io);
+    return 0;
+}
+
+/* Straight from the file: what the reader made of the record must not vouch for itself. */
+static void list_record(const char *dir, const struct record *record, const struct log_place *place)
+{
+    char path[4096], name[LOG_SEGMENT_NAME_SIZE], hex[2 * SHA256_SIZE + 1];
+    uint8_t digest[SHA256_SIZE];
+    size_t size = record_size(record->payload.size);
+    uint8_t *bytes = malloc(size);
+    segment_name(name, place->segment_no);
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(bytes != NULL);
+    CHECK(fd >= 0);
+    CHECK(pread(fd, bytes, size, (off_t)place->record_offset) == (ssize_t)size);
+    close(fd);
+    sha256_of(digest, bytes, size);
+    bytes_to_hex(hex, digest, SHA256_SIZE);
+    printf("%" PRIu64 " %s\n", record->seq, hex);
+    free(bytes);
+}
+
+static int list_log(const char *dir)
+{
+    struct error error = { 0 };
+    struct log_reader *reader;
+    struct record record;
+    struct log_place place;
+    const struct log_reader_options options = { .dir = dir, .budget = &budget };
+    int found = log_reader_open(&reader, &options, &error);
+    if (found < 0)
+        give_up("open", &error);
+    while ((found = log_reader_next(reader, &record, &place, &error)) == 1)
+        list_record(dir, &record, &place);
+    if (found < 0)
+        give_up("read", &error);
+    log_reader_close(reader);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2 || argc == 3);
+    budget_init(&budget, UINT64_C(1) << 30);
+    if (argc == 3 && strcmp(argv[2], "list") == 0)
+        return list_log(argv[1]);
+    return write_log(argv[1], argc == 3 ? argv[2] : NULL);
+}

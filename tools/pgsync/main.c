@@ -1,0 +1,337 @@
+/* daa-pgsync: copies an agent's event log into PostgreSQL. docs/daa-pgsync.1 says how to use it. */
+#include "core/base/bytes.h"
+#include "core/base/id.h"
+#include "core/base/text.h"
+#include "log/reader.h"
+#include "pgsync/backoff.h"
+#include "pgsync/copier.h"
+#include "tools/command/command.h"
+#include "tools/command/progress.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define MEMORY_MAX (UINT64_C(512) << 20)
+#define WAIT_NS UINT64_C(250000000)            /* how late a signal may be seen while idle */
+#define ONCE_PATIENCE_NS UINT64_C(60000000000) /* --once: how long a lost server may be away */
+
+static const char *data_dir, *url;
+static bool once, follow, status_only, json, verify, rebuild, repair;
+static uint64_t batch_rows, partition_rows;
+
+static const struct command_option options[] = {
+    { "data-dir", 'D', "DIR", COMMAND_TEXT, &data_dir, "the agent's data directory, or a log's" },
+    { "url", 'u', "URL", COMMAND_TEXT, &url,
+      "the database: postgresql://user@host/name, or $DAA_PG_URL;\n"
+      "the password from PGPASSWORD or PGPASSFILE" },
+    { "once", 0, NULL, COMMAND_FLAG, &once, "copy what is durable now, then end (the default)" },
+    { "follow", 'f', NULL, COMMAND_FLAG, &follow,
+      "go on with each new event; outlives the server" },
+    { "status", 0, NULL, COMMAND_FLAG, &status_only,
+      "print how far the copy is, and change nothing" },
+    { "json", 'j', NULL, COMMAND_FLAG, &json, "print the result as one JSON object" },
+    { "batch-rows", 0, "N", COMMAND_NUMBER, &batch_rows,
+      "at most N events in one transaction (20000)" },
+    { "partition-rows", 0, "N", COMMAND_NUMBER, &partition_rows,
+      "events in each partition of a schema that is made now (10000000)" },
+    { "verify", 0, NULL, COMMAND_FLAG, &verify, "compare the copy with the log" },
+    { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild, "make the derived tables anew" },
+    { "repair", 0, NULL, COMMAND_FLAG, &repair, "copy again what --verify found to differ" },
+    { .name = NULL },
+};
+
+static const struct command command = {
+    .name = "daa-pgsync",
+    .purpose = "Copy an agent's event log into PostgreSQL, each event exactly once.",
+    .arguments = "[restore]",
+    .arguments_max = 1,
+    .options = options,
+    .notes = "Exit status: 0 done or ended by SIGTERM, 1 failed, 2 usage.",
+};
+
+static atomic_bool stopping;
+
+static void on_signal(int number)
+{
+    (void)number;
+    atomic_store(&stopping, true);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Ends early when a signal comes. */
+static void wait_for(uint64_t wait_ns)
+{
+    uint64_t end = now_ns() + wait_ns;
+    for (uint64_t now = now_ns(); now < end && !atomic_load(&stopping); now = now_ns()) {
+        uint64_t left = end - now < WAIT_NS ? end - now : WAIT_NS;
+        nanosleep(&(struct timespec){ 0, (long)left }, NULL);
+    }
+}
+
+/* What the loop knows from step to step. */
+struct job {
+    struct log_reader *reader;
+    struct copier *copier;
+    struct progress progress;
+    struct backoff backoff;
+    uint64_t begun_ns;
+    uint64_t first_position; /* behind which the first batch began */
+    uint64_t goal;           /* --once: the end, as it was when we began */
+    uint64_t lost_ns;        /* since when the server cannot be had; 0: it can */
+    uint64_t tries;          /* since then */
+    bool positioned;
+};
+
+/* One line a change of state; the first connection of --once is no news. */
+static void tell_found(struct job *job, const struct copier_stats *stats)
+{
+    char uuid[UUID_TEXT_SIZE];
+    bool first = !job->positioned;
+    if (first)
+        job->first_position = stats->position;
+    job->positioned = true;
+    if (!(first && follow) && job->lost_ns == 0)
+        return;
+    uuid_to_text(uuid, log_reader_uuid(job->reader));
+    progress_clear(&job->progress);
+    fprintf(stderr, "daa-pgsync: connected; log %s is in Postgres up to seq %" PRIu64 "\n", uuid,
+            stats->position);
+    job->lost_ns = 0;
+    job->tries = 0;
+}
+
+static int tell_lost(struct job *job, const struct error *error)
+{
+    if (atomic_load(&stopping))
+        return 0; /* it is because of the signal that the server was not waited for */
+    job->tries++;
+    if (job->lost_ns == 0) {
+        job->lost_ns = now_ns();
+        if (once && !job->positioned)
+            return command_failed(&command, "Postgres cannot be had: %s", error->text);
+        progress_clear(&job->progress);
+        fprintf(stderr, "daa-pgsync: Postgres cannot be had, trying again: %s\n", error->text);
+    } else if (once && now_ns() - job->lost_ns > ONCE_PATIENCE_NS) {
+        return command_failed(&command,
+                              "Postgres was away for a minute and %" PRIu64
+                              " tries; what is copied stays, start again to go on: %s",
+                              job->tries, error->text);
+    }
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
+        random = now_ns();
+    wait_for(backoff_next(&job->backoff, random));
+    return 0;
+}
+
+static void tell_progress(struct job *job)
+{
+    struct copier_stats stats;
+    copier_stats_get(job->copier, &stats);
+    if (stats.state != COPIER_READY)
+        return;
+    tell_found(job, &stats);
+    backoff_reset(&job->backoff);
+    if (once)
+        progress_update(&job->progress, stats.position - job->first_position);
+}
+
+static bool is_done(const struct job *job)
+{
+    struct copier_stats stats;
+    copier_stats_get(job->copier, &stats);
+    return once && stats.state == COPIER_READY && stats.position >= job->goal;
+}
+
+/* Steps until done or a signal; an exit status. */
+static int copy(struct job *job)
+{
+    struct error error = { 0 };
+    while (!atomic_load(&stopping) && !is_done(job)) {
+        int done = copier_step(job->copier, &error);
+        int failed = COMMAND_GOOD;
+        if (done == 1) {
+            tell_progress(job);
+        } else if (done == 0) {
+            if (once)
+                break;
+            (void)log_reader_wait(job->reader, WAIT_NS);
+        } else if (done == ERROR_UNAVAILABLE) {
+            failed = tell_lost(job, &error);
+        } else {
+            progress_clear(&job->progress);
+            failed = command_failed_error(&command, &error);
+        }
+        if (failed != COMMAND_GOOD)
+            return failed;
+    }
+    return COMMAND_GOOD;
+}
+
+static void print_json(const struct job *job, const struct copier_stats *stats, double seconds)
+{
+    char uuid[UUID_TEXT_SIZE];
+    struct text text;
+    uuid_to_text(uuid, log_reader_uuid(job->reader));
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "log", uuid);
+    text_json_unsigned(&text, "from_seq", job->first_position + 1);
+    text_json_unsigned(&text, "to_seq", stats->position);
+    text_json_unsigned(&text, "rows", stats->rows);
+    text_json_unsigned(&text, "batches", stats->batches);
+    text_json_unsigned(&text, "lossy_rows", stats->lossy_rows);
+    text_json_unsigned(&text, "refused_rows", stats->refused_rows);
+    text_json_unsigned(&text, "connections", stats->connections);
+    text_json_real(&text, "seconds", seconds);
+    text_json_close_object(&text);
+    printf("%s\n", text_string(&text));
+    text_free(&text);
+}
+
+static void print_result(const struct job *job)
+{
+    struct copier_stats stats;
+    copier_stats_get(job->copier, &stats);
+    double seconds = (double)(now_ns() - job->begun_ns) / 1e9;
+    if (json)
+        print_json(job, &stats, seconds);
+    else if (stats.rows == 0)
+        printf("nothing new: Postgres has the log up to seq %" PRIu64 "\n", stats.position);
+    else
+        printf("copied %" PRIu64 " events in %.1f s; Postgres has the log up to seq %" PRIu64 "\n",
+               stats.rows, seconds, stats.position);
+    if (!json && stats.lossy_rows > 0)
+        printf("%" PRIu64 " of them hold what jsonb cannot (lossy = true); their exact bytes are "
+               "in the column record\n",
+               stats.lossy_rows);
+}
+
+static int run_copier(struct log_reader *reader, struct budget *budget)
+{
+    struct job job = { .reader = reader, .begun_ns = now_ns() };
+    struct error error = { 0 };
+    const struct copier_options wanted = {
+        .url = url,
+        .reader = reader,
+        .budget = budget,
+        .stop = &stopping,
+        .batch_rows_max = batch_rows,
+        .partition_rows = partition_rows,
+    };
+    if (copier_open(&job.copier, &wanted, &error) < 0)
+        return command_failed_error(&command, &error);
+    job.goal = log_reader_durable_seq(reader);
+    if (once)
+        progress_begin(&job.progress, "copying", PROGRESS_ITEMS, job.goal);
+    int status = copy(&job);
+    progress_end(&job.progress);
+    if (status == COMMAND_GOOD)
+        print_result(&job);
+    copier_close(&job.copier);
+    return status;
+}
+
+static void print_status(const struct copier_status *copied, struct log_reader *reader)
+{
+    char uuid[UUID_TEXT_SIZE];
+    struct text text;
+    uint64_t durable = log_reader_durable_seq(reader);
+    uint64_t lag = durable > copied->last_seq ? durable - copied->last_seq : 0;
+    uuid_to_text(uuid, log_reader_uuid(reader));
+    if (!json) {
+        printf("log        %s\ndurable    %" PRIu64 "\ncopied     %" PRIu64 "\nbehind     %" PRIu64
+               "\nupdated    %s\n",
+               uuid, durable, copied->last_seq, lag, copied->known ? copied->updated_at : "never");
+        return;
+    }
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "log", uuid);
+    text_json_unsigned(&text, "durable_seq", durable);
+    text_json_unsigned(&text, "copied_seq", copied->last_seq);
+    text_json_unsigned(&text, "behind", lag);
+    text_json_unsigned(&text, "epoch", copied->epoch);
+    text_json_cstring(&text, "updated_at", copied->known ? copied->updated_at : NULL);
+    text_json_close_object(&text);
+    printf("%s\n", text_string(&text));
+    text_free(&text);
+}
+
+static int run_status(struct log_reader *reader)
+{
+    struct copier_status copied;
+    struct error error = { 0 };
+    if (copier_status_get(url, log_reader_uuid(reader), &stopping, &copied, &error) < 0)
+        return command_failed_error(&command, &error);
+    print_status(&copied, reader);
+    return COMMAND_GOOD;
+}
+
+/* COMMAND_GO_ON, or the status to exit with. */
+static int check_usage(const char *argument)
+{
+    if (argument != NULL && strcmp(argument, "restore") != 0)
+        return command_misused(&command, "unknown argument: %s", argument);
+    if (verify || rebuild || repair || argument != NULL)
+        return command_failed(&command, "%s is not in this version",
+                              verify    ? "--verify"
+                              : rebuild ? "--rebuild"
+                              : repair  ? "--repair"
+                                        : "restore");
+    if (once + follow + status_only > 1)
+        return command_misused(&command, "only one of --once, --follow and --status can be meant");
+    if (data_dir == NULL)
+        return command_misused(&command, "say where the log is: --data-dir DIR");
+    if (url == NULL)
+        url = getenv("DAA_PG_URL");
+    if (url == NULL || *url == '\0')
+        return command_misused(&command,
+                               "say which database: --url postgresql://..., or $DAA_PG_URL");
+    once = !follow && !status_only;
+    return COMMAND_GO_ON;
+}
+
+static int run(int argc, char **argv)
+{
+    int first, status = command_parse(&command, argc, argv, &first);
+    if (status == COMMAND_GO_ON)
+        status = check_usage(first < argc ? argv[first] : NULL);
+    if (status != COMMAND_GO_ON)
+        return status;
+    catch_signals();
+    struct budget budget;
+    struct log_reader *reader;
+    struct error error = { 0 };
+    budget_init(&budget, MEMORY_MAX);
+    const struct log_reader_options log_options = { .dir = data_dir, .budget = &budget };
+    if (log_reader_open(&reader, &log_options, &error) < 0)
+        return command_failed_error(&command, &error);
+    status = status_only ? run_status(reader) : run_copier(reader, &budget);
+    log_reader_close(reader);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    return command_end(&command, run(argc, argv));
+}
