@@ -149,7 +149,11 @@ static int read_window(struct source *source, uint64_t offset, uint64_t size)
     uint64_t start = offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
     uint64_t blocks = (offset + size - start + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE;
     uint64_t need = blocks * LOG_BLOCK_SIZE;
-    uint64_t more = source->sequential && need < SOURCE_WINDOW_SIZE ? SOURCE_WINDOW_SIZE : need;
+    uint64_t more = need;
+    if (source->sequential && need < SOURCE_WINDOW_SIZE) {
+        uint64_t all = (source->size + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
+        more = all < SOURCE_WINDOW_SIZE ? all : SOURCE_WINDOW_SIZE;
+    }
     int code = grow_window(source, more);
     if (code < 0)
         return code;

@@ -67,6 +67,7 @@ static uint64_t finish_frame(struct log_maker *maker, uint16_t flags, uint32_t c
         tap_bail_out("the made frame does not fit its segment");
     frame_finish(maker->bytes + maker->offset, &frame, maker->chain);
     maker->frame_offset = maker->offset;
+    maker->last_time_ns = maker->time_ns;
     maker->offset += (uint64_t)frame.block_count * LOG_BLOCK_SIZE;
     maker->next_seq += count;
     maker->prev_blocks = frame.block_count;
@@ -88,7 +89,7 @@ uint64_t log_maker_frame(struct log_maker *maker, uint16_t flags, uint32_t count
         struct record record = {
             .seq = maker->next_seq + i,
             .stream = 1 + i % 3,
-            .time_ns = maker->time_ns + i,
+            .time_ns = maker->time_ns,
             .kind = 100,
             .payload = span_of(payload, payload_size),
         };
@@ -168,7 +169,7 @@ uint64_t log_maker_seal(struct log_maker *maker, uint16_t flag)
         .frame_count = maker->frames,
         .payload_bytes = maker->payload_bytes,
         .min_time_ns = maker->header.created_ns,
-        .max_time_ns = maker->time_ns,
+        .max_time_ns = maker->last_time_ns,
         .block_count = block_count,
         .index = index,
     };

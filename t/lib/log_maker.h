@@ -13,7 +13,7 @@ struct log_maker {
     struct segment_header header; /* of the segment under way */
     uint8_t *bytes;               /* the segment under way, capacity bytes */
     uint64_t offset;              /* where the next frame goes */
-    uint64_t next_seq, time_ns, durable_seq;
+    uint64_t next_seq, time_ns, last_time_ns, durable_seq;
     uint64_t segment_first_seq;
     uint32_t prev_blocks;
     uint64_t link;

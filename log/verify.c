@@ -1,0 +1,629 @@
+#include "log/verify.h"
+
+#include "core/base/bytes.h"
+#include "log/block_index.h"
+#include "log/directory.h"
+#include "log/live_end.h"
+#include "log/scan.h"
+#include "log/storage.h"
+#include "log/tail.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROGRESS_BYTES (4u << 20)
+
+struct verifying {
+    const struct log_verify_options *options;
+    struct log_verify_result *result;
+    struct directory directory;
+    struct source source, probe;
+    struct live_end end; /* of a live log */
+    struct block_index index;
+    ptrdiff_t last; /* index of the newest segment with a valid header */
+    struct checkpoint checkpoint;
+    bool checkpoint_valid;
+    struct tail_witness witness;
+    uint64_t done_bytes, all_bytes, told_bytes;
+
+    /* What the segments before this one said. */
+    bool joined; /* `before` and `mark` are of the segment before this one, and whole */
+    struct segment_header before;
+    struct scan_mark mark;
+    bool ended;          /* it ended with SEAL or CLOSE */
+    uint64_t tail_bytes; /* that lie behind its end */
+    uint64_t resume_seq; /* last event known, however it was known */
+
+    /* The segment under way. */
+    struct scan scan;
+    const char *name;
+    bool whole; /* no damage in it so far */
+    uint64_t payload_bytes, min_time_ns, max_time_ns;
+};
+
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+static int severity(enum log_verdict verdict)
+{
+    static const int order[] = {
+        [LOG_SOUND] = 0, [LOG_TORN] = 1, [LOG_UNPROVEN] = 2, [LOG_DAMAGED] = 3
+    };
+    return order[verdict];
+}
+
+static void report(struct verifying *v, struct log_finding *finding, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Fills in the file and the sentence, counts it and tells the caller. */
+static void report(struct verifying *v, struct log_finding *finding, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(finding->text, sizeof finding->text, format, arguments);
+    va_end(arguments);
+    if (finding->file[0] == '\0')
+        snprintf(finding->file, sizeof finding->file, "%s", v->name);
+    v->result->findings++;
+    if (severity(finding->verdict) > severity(v->result->verdict))
+        v->result->verdict = finding->verdict;
+    if (v->options->finding != NULL)
+        v->options->finding(finding, v->options->context);
+}
+
+static void tell_progress(struct verifying *v, uint64_t bytes)
+{
+    v->done_bytes += bytes;
+    if (v->options->progress == NULL || v->done_bytes - v->told_bytes < PROGRESS_BYTES)
+        return;
+    v->told_bytes = v->done_bytes;
+    v->options->progress(v->done_bytes < v->all_bytes ? v->done_bytes : v->all_bytes, v->all_bytes,
+                         v->options->context);
+}
+
+/* CHECKPOINT. */
+
+static int verify_checkpoint(struct verifying *v, struct error *error)
+{
+    struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
+    struct checkpoint *checkpoint = &v->checkpoint;
+    unsigned damaged;
+    v->name = LOG_CHECKPOINT_NAME;
+    int found = directory_checkpoint(&v->directory, &v->probe, checkpoint, &damaged);
+    if (found == ERROR_BUDGET || found == -ENOMEM)
+        return error_set(error, found, "%s: %s", v->name, error_text(found));
+    if (found < 0)
+        report(v, &finding, "it cannot be read: %s", error_text(found));
+    else if (damaged > 0)
+        report(v, &finding,
+               "%u of its two blocks are damaged: it only speeds up what the segments say too, and "
+               "the next writer makes a new one",
+               damaged);
+    if (v->probe.size != 0 && v->probe.size != 2ull * LOG_BLOCK_SIZE)
+        report(v, &finding, "it is %llu bytes long instead of %u", big(v->probe.size),
+               2 * LOG_BLOCK_SIZE);
+    if (found == 1 && v->last >= 0 &&
+        memcmp(checkpoint->log_uuid, v->before.log_uuid, UUID_SIZE) != 0)
+        report(v, &finding, "it belongs to another log: remove it");
+    else
+        v->checkpoint_valid = found == 1;
+    if (v->checkpoint_valid)
+        v->witness = (struct tail_witness){ .seq = checkpoint->durable_seq, .name = v->name };
+    for (unsigned i = 0; i < v->options->witness_count; i++)
+        if (v->options->witnesses[i].seq > v->witness.seq)
+            v->witness = (struct tail_witness){ .seq = v->options->witnesses[i].seq,
+                                                .name = v->options->witnesses[i].name };
+    return 0;
+}
+
+/* The chain at the place that CHECKPOINT names. */
+static void check_checkpoint(struct verifying *v)
+{
+    const struct scan_mark *here = &v->scan.here;
+    struct checkpoint *checkpoint = &v->checkpoint;
+    if (!v->checkpoint_valid || checkpoint->segment_no != v->scan.header.segment_no ||
+        checkpoint->end_offset != here->end_offset)
+        return;
+    if (checkpoint->durable_seq == here->last_seq &&
+        memcmp(checkpoint->chain, here->chain, SHA256_SIZE) == 0)
+        return;
+    struct log_finding finding = { .verdict = LOG_DAMAGED,
+                                   .file = LOG_CHECKPOINT_NAME,
+                                   .first_seq = checkpoint->durable_seq,
+                                   .last_seq = checkpoint->durable_seq };
+    report(v, &finding, "it was written for another history than %s holds", v->name);
+}
+
+/* Bytes behind the end. */
+
+/* How many bytes behind `offset` there are up to the last that is not zero. *unreadable is the
+ * offset of the first block that cannot be read, or 0. */
+static uint64_t bytes_behind(struct verifying *v, uint64_t offset, uint64_t *unreadable)
+{
+    uint64_t last = 0;
+    *unreadable = 0;
+    for (uint64_t at = offset; at < v->source.size; at += LOG_BLOCK_SIZE) {
+        const uint8_t *bytes;
+        uint64_t size = v->source.size - at < LOG_BLOCK_SIZE ? v->source.size - at : LOG_BLOCK_SIZE;
+        if (source_bytes(&v->source, at, size, &bytes) < 0) {
+            if (*unreadable == 0)
+                *unreadable = at;
+            continue;
+        }
+        tell_progress(v, size);
+        for (uint64_t i = size; i > 0 && !bytes_are_zero(bytes, size); i--)
+            if (bytes[i - 1] != 0) {
+                last = at + i - offset;
+                break;
+            }
+    }
+    return last;
+}
+
+static void verify_rest(struct verifying *v)
+{
+    uint64_t end = v->scan.counted.end_offset, unreadable;
+    struct log_finding finding = { .verdict = LOG_DAMAGED, .offset = end };
+    v->tail_bytes = bytes_behind(v, end, &unreadable);
+    if (unreadable != 0)
+        report(v, &finding, "the block at offset %llu cannot be read", big(unreadable));
+    if (v->tail_bytes == 0 || !v->scan.ended)
+        return;
+    finding.size = v->tail_bytes;
+    report(v, &finding,
+           "%llu bytes behind the segment's last frame are not all zero: nothing was ever written "
+           "there",
+           big(v->tail_bytes));
+}
+
+static void verify_spare(struct verifying *v, uint64_t capacity)
+{
+    uint64_t unreadable, bytes = bytes_behind(v, 0, &unreadable);
+    struct log_finding finding = { .verdict = LOG_UNPROVEN, .tail = true, .size = v->source.size };
+    v->result->spares++;
+    if (capacity != 0 && v->source.size != capacity)
+        report(v, &finding,
+               "a segment that was not begun is %llu bytes long instead of %llu: remove it, it "
+               "holds no event",
+               big(v->source.size), big(capacity));
+    if (bytes == 0 && unreadable == 0)
+        return;
+    finding.verdict = LOG_DAMAGED;
+    finding.offset = unreadable != 0 ? unreadable : bytes - 1;
+    finding.size = 0;
+    report(v, &finding,
+           unreadable != 0 ? "a segment that was not begun cannot be read: remove it, it holds no "
+                             "event"
+                           : "a segment that was not begun is not all zero: remove it, it holds no "
+                             "event");
+}
+
+/* Joints between segments. */
+
+static void check_gap(struct verifying *v, const struct segment_header *header)
+{
+    struct log_finding finding = { .verdict = LOG_DAMAGED,
+                                   .first_seq = v->resume_seq + 1,
+                                   .last_seq = header->prev_last_seq };
+    if (header->prev_last_seq <= v->resume_seq)
+        finding.first_seq = finding.last_seq = 0;
+    if (directory_find(&v->directory, header->prev_segment_no) < 0)
+        report(v, &finding,
+               "segment %llu, behind which it goes on, is missing: put it back from a copy",
+               big(header->prev_segment_no));
+}
+
+static void check_joint(struct verifying *v, const struct segment_header *header)
+{
+    const struct segment_header *before = &v->before;
+    struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
+    const char *what = NULL;
+    if (memcmp(header->log_uuid, before->log_uuid, UUID_SIZE) != 0)
+        what = "it belongs to another log than the segment before it";
+    else if (header->prev_segment_no != before->segment_no)
+        check_gap(v, header);
+    else if (!v->joined)
+        return;
+    else if (header->prev_last_seq != v->mark.last_seq)
+        what = "it goes on behind another event than the segment before it ends with";
+    else if (header->prev_end_offset != v->mark.end_offset)
+        what = "it goes on behind another place than the segment before it ends at";
+    else if (memcmp(header->prev_chain, v->mark.chain, SHA256_SIZE) != 0)
+        what = "its chain does not go on from the segment before it";
+    else if (header->epoch < before->epoch || (header->epoch == before->epoch && !v->ended))
+        what = "its epoch does not follow that of the segment before it";
+    if (what != NULL)
+        report(v, &finding, "%s (%llu and %llu)", what, big(v->mark.last_seq),
+               big(header->prev_last_seq));
+}
+
+/* storage.opened says what the recovery before it found; it must be what there is. */
+static void check_opened(struct verifying *v, const struct frame_header *frame,
+                         const uint8_t *bytes)
+{
+    const struct segment_header *header = &v->scan.header;
+    struct log_finding finding = { .verdict = LOG_DAMAGED,
+                                   .offset = frame->file_offset,
+                                   .first_seq = frame->first_seq,
+                                   .last_seq = frame->first_seq };
+    struct storage_opened opened;
+    struct record record;
+    uint32_t at = 0;
+    if (!frame_next_record(bytes, frame, &at, &record) ||
+        storage_opened_decode(record.payload, &opened) < 0 || opened.epoch != header->epoch ||
+        memcmp(opened.log_uuid, header->log_uuid, UUID_SIZE) != 0 ||
+        opened.prev_segment_no != header->prev_segment_no ||
+        opened.prev_last_seq != header->prev_last_seq ||
+        opened.prev_end_offset != header->prev_end_offset)
+        report(v, &finding, "its record of the opening contradicts its header");
+    else if (v->joined && (opened.verdict == LOG_SOUND || opened.verdict == LOG_TORN) &&
+             opened.tail_bytes != v->tail_bytes)
+        report(v, &finding,
+               "when the log was opened, %llu bytes lay behind the end of the segment before it; "
+               "now it is %llu",
+               big(opened.tail_bytes), big(v->tail_bytes));
+}
+
+static void check_sealed(struct verifying *v, const struct frame_header *frame,
+                         const uint8_t *bytes)
+{
+    struct log_finding finding = { .verdict = LOG_DAMAGED,
+                                   .offset = frame->file_offset,
+                                   .first_seq = frame->first_seq,
+                                   .last_seq = frame->first_seq };
+    struct storage_sealed sealed;
+    struct record record;
+    uint32_t at = 0;
+    const char *what = NULL;
+    if (!frame_next_record(bytes, frame, &at, &record) ||
+        storage_sealed_decode(record.payload, &sealed) < 0)
+        what = "its record of the end cannot be decoded";
+    else if (sealed.block_count != frame->file_offset / LOG_BLOCK_SIZE ||
+             sealed.last_seq != frame->first_seq - 1 ||
+             sealed.first_seq != v->scan.header.first_seq)
+        what = "its record of the end is of another segment";
+    else if (!v->whole)
+        return; /* what was damaged before it cannot be counted */
+    else if (!block_index_matches(&v->index, &sealed))
+        what = "its index does not say where its records are";
+    else if (sealed.record_count != v->scan.records - 1 ||
+             sealed.frame_count != v->scan.frames - 1 || sealed.payload_bytes != v->payload_bytes)
+        what = "its record of the end counts other records";
+    else if (sealed.record_count > 0 &&
+             (sealed.min_time_ns != v->min_time_ns || sealed.max_time_ns != v->max_time_ns))
+        what = "its record of the end names other times";
+    if (what != NULL)
+        report(v, &finding, "%s", what);
+}
+
+static void count_records(struct verifying *v, const struct frame_header *frame,
+                          const uint8_t *bytes)
+{
+    struct record record;
+    for (uint32_t at = 0; frame_next_record(bytes, frame, &at, &record);) {
+        v->payload_bytes += record.payload.size;
+        v->result->payload_bytes += record.payload.size;
+        if (v->min_time_ns == 0 || record.time_ns < v->min_time_ns)
+            v->min_time_ns = record.time_ns;
+        if (record.time_ns > v->max_time_ns)
+            v->max_time_ns = record.time_ns;
+    }
+    v->result->frames++;
+    v->result->records += frame->record_count;
+}
+
+/* Frames. */
+
+static void take_frame(struct verifying *v, const struct frame_header *frame, const uint8_t *bytes)
+{
+    if (frame->flags & FRAME_OPEN)
+        check_opened(v, frame, bytes);
+    if (frame->flags & (FRAME_SEAL | FRAME_CLOSE))
+        check_sealed(v, frame, bytes);
+    else
+        block_index_add(&v->index, bytes, frame);
+    count_records(v, frame, bytes);
+    check_checkpoint(v);
+    tell_progress(v, (uint64_t)frame->block_count * LOG_BLOCK_SIZE);
+}
+
+/* Where a frame stands that may follow the damage at the scan's place; the limit if none does. */
+static uint64_t find_resume(struct verifying *v, struct frame_header *frame)
+{
+    struct scan *scan = &v->scan;
+    const uint8_t *bytes;
+    const char *what;
+    uint64_t offset = scan->here.end_offset + LOG_BLOCK_SIZE;
+    for (; offset < scan->limit; offset += LOG_BLOCK_SIZE) {
+        if (source_bytes(scan->source, offset, FRAME_HEADER_SIZE, &bytes) < 0 ||
+            !scan_header_is_ours(&scan->header, offset, bytes, frame) ||
+            frame->first_seq <= scan->here.last_seq)
+            continue;
+        uint64_t size = (uint64_t)frame->block_count * LOG_BLOCK_SIZE;
+        if (size <= scan->limit - offset && source_bytes(scan->source, offset, size, &bytes) == 0 &&
+            frame_check(bytes, frame, &what) == 0)
+            return offset;
+    }
+    return scan->limit;
+}
+
+/* Damage in frames that count, since a later segment or the writer says so: reports it and goes on
+ * behind it. */
+static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
+{
+    struct scan *scan = &v->scan;
+    struct frame_header frame;
+    struct log_finding finding = { .verdict = LOG_DAMAGED,
+                                   .offset = scan->here.end_offset,
+                                   .first_seq = scan->here.last_seq + 1 };
+    const char *what = result == SCAN_BAD          ? scan->what
+                       : result == ERROR_TRUNCATED ? "the file ends before"
+                                                   : error_text(result);
+    char why[128];
+    snprintf(why, sizeof why, "%s", what);
+    uint64_t offset = find_resume(v, &frame);
+    finding.size = offset - finding.offset;
+    finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
+    if (finding.last_seq < finding.first_seq)
+        finding.last_seq = finding.first_seq;
+    report(v, &finding,
+           "the frame where event %llu should stand is damaged (%s), events up to %llu with it: "
+           "restore the file from a copy",
+           big(finding.first_seq), why, big(finding.last_seq));
+    scan->in_run = false;
+    scan->here.end_offset = offset;
+    scan->here.last_seq = finding.last_seq;
+    scan->here.link_known = scan->here.chain_known = false;
+    if (offset < scan->limit) {
+        scan->here.blocks = frame.prev_blocks;
+        /* In the middle of a run. */
+        scan->in_run = (frame.flags & FRAME_TXN) && !(frame.flags & FRAME_TXN_BEGIN);
+    }
+    scan->counted = scan->here;
+    v->whole = false;
+}
+
+/* The end of a log that nobody writes. */
+static int verify_tail(struct verifying *v, int result, struct error *error)
+{
+    struct scan *scan = &v->scan;
+    struct tail tail = { .witness = v->witness };
+    if (tail.witness.name == NULL)
+        tail.witness.name = "nothing";
+    if (scan->witness_seq > tail.witness.seq)
+        tail.witness = (struct tail_witness){ .seq = scan->witness_seq, .name = "a frame" };
+    int code = tail_judge(&tail, scan, result);
+    if (code < 0)
+        return error_set(error, code, "%s, frame at offset %llu: %s", v->name,
+                         big(scan->here.end_offset), error_text(code));
+    v->result->last_seq = scan->counted.last_seq;
+    memcpy(v->result->chain, scan->counted.chain, SHA256_SIZE);
+    v->tail_bytes = tail.bytes;
+    if (tail.verdict == LOG_SOUND)
+        return 0;
+    struct log_finding finding = {
+        .verdict = tail.verdict,
+        .offset = scan->counted.end_offset,
+        .size = tail.bytes,
+        .tail = true,
+    };
+    if (tail.events_max > 0) {
+        finding.first_seq = scan->counted.last_seq + 1;
+        finding.last_seq = scan->counted.last_seq + tail.events_max;
+    }
+    report(v, &finding, "%s: %llu bytes that held at most %llu events: %s",
+           log_verdict_name((uint16_t)tail.verdict), big(tail.bytes), big(tail.events_max),
+           tail.reason);
+    return 0;
+}
+
+/* Up to where the segment is to be checked, and the last event before that; 0: not known. */
+static uint64_t set_limit(struct verifying *v, const struct segment_header *next)
+{
+    struct scan *scan = &v->scan;
+    if (next != NULL && next->prev_segment_no == scan->header.segment_no) {
+        scan->limit = next->prev_end_offset < scan->limit ? next->prev_end_offset : scan->limit;
+        return next->prev_last_seq;
+    }
+    if (next != NULL)
+        return next->prev_last_seq;
+    if (v->result->live)
+        scan->limit = v->end.end_offset;
+    return v->result->live ? v->end.last_seq : 0;
+}
+
+static void begin_segment(struct verifying *v, const struct segment_header *header)
+{
+    bool follows = v->joined && header->prev_segment_no == v->before.segment_no;
+    scan_begin(&v->scan, &v->source, header);
+    v->scan.check_chain = !v->options->no_chain;
+    if (follows) {
+        v->scan.here.link = v->mark.link;
+        v->scan.here.link_known = v->mark.link_known;
+    }
+    v->whole = true;
+    v->payload_bytes = v->min_time_ns = v->max_time_ns = 0;
+    v->result->segments++;
+}
+
+static void end_segment(struct verifying *v)
+{
+    v->joined = v->whole;
+    v->before = v->scan.header;
+    v->mark = v->scan.counted;
+    v->ended = v->scan.ended;
+    v->resume_seq = v->scan.counted.last_seq;
+}
+
+/* `next` is the header of the next segment that was begun, or NULL. */
+static int verify_segment(struct verifying *v, const struct segment_header *header,
+                          const struct segment_header *next, struct error *error)
+{
+    struct frame_header frame;
+    const uint8_t *bytes;
+    int result;
+    begin_segment(v, header);
+    uint64_t last_seq = set_limit(v, next);
+    int code = block_index_reset(&v->index, header->capacity, header->first_seq);
+    if (code < 0)
+        return error_set(error, code, "%s: %s", v->name, error_text(code));
+    while ((result = scan_next(&v->scan, &frame, &bytes)) != SCAN_END) {
+        if (result == SCAN_FRAME) {
+            take_frame(v, &frame, bytes);
+            continue;
+        }
+        if (result == ERROR_BUDGET || result == -ENOMEM)
+            return error_set(error, result, "%s: %s", v->name, error_text(result));
+        if (result == SCAN_BAD && v->scan.fault == SCAN_NEWER)
+            return error_set(error, ERROR_NEWER,
+                             "%s, frame at offset %llu: a newer version wrote it: use that one",
+                             v->name, big(v->scan.here.end_offset));
+        if (next == NULL && !v->result->live)
+            break;
+        pass_damage(v, result, last_seq);
+    }
+    if (next == NULL && !v->result->live)
+        return verify_tail(v, result, error);
+    if (v->source.size != header->capacity) {
+        struct log_finding finding = { .verdict = LOG_DAMAGED };
+        report(v, &finding, "it is %llu bytes long instead of %llu", big(v->source.size),
+               big(header->capacity));
+    }
+    if (next != NULL)
+        verify_rest(v);
+    v->result->last_seq = v->scan.counted.last_seq;
+    memcpy(v->result->chain, v->scan.counted.chain, SHA256_SIZE);
+    return 0;
+}
+
+/* The whole log. */
+
+/* The header of the next segment behind `index` that was begun; 1, 0 none, negative. */
+static int next_header(struct verifying *v, ptrdiff_t index, struct segment_header *header,
+                       struct error *error)
+{
+    for (ptrdiff_t i = index + 1; i <= v->last; i++) {
+        struct error what = { 0 };
+        int state = directory_segment(&v->directory, (size_t)i, &v->probe, header, &what);
+        if (state == ERROR_NEWER)
+            return error_set(error, state, "%s", what.text);
+        if (state == SEGMENT_BEGUN)
+            return 1;
+    }
+    return 0;
+}
+
+/* A file that is neither a segment that was begun nor a good spare. */
+static void report_file(struct verifying *v, ptrdiff_t index, int state, const char *what)
+{
+    struct log_finding finding = { .verdict = LOG_DAMAGED, .tail = index > v->last };
+    if (state == SEGMENT_SHORT && index > v->last)
+        finding.verdict = LOG_UNPROVEN;
+    if (state == SEGMENT_SPARE)
+        what = "it is all zero, though later segments were begun";
+    finding.size = v->source.size;
+    if (state == SEGMENT_DAMAGED || state == SEGMENT_LOST)
+        v->result->segments++;
+    report(v, &finding, "%s: restore the file from a copy", what);
+    v->joined = false;
+}
+
+/* The file number `index`. */
+static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, struct error *error)
+{
+    struct segment_header header, next;
+    struct error what = { 0 };
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, v->directory.segments[index]);
+    v->name = name;
+    int state = directory_segment(&v->directory, (size_t)index, &v->source, &header, &what);
+    if (state == ERROR_NEWER || state == ERROR_BUDGET || state == -ENOMEM || state == -EACCES)
+        return error_set(error, state, "%s", what.text);
+    v->source.sequential = true;
+    if (index > v->last && v->result->live)
+        return 0; /* the writer may be about to begin it */
+    if (state == SEGMENT_SPARE && index > v->last) {
+        verify_spare(v, capacity);
+        return 0;
+    }
+    if (state != SEGMENT_BEGUN) {
+        report_file(v, index, state, what.text);
+        return 0;
+    }
+    if (v->result->segments > 0)
+        check_joint(v, &header);
+    else if (v->result->first_seq == 0)
+        v->result->begins_late = header.prev_segment_no != 0;
+    if (v->result->first_seq == 0)
+        v->result->first_seq = header.first_seq;
+    int found = next_header(v, index, &next, error);
+    if (found < 0)
+        return found;
+    int code = verify_segment(v, &header, found ? &next : NULL, error);
+    if (code == 0)
+        end_segment(v);
+    return code;
+}
+
+/* Finds the newest segment that was begun; its header goes to v->before for the moment. */
+static int find_last(struct verifying *v, struct error *error)
+{
+    struct error what = { 0 };
+    for (v->last = (ptrdiff_t)v->directory.count - 1; v->last >= 0; v->last--) {
+        int state = directory_segment(&v->directory, (size_t)v->last, &v->probe, &v->before, &what);
+        if (state == ERROR_NEWER)
+            return error_set(error, state, "%s", what.text);
+        bool beyond = v->result->live && v->before.segment_no > v->end.segment_no;
+        if (state == SEGMENT_BEGUN && !beyond)
+            break;
+    }
+    return 0;
+}
+
+static int verify_files(struct verifying *v, struct error *error)
+{
+    int code = find_last(v, error);
+    if (code == 0)
+        code = verify_checkpoint(v, error);
+    if (code < 0)
+        return code;
+    uint64_t capacity = v->last >= 0 ? v->before.capacity : 0;
+    v->before = (struct segment_header){ .segment_no = 0 };
+    v->all_bytes = capacity * v->directory.count;
+    for (ptrdiff_t i = 0; code == 0 && i < (ptrdiff_t)v->directory.count; i++)
+        code = verify_file(v, i, capacity, error);
+    if (code == 0 && v->result->segments == 0 && v->result->findings == 0)
+        return error_set(error, ERROR_NOT_FOUND, "%s holds no segment that was begun",
+                         v->directory.path);
+    return code;
+}
+
+int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
+               struct error *error)
+{
+    struct verifying v = {
+        .options = options, .result = result, .source = { .fd = -1 }, .probe = { .fd = -1 }
+    };
+    *result = (struct log_verify_result){ .verdict = LOG_SOUND };
+    live_end_init(&v.end);
+    int code = directory_open(&v.directory, options->dir, error);
+    if (code == 0 && v.directory.count == 0)
+        code = error_set(error, ERROR_NOT_FOUND, "%s holds no segment of a log", v.directory.path);
+    result->live = code == 0 && directory_writer(&v.directory) != 0;
+    if (result->live)
+        code = live_end_refresh(&v.end, &v.directory, &v.probe, error);
+    result->live = v.end.mode == LIVE_IMAGE || v.end.mode == LIVE_PROVEN;
+    if (code == 0)
+        code = verify_files(&v, error);
+    result->bytes_read = v.source.bytes_read;
+    source_close(&v.source);
+    source_close(&v.probe);
+    block_index_free(&v.index);
+    live_end_close(&v.end);
+    directory_close(&v.directory);
+    return code;
+}
