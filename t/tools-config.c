@@ -215,6 +215,19 @@ static void refused(void)
         ok(strncmp(error.text, "daa.toml:", 9) == 0 && error.text[9] >= '1',
            "with file and line: %s", error.text);
     }
+    static const char *const hostile[] = { "[=log]", "[[[a]]]", "[&", "a\xd2\x91 = 1",
+                                           "[log]\nspares\xc2\xa0 = 3" };
+    for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++)
+        is_int(load_with(hostile[i], NULL), ERROR_SYNTAX, "so is what the library cannot bear: %s",
+               error.text);
+    is_int(load_with("\xef\xbb\xbf[agent] # \xc3\xa4\ndata_dir = '\xc3\xa4' # \xc3\xa4\n", NULL), 0,
+           "characters beyond ASCII are fine in quotes, in comments, and as a byte order mark");
+    config_free(&config);
+    is_int(load_with("[rules]\na = \"\"\"\n\xc3\xa4\"\" \\\"\"\"\"\nb = "
+                     "'''\n\xc3\xa4'' '''\nc = '\xc3\xa4\"'\n",
+                     NULL),
+           0, "also in long quotes");
+    config_free(&config);
     char *deep = malloc((300u << 10));
     if (deep == NULL)
         tap_bail_out("out of memory");
