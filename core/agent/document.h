@@ -52,11 +52,14 @@ int document_workflow_to_json(struct span document, struct span definition,
                               const uint8_t log_uuid[16], uint64_t stream, bool basic,
                               struct arena *arena, struct text *text);
 
-/* The few fields that lists filter by; `name` lies in `arena`. 0, ERROR_DAMAGED or ERROR_BUDGET. */
+/* The few fields that are asked for by themselves; spans lie in `arena`. 0, ERROR_DAMAGED or
+ * ERROR_BUDGET. */
 struct document_summary {
     int status;
     bool parked; /* paused with a reason */
     struct span name;
+    struct span definition; /* digest */
+    uint64_t last_seq;      /* newest event of its stream */
 };
 int document_workflow_summary(struct span document, struct arena *arena,
                               struct document_summary *summary);
