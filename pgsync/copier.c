@@ -19,7 +19,7 @@
 #define BATCH_ROWS_FIRST 1000u
 #define BATCH_ROWS_MIN 64u
 #define COMMIT_GOAL_NS UINT64_C(50000000)
-#define BEHIND_WAIT_NS UINT64_C(10000000000) /* for the log to show what was copied already */
+#define BEHIND_WAIT_NS UINT64_C(5000000000) /* for the log to show what was copied already */
 
 struct copier {
     struct copier_options options;

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SEGMENT_SIZE (1u << 20)
@@ -96,8 +97,6 @@ static void make_room(uint64_t *first_seq, const struct pending *pending)
             give_up("reserve", &error);
         CHECK(log_flush(event_log) == 0);
         CHECK(log_wait(event_log, -1, 10000000) == 0);
-        if (log_maintain(event_log, &error) < 0)
-            give_up("maintain", &error);
     }
 }
 
@@ -314,6 +313,13 @@ static void obey(const char *line)
     fflush(stdout);
 }
 
+static uint64_t wall_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static int write_log(const char *dir, const char *seed)
 {
     struct error error = { 0 };
@@ -326,8 +332,7 @@ static int write_log(const char *dir, const char *seed)
         .budget = &budget,
         .segment_size = SEGMENT_SIZE,
         .sync = LOG_SYNC_FDATASYNC,
-        .maintain_inline = true,
-        .start_time_ns = clock_ns = UINT64_C(1780000000000000000),
+        .start_time_ns = clock_ns = wall_clock_ns(),
     };
     if (seed != NULL) {
         random_state = strtoull(seed, NULL, 10);

@@ -231,6 +231,16 @@ sub sql {
     return $text;
 }
 
+# The same, but undef and not a word when it fails.
+sub try_sql {
+    my ($self, @query) = @_;
+    open my $saved, '>&', \*STDERR or die $!;
+    open STDERR, '>', '/dev/null';
+    my $text = eval { $self->sql(@query) };
+    open STDERR, '>&', $saved;
+    return $text;
+}
+
 sub rows { my ($self, @query) = @_; return map { [split /\x1f/, $_, -1] } split /\n/, $self->sql(@query) }
 
 sub create_database { my ($self, $name) = @_; $self->sql(qq{CREATE DATABASE "$name"}); return $self->url($name) }

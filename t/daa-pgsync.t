@@ -1,0 +1,395 @@
+#!/usr/bin/perl
+# daa-pgsync against a real PostgreSQL that is killed, cut off, of another version, and refused by.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Daa qw(wait_until scratch program slurp spew run_program);
+use IO::Handle;
+use IO::Select;
+use IO::Socket::UNIX;
+use IPC::Open2;
+use JSON::PP ();
+use PgServer;
+use POSIX ();
+use Test::More;
+use Time::HiRes ();
+
+plan skip_all => PgServer->missing if PgServer->missing;
+
+my $seed = $ENV{SEED} // time ^ $$;
+srand $seed;
+note "SEED=$seed";
+delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
+
+my $server = PgServer->new(tcp => 1);
+my $maker = program('') =~ s{/bin/$}{/t/bin/make-log}r;
+my ($databases, %started) = (0);
+
+END { my $status = $?; kill 'KILL', $_ for keys %started; $? = $status }
+
+# A log in a directory of its own, made by these commands of make-log.
+sub make_log {
+    my ($name, $log_seed, @commands) = @_;
+    my $dir = scratch() . "/$name";
+    open my $to, '|-', join(' ', map { "'$_'" } $maker, $dir, $log_seed // ()) . ' >/dev/null' or die $!;
+    print $to map { "$_\n" } @commands;
+    close $to or die "make-log failed: $?";
+    return $dir;
+}
+
+sub fresh_database { return 'd' . ++$databases }
+sub url_of { my ($database) = @_; return $server->url($database) }
+sub create_database { my $name = fresh_database(); $server->create_database($name); return $name }
+
+sub pgsync {
+    my ($log, $database, @options) = @_;
+    return run_program(program('daa-pgsync'), '--data-dir', $log, '--url', url_of($database), @options);
+}
+
+# In the background; its stderr is in the file that pgsync_said() reads.
+sub start_pgsync {
+    my ($log, $url, @options) = @_;
+    my $pid = fork() // die "fork: $!";
+    if (!$pid) {
+        open STDOUT, '>', '/dev/null';
+        open STDERR, '>', scratch() . "/pgsync-$$.err";
+        exec program('daa-pgsync'), '--data-dir', $log, '--url', $url, @options or POSIX::_exit(127);
+    }
+    $started{$pid} = 1;
+    return $pid;
+}
+sub pgsync_said { return slurp(scratch() . "/pgsync-$_[0].err") // '' }
+
+sub ended {
+    my ($pid) = @_;
+    return 0 if waitpid($pid, POSIX::WNOHANG()) == 0;
+    delete $started{$pid};
+    return 1;
+}
+
+# (exit status or 128 + signal); waits for the end, with a deadline.
+sub end_of {
+    my ($pid, $signal) = @_;
+    kill $signal, $pid if $signal;
+    wait_until { ended($pid) } 60 or kill 'KILL', $pid;
+    return $? & 127 ? 128 + ($? & 127) : $? >> 8;
+}
+
+sub list_of { my ($log) = @_; return [split /\n/, `'$maker' '$log' list`] }
+
+sub rows_of {
+    my ($database) = @_;
+    return [split /\n/, $server->sql(
+        q{SELECT seq || ' ' || encode(sha256(record), 'hex') FROM daa.events ORDER BY log, seq}, $database)];
+}
+
+# That the copy has each record once, with its exact bytes, and says so.
+sub is_whole_copy {
+    my ($log, $database, $name) = @_;
+    my ($want, $got) = (list_of($log), rows_of($database));
+    is(scalar @$got, scalar @$want, "$name: as many rows as records");
+    my ($differs) = grep { ($got->[$_] // '') ne ($want->[$_] // '') } 0 .. $#$want;
+    ok(!defined $differs, "$name: each record once, byte for byte") or diag("differs at row $differs");
+    is($server->sql('SELECT last_seq FROM daa.replica', $database), scalar @$want, "$name: the position is the end");
+}
+
+# 0 while there is no table or no server.
+sub position { my ($database) = @_; return $server->try_sql('SELECT last_seq FROM daa.replica', $database) || 0 }
+
+my $small = make_log('small', undef, 'workflows 3', 'parked', 'fill 3 5000');
+my $large = make_log('large', undef, 'workflows 3000');
+
+subtest 'a copy' => sub {
+    my $db = create_database();
+    my ($status, $out, $err) = pgsync($small, $db);
+    is($status, 0, 'a first copy succeeds') or diag($err);
+    like($out, qr/^copied 26 events/, 'and says how much it copied');
+    is_whole_copy($small, $db, 'first copy');
+    is($server->sql(q{SELECT count(*) FROM pg_inherits WHERE inhparent = 'daa.events'::regclass}, $db), 2,
+        'the partition after this one is there before its use');
+    ($status, $out) = pgsync($small, $db, '--json');
+    is($status, 0, 'a second one finds nothing to do');
+    is(JSON::PP::decode_json($out)->{rows}, 0, 'and says so in JSON');
+    is_whole_copy($small, $db, 'second copy');
+
+    my @flow = $server->rows(q{SELECT name, status, coalesce(reason, '-'), input, output, metadata, lossy,
+        ended_at IS NOT NULL, id = 'wf-' || left(replace(log::text, '-', ''), 16) || '-' || stream
+        FROM daa.workflows ORDER BY stream}, $db);
+    is(scalar @flow, 5, 'there is one row a workflow');
+    is_deeply($flow[1], ['pay', 'completed', '-', '{"number": 1}', '{"ok": true}', '{"team": "blue"}', 'f', 't', 't'],
+        'a whole workflow is shown as its last event left it');
+    is_deeply($flow[3], ['first', 'completed', '-', '{}', '7', '{}', 'f', 't', 't'], 'a reason that was taken back is gone');
+    is_deeply($flow[4], ['second', 'paused', 'look at it', '{}', '', '{}', 'f', 'f', 't'], 'a parked one keeps its reason');
+    is($server->sql(q{SELECT payload->'input'->>'number' || actor_type || actor_id || request_id || kind_name
+        FROM daa.events WHERE seq = 7}, $db), '1uid1000req-1workflow.submitted', 'the columns of an event can be queried');
+    is($server->sql(q{SELECT count(*) FROM daa.events WHERE
+        abs(extract(epoch FROM time) * 1e9 - time_ns) > 1000 OR stream_prev_seq = 0 OR cause = 0}, $db), 0,
+        'times agree, and what is not there is null');
+};
+
+subtest 'batches of any size give the same rows' => sub {
+    my ($one, $many) = map { create_database() } 1 .. 2;
+    is((pgsync($small, $one, '--batch-rows', 1))[0], 0, 'one row in a transaction');
+    is((pgsync($small, $many))[0], 0, 'all rows in a transaction');
+    my $query = 'SELECT * FROM daa.workflows ORDER BY stream';
+    is($server->sql($query, $one), $server->sql($query, $many), 'the workflows are the same');
+    is_whole_copy($small, $one, 'one by one');
+};
+
+subtest 'what PostgreSQL cannot hold' => sub {
+    my $log = make_log('awkward', undef, 'workflows 1', 'awkward', 'workflows 1');
+    my $db = create_database();
+    # The schema first, then a rule that stands for anything that a server may refuse.
+    my $empty = make_log('empty', undef);
+    is((pgsync($empty, $db))[0], 0, 'the schema is there');
+    $server->sql(q{DELETE FROM daa.events; DELETE FROM daa.replica;
+        ALTER TABLE daa.events ADD CHECK (coalesce(NOT payload->'input' ? 'poison', true));
+        ALTER TABLE daa.workflows ADD CHECK (coalesce(NOT metadata ? 'poison', true))}, $db);
+    my ($status, $out, $err) = pgsync($log, $db, '--json');
+    is($status, 0, 'nothing of it stops the copy') or diag($err);
+    is(JSON::PP::decode_json($out)->{refused_rows}, 1, 'one row was refused');
+    is_whole_copy($log, $db, 'awkward');
+    my %row = map { $_->[0] => $_ } $server->rows(q{SELECT coalesce(payload->>'name', kind::text || '/' || coalesce(kind_name, '')),
+        lossy, payload->'input'->>'a', payload, coalesce(error, '-') FROM daa.events}, $db);
+    is_deeply([@{ $row{nul} }[1, 2]], ['t', "x\xef\xbf\xbdy"], 'an escaped NUL becomes U+FFFD, and the row is flagged');
+    is($row{number}[1], 't', 'numbers beyond numeric are flagged');
+    like($row{'999/'}[3], qr/"undecoded": "ff0080"/, 'an unknown kind is shown as hex');
+    like($row{'49/step.completed'}[3] // '', qr/undecoded|output/, 'an event that cannot be decoded is there');
+    ok($row{'60000/'}, 'a kind above smallint is there');
+    my ($refused) = $server->rows(q{SELECT lossy, payload IS NULL, error FROM daa.events WHERE error IS NOT NULL}, $db);
+    is_deeply([@$refused[0, 1]], ['t', 't'], 'what the server refused has no payload, and is flagged');
+    like($refused->[2], qr/SQLSTATE 23514/, 'and says what the server said');
+    is($server->sql(q{SELECT lossy FROM daa.workflows WHERE input IS NULL}, $db), 't', 'so has its workflow');
+    is($server->sql(q{SELECT count(*) FROM daa.workflows WHERE status = 'completed'}, $db), 2, 'the others are untouched');
+};
+
+subtest 'partitions' => sub {
+    my $db = create_database();
+    is((pgsync($large, $db, '--partition-rows', 1000))[0], 0, 'a copy over many partitions succeeds');
+    is_whole_copy($large, $db, 'partitions');
+    my @counts = $server->rows(q{SELECT relname, count(*), min(seq), max(seq) FROM daa.events e JOIN pg_class c
+        ON c.oid = e.tableoid GROUP BY 1 ORDER BY 1}, $db);
+    is_deeply($counts[3], ['events_000003', 1000, 3000, 3999], 'each holds its range');
+};
+
+subtest 'kill -9 of daa-pgsync at any moment' => sub {
+    my ($db, $kills) = (create_database(), 0);
+    for (1 .. 200) {
+        my $pid = start_pgsync($large, url_of($db), '--batch-rows', 70);
+        Time::HiRes::sleep(0.005 + rand 0.12);
+        last if ended($pid);
+        end_of($pid, 'KILL');
+        $kills++;
+        last if $kills >= 25 || position($db) >= 14000;
+    }
+    ok($kills >= 3, "it was killed ($kills times)");
+    is((pgsync($large, $db))[0], 0, 'the last run goes on to the end');
+    is_whole_copy($large, $db, 'after kills');
+};
+
+subtest 'a server that is killed while rows come in' => sub {
+    my $db = create_database();
+    my $pid = start_pgsync($large, url_of($db), '--follow', '--batch-rows', 50);
+    for my $goal (1000, 4000, 8000) {
+        ok((wait_until { position($db) >= $goal }), "rows come in up to $goal");
+        $server->crash;
+        $server->start;
+    }
+    ok((wait_until { position($db) >= 15002 } 60), 'it goes on to the end by itself');
+    my $said = pgsync_said($pid);
+    is(end_of($pid, 'TERM'), 0, 'and ends with 0 on SIGTERM');
+    is_whole_copy($large, $db, 'after crashes');
+    my ($lost, $found) = (scalar(() = $said =~ /cannot be had/g), scalar(() = $said =~ /connected/g));
+    is($found, $lost + 1, 'each loss and each return is told once') or diag($said);
+    ok($lost >= 1 && $lost <= 3, 'and nothing else');
+};
+
+subtest 'connections ended by the server' => sub {
+    my ($db, $ended) = (create_database(), 0);
+    my $pid = start_pgsync($large, url_of($db), '--follow', '--batch-rows', 50);
+    while ($ended < 5 && position($db) < 12000) {
+        $ended += $server->sql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE application_name = 'daa-pgsync'});
+        Time::HiRes::sleep(rand 0.05);
+    }
+    ok($ended > 0, "connections were ended ($ended)");
+    ok((wait_until { position($db) >= 15002 } 60), 'the copy comes to its end');
+    is(end_of($pid, 'TERM'), 0, 'SIGTERM ends it');
+    is_whole_copy($large, $db, 'after ended connections');
+};
+
+# Between daa-pgsync and the server: at the n-th COMMIT both connections are cut, before it gets
+# there or before its answer comes back.
+sub start_cutter {
+    my ($nth, $forward) = @_;
+    my $dir = scratch() . "/cut-$nth-$forward";
+    mkdir $dir or die $!;
+    my $listener = IO::Socket::UNIX->new(Local => "$dir/.s.PGSQL.5432", Listen => 5) or die "listen: $!";
+    my $pid = fork() // die "fork: $!";
+    return ($dir, $pid) if $pid && ($started{$pid} = 1);
+    my $commits = 0;
+    while (my $client = $listener->accept) {
+        my $backend = IO::Socket::UNIX->new(Peer => $server->dir . '/.s.PGSQL.' . $server->port) or next;
+        my $select = IO::Select->new($client, $backend);
+        RELAY: while (1) {
+            for my $from ($select->can_read) {
+                my $size = sysread $from, my $bytes, 65536 or last RELAY;
+                my $cut = $from == $client && $bytes =~ /UPDATE daa\.replica.*COMMIT/s && ++$commits == $nth;
+                last RELAY if $cut && !$forward;
+                syswrite $from == $client ? $backend : $client, $bytes;
+                if ($cut) { sysread $backend, $bytes, 65536; last RELAY }    # done there, unknown here
+            }
+        }
+        close $client;
+        close $backend;
+    }
+    POSIX::_exit(0);
+}
+
+for my $case ([0, 'never reached the server'], [1, 'was done, but nobody said so']) {
+    my ($forward, $what) = @$case;
+    subtest "a COMMIT that $what" => sub {
+        my $db = create_database();
+        my ($dir, $cutter) = start_cutter(3, $forward);
+        (my $host = $dir) =~ s{/}{%2F}g;
+        my ($status, undef, $err) = run_program(program('daa-pgsync'), '--data-dir', $large,
+            '--url', "postgresql://daa\@$host:5432/$db", '--batch-rows', 1000);
+        is($status, 0, 'the copy succeeds') or diag($err);
+        like($err, qr/cannot be had.*\n.*connected; log \S+ is in Postgres up to seq @{[$forward ? 3000 : 2000]}\n/,
+            'the position was read back');
+        is_whole_copy($large, $db, $what);
+        end_of($cutter, 'KILL');
+    };
+}
+
+subtest 'another schema' => sub {
+    my $db = create_database();
+    is((pgsync($small, $db))[0], 0, 'a copy');
+    $server->sql('UPDATE daa.meta SET version = 999', $db);
+    my ($status, undef, $err) = pgsync($small, $db);
+    is($status, 1, 'a newer schema is refused');
+    like($err, qr/version 999.*newer daa-pgsync/, 'with a sentence that names it and the way out');
+    ($status, undef, $err) = pgsync($small, $db, '--status');
+    is($status, 1, 'also by --status');
+    $server->sql('UPDATE daa.meta SET version = 0', $db);
+    ($status, undef, $err) = pgsync($small, $db, '--follow');
+    is($status, 1, 'an older one ends --follow too');
+    like($err, qr/version 0/, 'with its version');
+    my $other = create_database();
+    $server->sql('CREATE SCHEMA daa; CREATE TABLE daa.events (a integer)', $other);
+    ($status, undef, $err) = pgsync($small, $other);
+    is($status, 1, 'somebody else\'s schema "daa" is refused');
+    like($err, qr/schema "daa" that daa-pgsync did not make/, 'with a sentence');
+    is($server->sql(q{SELECT count(*) FROM pg_class WHERE relnamespace = 'daa'::regnamespace}, $other), 1,
+        'and left as it is');
+};
+
+subtest 'another history' => sub {
+    my $db = create_database();
+    my ($one, $two) = (make_log('one', 77, 'workflows 2'), make_log('two', 77, 'parked', 'workflows 2'));
+    is((pgsync($one, $db))[0], 0, 'one history is copied');
+    my ($status, undef, $err) = pgsync($two, $db);
+    is($status, 1, 'another one of the same log is refused');
+    like($err, qr/holds another history of log \S+ from seq 12/, 'and the place is named');
+    is_whole_copy($one, $db, 'untouched');
+
+    my $older = scratch() . '/older';
+    system('cp', '-r', $one, $older) == 0 or die;
+    open my $to, '|-', "'$maker' '$one' >/dev/null" or die;
+    print $to "workflows 1\n";
+    close $to or die;
+    is((pgsync($one, $db))[0], 0, 'the log went on, and the copy too');
+    ($status, undef, $err) = pgsync($older, $db);
+    is($status, 1, 'an older copy of the log is refused');
+    like($err, qr/up to seq \d+, but here it ends at \d+/, 'with a sentence');
+    is((pgsync($small, $db))[0], 0, 'another log may be in the same database');
+    is($server->sql('SELECT count(DISTINCT log) FROM daa.events', $db), 2, 'side by side');
+};
+
+subtest 'a server that refuses' => sub {
+    my ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $small,
+        '--url', 'postgresql://daa:hunter2@127.0.0.1:1/x');
+    is($status, 1, 'nobody listens: it fails');
+    like($err, qr/Postgres cannot be had: .*refused/i, 'with a sentence');
+    unlike($out . $err, qr/hunter2/, 'without the password');
+    ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $small,
+        '--url', 'postgresql://daa:hunter2@[::1/x');
+    is($status, 1, 'a url that is none fails');
+    like($err, qr/url/, 'with a sentence');
+    unlike($out . $err, qr/hunter2/, 'without the password');
+    ($status, $out, $err) = pgsync($small, 'no_such_database');
+    is($status, 1, 'a database that is not there fails');
+    like($err, qr/no_such_database.*does not exist/, 'by name');
+    my $db = create_database();
+    {
+        local $ENV{PGPASSWORD} = 'wrong-hunter2';
+        ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $small, '--url', $server->tcp_url($db));
+        is($status, 1, 'a wrong password fails');
+        unlike($out . $err, qr/hunter2/, 'without saying it');
+        local $ENV{PGPASSWORD} = 'test-only';
+        local $ENV{DAA_PG_URL} = $server->tcp_url($db);
+        ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $small);
+        is($status, 0, 'over TCP, with the password and the url from the environment') or diag($err);
+    }
+    is_whole_copy($small, $db, 'over TCP');
+    my $pid = start_pgsync($small, 'postgresql://daa@127.0.0.1:1/x', '--follow');
+    ok((wait_until { pgsync_said($pid) =~ /trying again/ }), '--follow says that it tries again');
+    is(end_of($pid, 'TERM'), 0, 'and ends with 0 on SIGTERM all the same');
+};
+
+subtest 'a log that is written meanwhile' => sub {
+    my ($db, $dir) = (create_database(), scratch() . '/live');
+    my $writer = open2(my $answers, my $orders, $maker, $dir);
+    $started{$writer} = 1;
+    my $order = sub { print $orders "$_[0]\n"; $orders->flush; my $line = <$answers>; return $line =~ /(\d+)/ ? $1 : die };
+    $order->('workflows 1');
+    my $pid = start_pgsync($dir, url_of($db), '--follow');
+    for my $size (1, 20, 300, 2000) {
+        my $end = $order->("workflows $size");
+        ok((wait_until { position($db) >= $end }), "event $end arrives");
+    }
+    my ($status, $out) = pgsync($dir, $db, '--status', '--json');
+    is(JSON::PP::decode_json($out)->{behind}, 0, '--status says that nothing is behind');
+
+    my $second = start_pgsync($dir, url_of($db), '--follow');
+    ok((wait_until { pgsync_said($second) =~ /connected/ }), 'a second one takes over');
+    my $end = $order->('workflows 1');
+    is(end_of($pid), 1, 'the first one stops');
+    like(pgsync_said($pid), qr/another daa-pgsync has taken over/, 'and says why');
+    close $orders;
+    waitpid $writer, 0;
+    delete $started{$writer};
+    ok((wait_until { position($db) >= $end + 1 }), 'the second one copies to the end');
+    is(end_of($second, 'TERM'), 0, 'and ends with 0');
+    is_whole_copy($dir, $db, 'live');
+};
+
+subtest 'several at once on an empty database' => sub {
+    my $db = create_database();
+    my @logs = ($small, map { make_log("at-once-$_", undef, 'workflows 20') } 1 .. 3);
+    my @pids = map { start_pgsync($_, url_of($db)) } @logs;
+    is(end_of($_), 0, 'each succeeds') || diag(pgsync_said($_)) for @pids;
+    is($server->sql('SELECT count(*) FROM daa.events', $db), 26 + 3 * 102, 'and all rows are there');
+};
+
+subtest 'the command line' => sub {
+    my ($status, $out, $err) = run_program(program('daa-pgsync'), '--url', 'x');
+    is($status, 2, 'without a directory it is misused');
+    ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $small);
+    is($status, 2, 'without a url too');
+    like($err, qr/DAA_PG_URL/, 'and the way out is named');
+    ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', scratch() . '/nothing', '--url', 'postgresql:///x');
+    is($status, 1, 'a directory that is not there fails');
+    like($err, qr{/nothing}, 'by name');
+    for my $later ('--verify', '--rebuild', '--repair', 'restore') {
+        ($status, $out, $err) = pgsync($small, 'x', $later);
+        is($status, 1, "$later fails");
+        like($err, qr/not in this version/, "$later is not in this version");
+    }
+    ($status, $out) = run_program(program('daa-pgsync'), '--help');
+    is($status, 0, '--help succeeds');
+    like($out, qr/--follow/, 'and lists the options');
+};
+
+done_testing();
