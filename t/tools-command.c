@@ -63,6 +63,23 @@ static int run_fail(int argc, char **argv)
     return command_failed_error(&cat_command, &error);
 }
 
+/* What a long command shows on the way. */
+static int run_long(int argc, char **argv)
+{
+    struct progress progress;
+    (void)argc;
+    (void)argv;
+    progress_begin(&progress, "counting", PROGRESS_ITEMS, 4);
+    progress_update(&progress, 1);
+    progress_update(&progress, 2); /* too soon to be drawn */
+    progress_clear(&progress);
+    progress_update(&progress, 3);
+    progress_end(&progress);
+    fprintf(stderr, "%sred%s", command_style(stderr, COMMAND_RED),
+            command_style(stderr, COMMAND_PLAIN));
+    return COMMAND_GOOD;
+}
+
 static const struct command_entry inner[] = {
     { "cat", "print events", run_cat },
     { .name = NULL },
@@ -81,6 +98,7 @@ static int run_inner(int argc, char **argv)
 static const struct command_entry entries[] = {
     { "cat", "print events", run_cat },
     { "fail", "fail with an error", run_fail },
+    { "long", "take long", run_long },
     { "log", "look at a log", run_inner },
     { "backup", "copy the log to another place", NULL },
     { .name = NULL },
@@ -98,7 +116,7 @@ static char out[4096], err[4096];
 
 static void redirect(int fd, const char *path)
 {
-    int file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    int file = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_NOCTTY, 0600);
     if (file < 0 || dup2(file, fd) < 0)
         _exit(99);
 }
@@ -114,35 +132,34 @@ static void read_into(char text[4096], const char *path)
     free(bytes);
 }
 
-/* Runs "daa-try <line>" in a process of its own, words split at spaces; stdout goes to a file. */
-static int try_to(const char *line, const char *out_path)
+/* Runs "daa-try <line>" in a process of its own, this program again, words split at spaces. */
+static int try_to(const char *line, const char *out_path, const char *err_path)
 {
-    char copy[512], *argv[100] = { copy }, *rest = NULL;
-    int argc = 1, status;
-    (void)snprintf(copy, sizeof copy, "daa-try %s", line);
-    argv[0] = strtok_r(copy, " ", &rest);
-    while ((argv[argc] = strtok_r(NULL, " ", &rest)) != NULL)
-        argc++;
-    const char *err_path = scratch_path("err");
+    char copy[512], self[] = "t", as_program[] = "--as-program", *rest = NULL;
+    char *argv[100] = { self, as_program };
+    int argc = 2, status;
+    (void)snprintf(copy, sizeof copy, "%s", line);
+    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
+        argv[argc++] = word;
+    argv[argc] = NULL;
     (void)fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
         redirect(STDOUT_FILENO, out_path);
         redirect(STDERR_FILENO, err_path);
-        status = command_end(&program, command_dispatch(&program, entries, argc, argv));
-        (void)fflush(stdout);
-        _exit(status);
+        (void)execv("/proc/self/exe", argv);
+        _exit(99);
     }
     if (child < 0 || waitpid(child, &status, 0) != child)
         tap_bail_out("cannot run a process");
-    read_into(err, err_path);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
 }
 
 static int try(const char *line)
 {
-    int status = try_to(line, scratch_path("out"));
+    int status = try_to(line, scratch_path("out"), scratch_path("err"));
     read_into(out, scratch_path("out"));
+    read_into(err, scratch_path("err"));
     return status;
 }
 
@@ -192,6 +209,7 @@ static void help(void)
            "Commands:\n"
            "  cat     print events\n"
            "  fail    fail with an error\n"
+           "  long    take long\n"
            "  log     look at a log\n"
            "  backup  copy the log to another place (not in this version)\n"
            "\n"
@@ -224,8 +242,42 @@ static void commands(void)
        "and says what it would do");
 }
 
-int main(void)
+static void terminal(void)
 {
+    char seen[400] = "";
+    int pty = posix_openpt(O_RDWR | O_NOCTTY);
+    if (pty < 0 || grantpt(pty) < 0 || unlockpt(pty) < 0) {
+        tap_skip(7, "no pseudo-terminal here");
+        return;
+    }
+    char *name = strdup(ptsname(pty));
+    int keep = open(name, O_RDWR | O_NOCTTY); /* so that what is written stays readable */
+    (void)setenv("TERM", "xterm", 1);
+    (void)unsetenv("NO_COLOR");
+    is_int(try_to("long", scratch_path("out"), name), 0, "a long command ends well");
+    ssize_t got = read(pty, seen, sizeof seen - 1);
+    seen[got > 0 ? got : 0] = '\0';
+    ok(strncmp(seen, "\rcounting  [#####...............]  25 %  1 of 4  ", 47) == 0,
+       "on a terminal it shows a bar");
+    ok(strstr(seen, "  2 of 4") == NULL, "which is not drawn at every step");
+    ok(strstr(seen, "/s\033[K\r\033[K\rcounting") != NULL, "and can be wiped and drawn again");
+    ok(strstr(seen, "\r\033[K\033[31mred\033[0m") != NULL, "and goes away; then there is colour");
+    (void)setenv("NO_COLOR", "1", 1);
+    (void)try_to("long", scratch_path("out"), name);
+    got = read(pty, seen, sizeof seen - 1);
+    seen[got > 0 ? got : 0] = '\0';
+    ok(strstr(seen, "\033[Kred") != NULL, "unless NO_COLOR is set");
+    (void)try("long");
+    is_str(err, "red", "what is no terminal sees neither");
+    (void)close(keep);
+    (void)close(pty);
+    free(name);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--as-program") == 0)
+        return command_end(&program, command_dispatch(&program, entries, argc - 1, argv + 1));
     good("cat d", "d json=0 url=default limit=10 wait=0 size=0 kinds=0\n");
     good("cat -jn5 d", "d json=1 url=default limit=5 wait=0 size=0 kinds=0\n");
     good("cat d --limit 7 --json", "d json=1 url=default limit=7 wait=0 size=0 kinds=0\n");
@@ -269,8 +321,11 @@ int main(void)
     misused("--li cat d", "daa-try: unknown option '--li'\nTry 'daa-try --help'.\n");
     help();
     commands();
+    terminal();
 
-    is_int(try_to("cat d", "/dev/full"), 1, "output that cannot be written is a failure");
+    is_int(try_to("cat d", "/dev/full", scratch_path("err")), 1,
+           "output that cannot be written is a failure");
+    read_into(err, scratch_path("err"));
     is_str(err, "daa-try: cannot write to standard output: No space left on device\n",
            "that says so");
 
@@ -282,10 +337,5 @@ int main(void)
     progress = (struct progress){ .what = "reading", .unit = PROGRESS_ITEMS };
     progress_line(&progress, 10, 1000000000, line, sizeof line);
     is_str(line, "reading  10  10/s", "and no bar when the total is not known");
-    FILE *file = fopen(scratch_path("plain"), "w");
-    if (file == NULL)
-        tap_bail_out("cannot make a file");
-    is_str(command_style(file, COMMAND_RED), "", "what is no terminal gets no colour");
-    (void)fclose(file);
     return tap_done();
 }
