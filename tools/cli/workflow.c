@@ -304,16 +304,19 @@ static int submit(int argc, char **argv)
 
 /*--- list, history -----------------------------------------------------------*/
 
+/* A list that comes in pages. */
 struct page {
-    struct text path; /* with '?' or '&' open for more */
+    struct text path; /* with '?' in it: more can be added */
     uint64_t limit;   /* of all pages together; 0: none */
     uint64_t shown;
     const char *const *members; /* columns of the table */
     unsigned member_count;
-    struct cli_table table;
+    bool backwards; /* each page is older than the one before it, and in order in itself */
+    struct text *bodies;
+    size_t count;
 };
 
-static void show_items(struct page *page, struct cli_json *parsed)
+static void show_items(struct page *page, struct cli_json *parsed, struct cli_table *table)
 {
     const struct json *json = &parsed->json;
     uint32_t items = json_member(json, 0, "items");
@@ -327,12 +330,13 @@ static void show_items(struct page *page, struct cli_json *parsed)
             continue;
         }
         for (unsigned i = 0; i < page->member_count; i++)
-            cli_table_add(&page->table, cli_json_value(parsed, item, page->members[i]));
+            cli_table_add(table, cli_json_value(parsed, item, page->members[i]));
     }
 }
 
-/* Gets one page; *cursor is the next one's afterwards, empty at the end. */
-static int get_page(struct page *page, struct text *cursor, struct error *error)
+/* Gets one page and keeps it; *cursor is the next one's afterwards, empty at the end. Adds the
+ * number of its items to *items. */
+static int get_page(struct page *page, struct text *cursor, uint64_t *items, struct error *error)
 {
     struct text path;
     struct client_answer answer;
@@ -345,41 +349,64 @@ static int get_page(struct page *page, struct text *cursor, struct error *error)
     }
     struct client_request request = { .method = "GET", .path = text_string(&path) };
     int failed = client_perform(&request, &answer, error);
+    struct text *longer = reallocarray(page->bodies, page->count + 1, sizeof *longer);
+    if (longer != NULL)
+        page->bodies = longer;
+    if (failed == 0 && longer == NULL)
+        failed = error_set(error, -ENOMEM, "no memory for the list");
     if (failed == 0)
         failed = cli_json_parse(&parsed, text_span(&answer.body), "the agent's answer", error);
     text_clear(cursor);
     if (failed == 0) {
-        show_items(page, &parsed);
+        uint32_t list = json_member(&parsed.json, 0, "items");
+        *items += list != 0 ? parsed.json.nodes[list].count : 0;
         text_add_span(cursor, cli_json_value(&parsed, 0, "next_cursor"));
+        page->bodies[page->count++] = answer.body;
+    } else {
+        client_answer_free(&answer);
     }
     if (parsed.arena.budget != NULL)
         cli_json_free(&parsed);
-    client_answer_free(&answer);
     text_free(&path);
     return failed;
 }
 
-static int show_pages(const struct command *command, struct page *page, const char *const *heads,
-                      bool all)
+static void show_bodies(struct page *page, const char *const *heads)
+{
+    struct cli_table table;
+    cli_table_init(&table, page->member_count);
+    for (unsigned i = 0; i < page->member_count; i++)
+        cli_table_add(&table, span_of_text(heads[i]));
+    for (size_t i = 0; i < page->count; i++) {
+        struct text *body = &page->bodies[page->backwards ? page->count - 1 - i : i];
+        struct cli_json parsed;
+        if (cli_json_parse(&parsed, text_span(body), "the agent's answer", NULL) == 0)
+            show_items(page, &parsed, &table);
+        cli_json_free(&parsed);
+    }
+    if (cli.json)
+        text_free(&table.cells);
+    else
+        cli_table_print(&table);
+}
+
+static int show_pages(const struct command *command, struct page *page, const char *const *heads)
 {
     struct error error = { 0 };
     struct text cursor;
+    uint64_t items = 0;
     int failed;
     text_init(&cursor);
-    cli_table_init(&page->table, page->member_count);
-    for (unsigned i = 0; i < page->member_count; i++)
-        cli_table_add(&page->table, span_of_text(heads[i]));
     do
-        failed = get_page(page, &cursor, &error);
-    while (failed == 0 && cursor.size > 0 &&
-           (all || (page->limit > 0 && page->shown < page->limit)));
-    if (failed == 0 && !cli.json) {
-        cli_table_print(&page->table);
-        if (cursor.size > 0)
-            printf("there are more; --all shows them\n");
-    } else {
-        text_free(&page->table.cells);
-    }
+        failed = get_page(page, &cursor, &items, &error);
+    while (failed == 0 && cursor.size > 0 && (page->limit == 0 || items < page->limit));
+    if (failed == 0)
+        show_bodies(page, heads);
+    if (failed == 0 && !cli.json && (cursor.size > 0 || page->shown < items))
+        printf("there are more; --all shows them\n");
+    for (size_t i = 0; i < page->count; i++)
+        text_free(&page->bodies[i]);
+    free(page->bodies);
     text_free(&cursor);
     text_free(&page->path);
     return failed == 0 ? COMMAND_GOOD : command_failed_error(command, &error);
@@ -421,7 +448,7 @@ static int list(int argc, char **argv)
         text_add_string(&page.path, "&name=");
         client_escape(&page.path, name);
     }
-    return show_pages(&command, &page, heads, all);
+    return show_pages(&command, &page, heads);
 }
 
 static int history(int argc, char **argv)
@@ -437,9 +464,9 @@ static int history(int argc, char **argv)
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
-    struct page page = { .members = members, .member_count = 5 };
-    workflow_path(&page.path, argv[first], "/history?limit=1000");
-    return show_pages(&command, &page, heads, true);
+    struct page page = { .members = members, .member_count = 5, .backwards = true };
+    workflow_path(&page.path, argv[first], "/history?limit=10000");
+    return show_pages(&command, &page, heads);
 }
 
 /*--- The others --------------------------------------------------------------*/
