@@ -29,7 +29,7 @@
 #define PATH_SIZE 4096
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SAMPLE 97
+#define SAMPLE 31
 #else
 #define SAMPLE 1
 #endif
@@ -158,7 +158,7 @@ static void flip_bytes(int fd, const char *name, const uint8_t *bytes, uint64_t 
         bool all = exhaustive || !(payload || padding) || at % 61 == 0;
         if (zeros ? at != block + in_block : !all)
             continue;
-        if (SAMPLE > 1 && (unsigned)rand_r(&seed) % SAMPLE != 0)
+        if (SAMPLE > 1 && counts.tried > 0 && (unsigned)rand_r(&seed) % SAMPLE != 0)
             continue;
         uint8_t flipped = bytes[at] ^ (uint8_t)(1u << at % 8);
         if (pwrite(fd, &flipped, 1, (off_t)at) != 1)
