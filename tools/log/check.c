@@ -1,0 +1,143 @@
+/* daa-log verify. */
+#include "log/storage.h"
+#include "tools/command/progress.h"
+#include "tools/log/log.h"
+
+#include <string.h>
+
+struct checking {
+    bool json, no_chain;
+    struct progress progress;
+    struct text line;
+};
+
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+static void print_line(struct checking *checking)
+{
+    printf("%s\n", text_string(&checking->line));
+    text_clear(&checking->line);
+}
+
+static void print_finding_json(const struct log_finding *finding, struct checking *checking)
+{
+    struct text *line = &checking->line;
+    text_json_open_object(line, NULL);
+    text_json_cstring(line, "verdict", log_verdict_name((uint16_t)finding->verdict));
+    text_json_cstring(line, "file", finding->file);
+    text_json_unsigned(line, "offset", finding->offset);
+    text_json_unsigned(line, "size", finding->size);
+    text_json_unsigned(line, "first_seq", finding->first_seq);
+    text_json_unsigned(line, "last_seq", finding->last_seq);
+    text_json_bool(line, "tail", finding->tail);
+    text_json_cstring(line, "text", finding->text);
+    text_json_close_object(line);
+    print_line(checking);
+}
+
+static enum command_style style_of(enum log_verdict verdict)
+{
+    if (verdict == LOG_SOUND)
+        return COMMAND_GREEN;
+    return verdict == LOG_DAMAGED ? COMMAND_RED : COMMAND_YELLOW;
+}
+
+static void print_finding(const struct log_finding *finding, void *context)
+{
+    struct checking *checking = context;
+    progress_clear(&checking->progress);
+    if (checking->json) {
+        print_finding_json(finding, checking);
+        return;
+    }
+    printf("%s%s%s: %s at %llu: %s\n", command_style(stdout, style_of(finding->verdict)),
+           log_verdict_name((uint16_t)finding->verdict), command_style(stdout, COMMAND_PLAIN),
+           finding->file, big(finding->offset), finding->text);
+}
+
+static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
+{
+    struct checking *checking = context;
+    checking->progress.total = all_bytes;
+    progress_update(&checking->progress, done_bytes);
+}
+
+static void print_result(struct checking *checking, const struct log_verify_result *result)
+{
+    const char *verdict = log_verdict_name((uint16_t)result->verdict);
+    struct text *line = &checking->line;
+    if (!checking->json) {
+        printf("%s%s%s: events %llu to %llu in %llu segments, %llu frames%s%s; %llu findings\n",
+               command_style(stdout, style_of(result->verdict)), verdict,
+               command_style(stdout, COMMAND_PLAIN), big(result->first_seq), big(result->last_seq),
+               big(result->segments), big(result->frames),
+               result->begins_late ? ", its beginning is gone" : "",
+               result->live ? ", a writer is running" : "", big(result->findings));
+        return;
+    }
+    text_json_open_object(line, NULL);
+    text_json_cstring(line, "verdict", verdict);
+    text_json_unsigned(line, "first_seq", result->first_seq);
+    text_json_unsigned(line, "last_seq", result->last_seq);
+    text_json_unsigned(line, "segments", result->segments);
+    text_json_unsigned(line, "spares", result->spares);
+    text_json_unsigned(line, "frames", result->frames);
+    text_json_unsigned(line, "records", result->records);
+    text_json_unsigned(line, "payload_bytes", result->payload_bytes);
+    text_json_unsigned(line, "findings", result->findings);
+    text_json_bool(line, "live", result->live);
+    text_json_bool(line, "begins_late", result->begins_late);
+    text_json_hex(line, "chain", span_of(result->chain, sizeof result->chain));
+    text_json_close_object(line);
+    print_line(checking);
+}
+
+int log_check(int argc, char **argv)
+{
+    struct checking checking = { .json = false };
+    const struct command_option options[] = {
+        { "json", 'j', NULL, COMMAND_FLAG, &checking.json,
+          "print findings and the result as JSON, one object a line" },
+        { "no-chain", 0, NULL, COMMAND_FLAG, &checking.no_chain,
+          "leave the SHA-256 chain out, which is faster" },
+        { .name = NULL },
+    };
+    const struct command command = {
+        .name = "daa-log verify",
+        .purpose = "Check every byte of a log and say what is wrong with it.",
+        .arguments = "DIR",
+        .arguments_min = 1,
+        .arguments_max = 1,
+        .options = options,
+        .notes =
+            "Exit status: 0 sound; 1 damaged; 2 wrong usage, or not readable as a log; 3 torn\n"
+            "or unproven behind the last event, and otherwise sound.",
+    };
+    int first, status = command_parse(&command, argc, argv, &first);
+    if (status != COMMAND_GO_ON)
+        return status;
+    struct log_verify_options verify = { .dir = argv[first],
+                                         .no_chain = checking.no_chain,
+                                         .finding = print_finding,
+                                         .progress = show_progress,
+                                         .context = &checking };
+    struct log_verify_result result;
+    struct error error;
+    text_init(&checking.line);
+    progress_begin(&checking.progress, "verifying", PROGRESS_BYTES, 0);
+    int code = log_verify(&verify, &result, &error);
+    progress_end(&checking.progress);
+    if (code == 0)
+        print_result(&checking, &result);
+    else
+        (void)command_failed_error(&command, &error);
+    text_free(&checking.line);
+    if (code < 0)
+        return COMMAND_USAGE;
+    if (result.verdict == LOG_DAMAGED)
+        return COMMAND_FAILED;
+    return result.verdict == LOG_SOUND ? COMMAND_GOOD : LOG_EXIT_UNPROVEN;
+}

@@ -1,0 +1,28 @@
+/* daa-log: inspects, follows, verifies and explains the event log; needs no daemon. */
+#include "tools/log/log.h"
+
+static const struct command_entry entries[] = {
+    { "cat", "print events", log_cat },
+    { "tail", "print the last events, and with -f those to come", log_tail },
+    { "stat", "count events, bytes, frames and openings", log_stat },
+    { "verify", "check every byte", log_check },
+    { "explain", "show where an event lies, byte by byte", log_explain },
+    { "repair", "cut damage out, with a record of it", NULL },
+    { "backup", "copy a live log", NULL },
+    { "restore", "make a log of a backup", NULL },
+    { "export", "write events in another format", NULL },
+    { "replay", "rebuild the state as of an event", NULL },
+    { "diff", "compare two logs", NULL },
+    { .name = NULL },
+};
+
+int main(int argc, char **argv)
+{
+    static const struct command command = {
+        .name = "daa-log",
+        .purpose = "Inspect an event log: a live one, a stopped one, a copy or a damaged copy.\n"
+                   "DIR is an agent's data directory, or the log directory in it.",
+        .notes = "Exit status: 0 good, 1 failed or damaged, 2 wrong usage; verify: see its help.",
+    };
+    return command_end(&command, command_dispatch(&command, entries, argc, argv));
+}
