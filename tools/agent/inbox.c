@@ -76,17 +76,11 @@ static int admit(struct inbox *inbox, uint64_t size)
         atomic_fetch_sub(&inbox->count, 1);
         return ERROR_TOO_LARGE;
     }
-    int status = budget_reserve(inbox->options.budget, BUDGET_REQUESTS, size);
-    if (status < 0) {
-        atomic_fetch_sub(&inbox->bytes, size);
-        atomic_fetch_sub(&inbox->count, 1);
-    }
-    return status;
+    return 0;
 }
 
 static void discharge(struct inbox *inbox, uint64_t size)
 {
-    budget_release(inbox->options.budget, BUDGET_REQUESTS, size);
     atomic_fetch_sub(&inbox->bytes, size);
     atomic_fetch_sub(&inbox->count, 1);
 }

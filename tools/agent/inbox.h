@@ -12,7 +12,6 @@
 
 #include "core/agent/agent.h"
 #include "core/agent/command.h"
-#include "core/base/budget.h"
 #include "core/base/error.h"
 
 #include <stdbool.h>
@@ -31,8 +30,7 @@ enum request_answer {
  * inbox_put_request() until done() is called, exactly once, on the agent thread. */
 struct request {
     struct command command;
-    uint64_t size;         /* bytes it holds, counted against the limit */
-    struct waiter *waiter; /* SUBMIT: is to know when the workflow ends; NULL: not */
+    uint64_t size; /* bytes it holds, counted against the limit */
     void (*done)(struct request *request);
 
     enum request_answer answer;
@@ -40,21 +38,19 @@ struct request {
     uint64_t stream;      /* the workflow */
     uint64_t seq;         /* of the event that answers it */
     bool replayed;        /* the key was known: this is what the first one made */
-    bool ended;           /* the workflow had ended by the time of the answer */
     struct request *next; /* whoever owns it */
 };
 
 struct inbox_options {
     uint64_t requests_max; /* not answered yet */
-    uint64_t bytes_max;    /* of these */
-    struct budget *budget; /* BUDGET_REQUESTS */
+    uint64_t bytes_max;    /* of these; the memory itself is on its owner's account */
 };
 
 int inbox_open(struct inbox **inbox, const struct inbox_options *options, struct error *error);
 void inbox_close(struct inbox *inbox); /* what is still in there is not answered */
 
-/* 0: taken. ERROR_FULL: too many; ERROR_TOO_LARGE: too many bytes; ERROR_BUDGET; ERROR_UNAVAILABLE
- * after inbox_refuse(). */
+/* 0: taken. ERROR_FULL: too many; ERROR_TOO_LARGE: too many bytes; ERROR_UNAVAILABLE after
+ * inbox_refuse(). */
 int inbox_put_request(struct inbox *inbox, struct request *request);
 
 /* Takes the outcome; cannot refuse. */

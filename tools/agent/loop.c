@@ -136,11 +136,16 @@ static void start_effects(struct loop *loop, struct turn *turn)
 {
     for (struct effect *effect = turn->effects, *next; effect; effect = next) {
         next = effect->next;
-        if (effect->kind != EFFECT_FINISHED) {
+        /* Once drained, the effects may be closed: what is intended now is for the next start. */
+        if (effect->kind != EFFECT_FINISHED && !loop->drained) {
             effects_start(loop->options.effects, effect);
             continue;
         }
-        if (effect->status != DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED &&
+        if (effect->kind != EFFECT_FINISHED) {
+            effect_free(effect);
+            continue;
+        }
+        if (!loop->drained && effect->status != DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED &&
             effects_underway(loop->options.effects) > 0)
             effects_cancel(loop->options.effects, effect->stream);
         loop->options.ended(effect->stream, loop->options.context);

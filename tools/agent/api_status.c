@@ -1,0 +1,284 @@
+/* The operations that say how the agent is. */
+#include "core/base/id.h"
+#include "core/base/version.h"
+#include "iouring/io.h"
+#include "log/log.h"
+#include "tools/agent/effects.h"
+#include "tools/agent/host.h"
+#include "tools/agent/loop.h"
+#include "tools/agent/operation.h"
+#include "tools/agent/state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum MHD_Result status_health(struct exchange *exchange)
+{
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "status", "ok");
+    text_json_cstring(&text, "version", DAA_VERSION);
+    text_json_close_object(&text);
+    enum MHD_Result result = operation_answer(exchange, 200, &text, NULL);
+    text_free(&text);
+    return result;
+}
+
+enum MHD_Result status_ready(struct exchange *exchange)
+{
+    struct api *api = exchange->api;
+    char why[200] = "ready";
+    bool ready = atomic_load(&api->ready);
+    if (atomic_load(&api->draining)) {
+        ready = false;
+        snprintf(why, sizeof why, "stopping");
+    } else if (!ready) {
+        boot_progress(api->boot, why, sizeof why);
+    }
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_bool(&text, "ready", ready);
+    text_json_cstring(&text, "reason", why);
+    text_json_close_object(&text);
+    enum MHD_Result result = operation_answer(exchange, ready ? 200 : 503, &text, NULL);
+    text_free(&text);
+    return result;
+}
+
+/*--- GET /status -------------------------------------------------------------------------------*/
+
+static const char *sync_name(enum log_sync sync)
+{
+    switch (sync) {
+    case LOG_SYNC_DSYNC:
+        return "dsync";
+    case LOG_SYNC_FDATASYNC:
+        return "fdatasync";
+    case LOG_SYNC_PROBE:
+        break;
+    }
+    return "probe";
+}
+
+static const char *verdict_name(enum log_verdict verdict)
+{
+    switch (verdict) {
+    case LOG_SOUND:
+        return "sound";
+    case LOG_TORN:
+        return "torn";
+    case LOG_UNPROVEN:
+        return "unproven";
+    case LOG_DAMAGED:
+        return "damaged";
+    }
+    return "unknown";
+}
+
+static void add_log(const struct boot *boot, struct text *text)
+{
+    struct log_stats stats;
+    char uuid[UUID_TEXT_SIZE];
+    log_stats_get(boot->log, &stats);
+    uuid_to_text(uuid, boot->log_uuid);
+    text_json_open_object(text, "log");
+    text_json_cstring(text, "uuid", uuid);
+    text_json_unsigned(text, "next_seq", stats.next_seq);
+    text_json_unsigned(text, "durable_seq", stats.durable_seq);
+    text_json_unsigned(text, "segment", stats.segment_no);
+    text_json_unsigned(text, "segment_offset", stats.segment_offset);
+    text_json_unsigned(text, "segment_size", stats.capacity);
+    text_json_unsigned(text, "epoch", stats.epoch);
+    text_json_unsigned(text, "frames", stats.frames);
+    text_json_unsigned(text, "records", stats.records);
+    text_json_unsigned(text, "payload_bytes", stats.payload_bytes);
+    text_json_unsigned(text, "disk_bytes", stats.disk_bytes);
+    text_json_unsigned(text, "rolls", stats.rolls);
+    text_json_unsigned(text, "checkpoints", stats.checkpoints);
+    text_json_unsigned(text, "syncs", stats.syncs);
+    text_json_unsigned(text, "frames_in_flight", stats.frames_in_flight);
+    text_json_unsigned(text, "frames_in_flight_max", stats.frames_in_flight_max);
+    text_json_unsigned(text, "spares", stats.spares);
+    text_json_unsigned(text, "spare_waits", stats.spare_waits);
+    text_json_unsigned(text, "commit_ns_mean",
+                       stats.frames ? stats.commit_ns_sum / stats.frames : 0);
+    text_json_cstring(text, "engine", stats.engine);
+    text_json_cstring(text, "sync", sync_name(stats.sync));
+    text_json_unsigned(text, "probe_dsync_ns", stats.probe_dsync_ns);
+    text_json_unsigned(text, "probe_fdatasync_ns", stats.probe_fdatasync_ns);
+    text_json_close_object(text);
+}
+
+static void add_agent(const struct boot *boot, struct text *text)
+{
+    struct loop_counts counts;
+    loop_counts_get(boot->loop, &counts);
+    const struct agent_counts *agent = &counts.agent;
+    text_json_open_object(text, "workflows");
+    text_json_unsigned(text, "in_memory", agent->workflows);
+    text_json_unsigned(text, "unfinished", agent->unfinished);
+    text_json_unsigned(text, "active", agent->active);
+    text_json_unsigned(text, "pending", agent->pending);
+    text_json_unsigned(text, "running", agent->running);
+    text_json_unsigned(text, "paused", agent->paused);
+    text_json_unsigned(text, "timers", agent->timers);
+    text_json_unsigned(text, "definitions", agent->definitions);
+    text_json_unsigned(text, "submitted", agent->submitted);
+    text_json_unsigned(text, "completed", agent->completed);
+    text_json_unsigned(text, "failed", agent->failed);
+    text_json_unsigned(text, "cancelled", agent->cancelled);
+    text_json_close_object(text);
+    text_json_open_object(text, "loop");
+    text_json_unsigned(text, "turns", counts.turns);
+    text_json_unsigned(text, "commands", counts.commands);
+    text_json_unsigned(text, "stalls", counts.stalls);
+    text_json_time(text, "log_time", counts.now_ns);
+    text_json_close_object(text);
+}
+
+static void add_budget(struct boot *boot, struct text *text)
+{
+    struct budget *budget = &boot->budget;
+    text_json_open_object(text, "memory");
+    text_json_unsigned(text, "limit", budget->limit);
+    text_json_unsigned(text, "used", atomic_load(&budget->used));
+    text_json_unsigned(text, "refusals", atomic_load(&budget->refusals));
+    for (int owner = 0; owner < BUDGET_OWNERS; owner++) {
+        text_json_open_object(text, budget_owner_name((enum budget_owner)owner));
+        text_json_unsigned(text, "used", atomic_load(&budget->owner_used[owner]));
+        text_json_unsigned(text, "peak", atomic_load(&budget->owner_peak[owner]));
+        text_json_close_object(text);
+    }
+    text_json_close_object(text);
+}
+
+static void add_state(struct boot *boot, struct text *text)
+{
+    struct error trouble;
+    text_json_open_object(text, "state");
+    text_json_unsigned(text, "applied_seq", state_applied_seq(boot->state));
+    text_json_unsigned(text, "pending_bytes", state_pending_bytes(boot->state));
+    text_json_unsigned(text, "lag_ms", state_lag_ns(boot->state) / 1000000);
+    text_json_cstring(text, "trouble", state_trouble(boot->state, &trouble) ? trouble.text : NULL);
+    text_json_close_object(text);
+}
+
+static void add_start(const struct boot *boot, struct text *text)
+{
+    const struct log_recovery *found = &boot->recovery;
+    text_json_open_object(text, "start");
+    text_json_unsigned(text, "ms", (boot->ready_ns - boot->began_ns) / 1000000);
+    text_json_unsigned(text, "workflows_loaded", boot->loaded);
+    text_json_unsigned(text, "events_replayed", boot->replayed);
+    text_json_unsigned(text, "effects_orphaned", boot->orphans);
+    text_json_bool(text, "documents_of_another_log", boot->rebuilt);
+    text_json_cstring(text, "log_end", found->exists ? verdict_name(found->verdict) : "new");
+    text_json_bool(text, "log_closed_in_order", found->exists && found->clean);
+    text_json_cstring(text, "log_end_reason", found->exists ? found->reason : NULL);
+    text_json_close_object(text);
+}
+
+static void add_queue(struct api *api, struct text *text)
+{
+    const struct config *config = api->boot->config;
+    text_json_open_object(text, "queue");
+    text_json_unsigned(text, "requests", inbox_requests(api->boot->inbox));
+    text_json_unsigned(text, "requests_max", config->orchestrator.workflow_queue_size);
+    text_json_unsigned(text, "bytes", inbox_bytes(api->boot->inbox));
+    text_json_close_object(text);
+    text_json_open_object(text, "effects");
+    text_json_unsigned(text, "under_way", effects_underway(api->boot->effects));
+    text_json_close_object(text);
+}
+
+enum MHD_Result status_all(struct exchange *exchange)
+{
+    struct api *api = exchange->api;
+    struct boot *boot = api->boot;
+    bool ready = atomic_load(&api->ready);
+    char progress[200];
+    boot_progress(boot, progress, sizeof progress);
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "version", DAA_VERSION);
+    text_json_integer(&text, "pid", getpid());
+    text_json_real(&text, "uptime_s", (double)(host_monotonic_ns() - boot->began_ns) / 1e9);
+    text_json_cstring(&text, "state_of_agent", atomic_load(&api->draining) ? "stopping" : progress);
+    text_json_open_object(&text, "api");
+    text_json_unsigned(&text, "requests", atomic_load(&api->requests));
+    text_json_unsigned(&text, "under_way", atomic_load(&api->under_way));
+    text_json_unsigned(&text, "connections", connections_count(api->connections));
+    text_json_close_object(&text);
+    if (ready) {
+        add_queue(api, &text);
+        add_agent(boot, &text);
+        add_log(boot, &text);
+        add_state(boot, &text);
+        add_start(boot, &text);
+    }
+    add_budget(boot, &text);
+    text_json_close_object(&text);
+    enum MHD_Result result = operation_answer(exchange, 200, &text, NULL);
+    text_free(&text);
+    return result;
+}
+
+/*--- GET /api/v1/state/digest ------------------------------------------------------------------*/
+
+/* It reads every document: on a thread of its own, one at a time. */
+static void *take_digest(void *argument)
+{
+    struct exchange *exchange = argument;
+    struct api *api = exchange->api;
+    if (state_digest(api->boot->state, exchange->digest, &exchange->seq, &exchange->error) == 0)
+        exchange->error.code = 0;
+    MHD_resume_connection(exchange->mhd);
+    atomic_store(&api->digest_under_way, false);
+    return NULL;
+}
+
+enum MHD_Result status_digest(struct exchange *exchange)
+{
+    struct api *api = exchange->api;
+    struct problem problem = { 0 };
+    pthread_t thread;
+    if (atomic_exchange(&api->digest_under_way, true)) {
+        problem_set(&problem, 429, "digest-under-way",
+                    "another digest is being taken; ask again in a moment");
+        return operation_problem(exchange, &problem);
+    }
+    exchange->error = (struct error){ 0 };
+    exchange->phase = EXCHANGE_SUSPENDED;
+    MHD_suspend_connection(exchange->mhd);
+    int status = pthread_create(&thread, NULL, take_digest, exchange);
+    if (status == 0) {
+        pthread_detach(thread);
+    } else {
+        error_set(&exchange->error, -status, "no thread: %s", error_text(-status));
+        atomic_store(&api->digest_under_way, false);
+        MHD_resume_connection(exchange->mhd);
+    }
+    return MHD_YES;
+}
+
+enum MHD_Result status_digested(struct exchange *exchange)
+{
+    struct problem problem = { 0 };
+    if (exchange->error.code < 0) {
+        problem_set(&problem, 503, "state-unreadable", "no digest: %.500s", exchange->error.text);
+        return operation_problem(exchange, &problem);
+    }
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_hex(&text, "digest", span_of(exchange->digest, sizeof exchange->digest));
+    text_json_unsigned(&text, "seq", exchange->seq);
+    text_json_close_object(&text);
+    enum MHD_Result result = operation_answer(exchange, 200, &text, NULL);
+    text_free(&text);
+    return result;
+}

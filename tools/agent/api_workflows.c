@@ -1,0 +1,646 @@
+/* The operations on workflows. */
+#include "core/agent/document.h"
+#include "core/base/bytes.h"
+#include "core/base/crc32c.h"
+#include "core/base/id.h"
+#include "core/event/event.h"
+#include "log/reader.h"
+#include "tools/agent/operation.h"
+#include "tools/agent/state.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_DEFAULT 50u
+#define LIST_MAX 1000u
+#define LIST_LOOK_MAX 20000u /* documents looked at for one page */
+#define HISTORY_DEFAULT 1000u
+#define HISTORY_MAX 10000u
+#define HISTORY_BYTES_MAX (16u << 20)
+
+/*--- What all have in common -------------------------------------------------------------------*/
+
+static enum MHD_Result answer_refusal(struct exchange *exchange)
+{
+    const struct refusal *refusal = &exchange->request.refusal;
+    struct problem problem;
+    problem_set(&problem, refusal->status, refusal->code, "%s", refusal->text);
+    problem.safe_to_retry = refusal->safe_to_retry;
+    problem.retryable |= strcmp(refusal->code, "idempotency-key-in-progress") == 0;
+    return operation_problem(exchange, &problem);
+}
+
+static enum MHD_Result answer_unknown(struct exchange *exchange)
+{
+    struct problem problem;
+    problem_set(&problem, 503, "outcome-unknown",
+                "the event log failed before this was known to be durable: it may or may not have "
+                "happened; %s",
+                exchange->key ? "ask again with the same Idempotency-Key"
+                              : "look for it when the agent is back before you ask again (with an "
+                                "Idempotency-Key asking again is safe)");
+    problem.safe_to_retry = exchange->key != NULL;
+    return operation_problem(exchange, &problem);
+}
+
+static enum MHD_Result not_found(struct exchange *exchange)
+{
+    struct problem problem;
+    struct span id = exchange->parameters[0];
+    problem_set(&problem, 404, "not-found", "there is no workflow %.*s in this agent's log",
+                (int)id.size, (const char *)id.bytes);
+    return operation_problem(exchange, &problem);
+}
+
+static enum MHD_Result unreadable(struct exchange *exchange, int status)
+{
+    struct problem problem;
+    problem_set(&problem, 503, "state-unreadable", "the documents cannot be read: %s",
+                error_text(status));
+    return operation_problem(exchange, &problem);
+}
+
+/* A member of the body that nobody knows is a mistake in its name. */
+static bool only_known(const struct json *json, const char *const *known, struct problem *problem)
+{
+    for (uint32_t i = json_first(json, 0); i != 0; i = json_next(json, 0, i)) {
+        const char *const *name = known;
+        while (*name && !json_string_is(json, i, *name))
+            name++;
+        if (*name)
+            continue;
+        char pointer[80], names[200] = "";
+        snprintf(pointer, sizeof pointer, "/%.*s",
+                 json->nodes[i].size > 64 ? 64 : (int)json->nodes[i].size,
+                 (const char *)json->text.bytes + json->nodes[i].start);
+        for (name = known; *name; name++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+                     name == known ? "" : ", ", *name);
+        problem_set_at(problem, 422, "unknown-member", pointer, "is not known here; what is: %s",
+                       names);
+        return false;
+    }
+    return true;
+}
+
+/* The text of a member, whatever it is; empty when it is not there. */
+static struct span member_text(const struct json *json, const char *name)
+{
+    uint32_t node = json_member(json, 0, name);
+    return node ? json_text(json, node) : span_of(NULL, 0);
+}
+
+/* A member that must be a string. False: *problem says what is wrong with it. */
+static bool member_string(struct exchange *exchange, const struct json *json, const char *name,
+                          bool required, struct span *value, struct problem *problem)
+{
+    uint32_t node = json_member(json, 0, name);
+    char pointer[64];
+    snprintf(pointer, sizeof pointer, "/%s", name);
+    *value = span_of(NULL, 0);
+    if (node == 0 && required)
+        problem_set_at(problem, 422, "missing-member", pointer, "is missing");
+    else if (node != 0 && json->nodes[node].kind != JSON_STRING)
+        problem_set_at(problem, 422, "invalid-member", pointer, "expected a string, found %s",
+                       json_kind_name(json->nodes[node].kind));
+    else if (node != 0)
+        *value = json_string(json, node, &exchange->arena);
+    return problem->status == 0;
+}
+
+/*--- Showing a workflow ------------------------------------------------------------------------*/
+
+/* 1 shown in `text`, 0 there is none, negative. *ended: it waits for nothing any more. */
+static int show(struct exchange *exchange, uint64_t stream, struct text *text, bool *ended)
+{
+    struct boot *boot = exchange->api->boot;
+    struct document_key key = document_workflow_key(stream);
+    struct document_summary summary = { 0 };
+    struct span definition;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int status = state_get(boot->state, document_key_span(&key), &bytes, &size);
+    if (status != 1)
+        return status;
+    struct span document = span_of(bytes, size);
+    status = document_workflow_summary(document, &exchange->arena, &summary);
+    if (status == 0)
+        status = definitions_document(exchange->api->definitions, boot->state, summary.definition,
+                                      &exchange->arena, &definition);
+    if (status == 0)
+        status = document_workflow_to_json(document, definition, boot->log_uuid, stream, false,
+                                           &exchange->arena, text);
+    free(bytes);
+    *ended = summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED ||
+             summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_FAILED ||
+             summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
+    return status < 0 ? status : 1;
+}
+
+static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t stream)
+{
+    char id[WORKFLOW_ID_SIZE], location[WORKFLOW_ID_SIZE + 32];
+    workflow_id_to_text(id, exchange->api->boot->log_uuid, stream);
+    snprintf(location, sizeof location, "/api/v1/workflows/%s", id);
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "id", id);
+    text_json_cstring(&text, "status",
+                      workflow_status_name(DAA__WORKFLOW_STATUS__WORKFLOW_PENDING));
+    text_json_unsigned(&text, "seq", stream);
+    text_json_close_object(&text);
+    enum MHD_Result result = operation_answer(exchange, 202, &text, location);
+    text_free(&text);
+    return result;
+}
+
+/* 200 when it has ended; else it is waited for, once; then `accepted` says what to answer. */
+static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t stream, bool accepted,
+                                       bool may_wait)
+{
+    struct text text;
+    bool ended;
+    text_init(&text);
+    int status = show(exchange, stream, &text, &ended);
+    if (status == 1 && !ended && may_wait && exchange->waits) {
+        text_free(&text);
+        return operation_wait(exchange, stream);
+    }
+    enum MHD_Result result;
+    if (status < 0)
+        result = unreadable(exchange, status);
+    else if (status == 1 && (ended || !accepted))
+        result = operation_answer(exchange, 200, &text, NULL);
+    else
+        result = accepted ? answer_accepted(exchange, stream) : not_found(exchange);
+    text_free(&text);
+    return result;
+}
+
+/*--- POST /api/v1/workflows --------------------------------------------------------------------*/
+
+static bool compile(struct exchange *exchange, const struct json *json, struct problem *problem)
+{
+    struct flow_problem found;
+    uint32_t node = json_member(json, 0, "definition");
+    if (node == 0) {
+        problem_set_at(problem, 422, "missing-member", "/definition",
+                       "is missing; a body is {\"definition\": {...}, \"input\": ..., "
+                       "\"metadata\": {...}}");
+        return false;
+    }
+    int status = definitions_compile(exchange->api->definitions, json_text(json, node),
+                                     &exchange->flow, &found);
+    if (status == ERROR_BUDGET) {
+        problem_set(problem, 429, "memory-budget",
+                    "the memory budget is used up (definitions); try again");
+    } else if (status < 0) {
+        char pointer[280];
+        snprintf(pointer, sizeof pointer, "/definition%s", found.pointer);
+        problem_set_at(problem, 422, "invalid-definition", pointer, "%s", found.message);
+    } else if (exchange->flow->uses_exec && !(exchange->principal.scopes & AUTH_ADMIN)) {
+        problem_set(problem, 403, "exec-needs-token",
+                    "a workflow with exec steps needs the token in admin.token in the data "
+                    "directory, or the Unix socket");
+    }
+    return problem->status == 0;
+}
+
+static bool read_submission(struct exchange *exchange, struct problem *problem)
+{
+    static const char *const known[] = { "definition", "input", "metadata", NULL };
+    struct json json;
+    if (!operation_read_wait(exchange, problem) || !operation_body(exchange, &json, problem) ||
+        !only_known(&json, known, problem) || !compile(exchange, &json, problem))
+        return false;
+    uint32_t metadata = json_member(&json, 0, "metadata");
+    if (metadata != 0 && json.nodes[metadata].kind != JSON_OBJECT) {
+        problem_set_at(problem, 422, "invalid-member", "/metadata", "expected an object, found %s",
+                       json_kind_name(json.nodes[metadata].kind));
+        return false;
+    }
+    struct command *command = &exchange->request.command;
+    *command = (struct command){ .kind = COMMAND_SUBMIT };
+    command->submit.flow = exchange->flow;
+    command->submit.input = member_text(&json, "input");
+    command->submit.metadata = member_text(&json, "metadata");
+    return true;
+}
+
+enum MHD_Result workflow_submit(struct exchange *exchange)
+{
+    struct problem problem = { 0 };
+    if (!read_submission(exchange, &problem))
+        return operation_problem(exchange, &problem);
+    return operation_ask(exchange);
+}
+
+enum MHD_Result workflow_submitted(struct exchange *exchange)
+{
+    const struct request *request = &exchange->request;
+    if (request->answer == REQUEST_REFUSED)
+        return answer_refusal(exchange);
+    if (request->answer == REQUEST_UNKNOWN)
+        return answer_unknown(exchange);
+    exchange->seq = request->seq;
+    bool first_time = exchange->replayed != request->replayed;
+    exchange->replayed = request->replayed;
+    if (!exchange->waits)
+        return answer_accepted(exchange, request->stream);
+    return answer_workflow(exchange, request->stream, true, request->replayed && first_time);
+}
+
+/*--- GET /api/v1/workflows/{id} ----------------------------------------------------------------*/
+
+enum MHD_Result workflow_get(struct exchange *exchange)
+{
+    struct problem problem = { 0 };
+    uint64_t stream;
+    bool again = exchange->phase == EXCHANGE_SUSPENDED;
+    if (!operation_stream(exchange, &stream, &problem) ||
+        (!again && !operation_read_wait(exchange, &problem)))
+        return operation_problem(exchange, &problem);
+    return answer_workflow(exchange, stream, false, !again);
+}
+
+/*--- GET /api/v1/workflows ---------------------------------------------------------------------*/
+
+struct list {
+    struct exchange *exchange;
+    struct text text;
+    const char *status, *name; /* filters; NULL: none */
+    uint64_t limit, count, looked;
+    uint64_t last_stream; /* looked at */
+    bool more;
+    int failed;
+};
+
+static bool list_wants(const struct list *list, const struct document_summary *summary)
+{
+    if (list->name && !span_is(summary->name, list->name))
+        return false;
+    if (!list->status)
+        return true;
+    if (strcmp(list->status, "parked") == 0)
+        return summary->parked;
+    return strcmp(workflow_status_name(summary->status), list->status) == 0;
+}
+
+static bool list_one(struct span key, struct span bytes, void *context)
+{
+    struct list *list = context;
+    struct arena *arena = &list->exchange->arena;
+    struct document_summary summary;
+    uint64_t stream;
+    if (!document_stream_of_key(key, &stream))
+        return true;
+    if (list->count == list->limit || list->looked == LIST_LOOK_MAX) {
+        list->more = true;
+        return false;
+    }
+    list->looked++;
+    list->last_stream = stream;
+    list->failed = document_workflow_summary(bytes, arena, &summary);
+    if (list->failed == 0 && list_wants(list, &summary)) {
+        list->failed =
+            document_workflow_to_json(bytes, span_of(NULL, 0), list->exchange->api->boot->log_uuid,
+                                      stream, true, arena, &list->text);
+        list->count++;
+    }
+    arena_reset(arena);
+    return list->failed == 0;
+}
+
+/* 16 digits of the last stream looked at, 8 that tell which filter it belongs to. */
+static uint32_t filter_sum(const struct list *list)
+{
+    uint32_t sum = crc32c("status", list->status ? 6 : 0);
+    if (list->status)
+        sum = crc32c_more(sum, list->status, strlen(list->status));
+    if (list->name)
+        sum = crc32c_more(sum ^ 1, list->name, strlen(list->name));
+    return sum;
+}
+
+static bool read_cursor(const struct list *list, const char *cursor, struct document_key *from,
+                        struct problem *problem)
+{
+    uint8_t bytes[12];
+    if (!bytes_from_hex(bytes, sizeof bytes, cursor, strlen(cursor)) ||
+        bytes_get_u32(bytes + 8) != filter_sum(list)) {
+        problem_set(problem, 400, "invalid-cursor",
+                    "this cursor is not one of this list with these filters; begin without it");
+        return false;
+    }
+    *from = document_workflow_key(bytes_get_u64(bytes));
+    return true;
+}
+
+static bool read_list(struct list *list, struct document_key *from, struct problem *problem)
+{
+    static const char *const states[] = { "pending", "running",   "paused", "completed",
+                                          "failed",  "cancelled", "parked", NULL };
+    struct exchange *exchange = list->exchange;
+    list->status = operation_query(exchange, "status");
+    list->name = operation_query(exchange, "name");
+    list->limit = LIST_DEFAULT;
+    *from = (struct document_key){ .size = 0 };
+    if (!operation_read_number(exchange, "limit", 1, LIST_MAX, &list->limit, problem))
+        return false;
+    const char *const *state = states;
+    while (list->status && *state && strcmp(*state, list->status) != 0)
+        state++;
+    if (!*state) {
+        problem_set(problem, 400, "invalid-parameter",
+                    "?status=%.60s: expected pending, running, paused, completed, failed, "
+                    "cancelled or parked",
+                    list->status);
+        return false;
+    }
+    const char *cursor = operation_query(exchange, "cursor");
+    return !cursor || read_cursor(list, cursor, from, problem);
+}
+
+enum MHD_Result workflow_list(struct exchange *exchange)
+{
+    struct list list = { .exchange = exchange };
+    struct problem problem = { 0 };
+    struct document_key from;
+    if (!read_list(&list, &from, &problem))
+        return operation_problem(exchange, &problem);
+    text_init(&list.text);
+    text_json_open_object(&list.text, NULL);
+    text_json_open_array(&list.text, "items");
+    int status = state_walk(exchange->api->boot->state, span_of_text("w"), document_key_span(&from),
+                            true, list_one, &list);
+    if (status == 0)
+        status = list.failed;
+    text_json_close_array(&list.text);
+    if (list.more) {
+        uint8_t bytes[12];
+        char cursor[25];
+        bytes_put_u64(bytes, list.last_stream);
+        bytes_put_u32(bytes + 8, filter_sum(&list));
+        bytes_to_hex(cursor, bytes, sizeof bytes);
+        text_json_cstring(&list.text, "next_cursor", cursor);
+    } else {
+        text_json_null(&list.text, "next_cursor");
+    }
+    text_json_close_object(&list.text);
+    enum MHD_Result result = status < 0 ? unreadable(exchange, status)
+                                        : operation_answer(exchange, 200, &list.text, NULL);
+    text_free(&list.text);
+    return result;
+}
+
+/*--- GET /api/v1/workflows/{id}/history --------------------------------------------------------*/
+
+struct history {
+    struct exchange *exchange;
+    struct text events; /* one after the other, newest first */
+    size_t *ends;       /* of each in `events` */
+    uint64_t count, limit;
+    uint64_t next; /* the newest event that is not shown; 0: none */
+};
+
+static void event_text(struct history *history, const struct record *record)
+{
+    struct text *text = &history->events;
+    const char *kind = event_kind_name(record->kind);
+    text->comma = false;
+    text_json_open_object(text, NULL);
+    text_json_unsigned(text, "seq", record->seq);
+    text_json_time(text, "time", record->time_ns);
+    text_json_unsigned(text, "stream", record->stream);
+    text_json_cstring(text, "kind", kind ? kind : "unknown");
+    text_json_unsigned(text, "cause", record->cause);
+    event_to_json(record->kind, record->payload, &history->exchange->arena, text);
+    text_json_close_object(text);
+    arena_reset(&history->exchange->arena);
+}
+
+/* From event to event of the stream, back in time. */
+static int walk_history(struct history *history, uint64_t stream, uint64_t seq, struct error *error)
+{
+    struct log_reader *reader = history->exchange->api->reader;
+    struct record record;
+    while (seq > 0 && history->count < history->limit && history->events.size < HISTORY_BYTES_MAX) {
+        int status = log_reader_get(reader, seq, &record, NULL, error);
+        if (status < 0)
+            return status;
+        if (status == 0 || record.stream != stream)
+            return error_set(error, ERROR_NOT_FOUND, "event %" PRIu64 " is not of this workflow",
+                             seq);
+        event_text(history, &record);
+        history->ends[history->count++] = history->events.size;
+        seq = record.stream_prev_seq;
+    }
+    history->next = seq;
+    return history->events.failed;
+}
+
+static int read_history(struct history *history, uint64_t stream, uint64_t from,
+                        struct error *error)
+{
+    struct api *api = history->exchange->api;
+    int status = 0;
+    pthread_mutex_lock(&api->reader_lock);
+    if (!api->reader) {
+        struct log_reader_options options = { .dir = api->boot->log_dir,
+                                              .budget = &api->boot->budget };
+        status = log_reader_open(&api->reader, &options, error);
+    }
+    if (status == 0)
+        status = walk_history(history, stream, from, error);
+    pthread_mutex_unlock(&api->reader_lock);
+    return status;
+}
+
+/* The newest event of a workflow, by its document. 1 found, 0 there is none, negative. */
+static int newest_event(struct exchange *exchange, uint64_t stream, uint64_t *seq)
+{
+    struct document_key key = document_workflow_key(stream);
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int status = state_get(exchange->api->boot->state, document_key_span(&key), &bytes, &size);
+    if (status != 1)
+        return status;
+    struct document_summary summary;
+    status = document_workflow_summary(span_of(bytes, size), &exchange->arena, &summary);
+    free(bytes);
+    *seq = summary.last_seq;
+    return status < 0 ? status : 1;
+}
+
+static enum MHD_Result answer_history(struct history *history)
+{
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_open_array(&text, "items");
+    for (uint64_t i = history->count; i-- > 0;) {
+        size_t start = i > 0 ? history->ends[i - 1] : 0;
+        text_json_raw(&text, NULL,
+                      span_of(history->events.bytes + start, history->ends[i] - start));
+    }
+    text_json_close_array(&text);
+    if (history->next > 0) {
+        char cursor[24];
+        snprintf(cursor, sizeof cursor, "%" PRIu64, history->next);
+        text_json_cstring(&text, "next_cursor", cursor);
+    } else {
+        text_json_null(&text, "next_cursor");
+    }
+    text_json_close_object(&text);
+    enum MHD_Result result = operation_answer(history->exchange, 200, &text, NULL);
+    text_free(&text);
+    return result;
+}
+
+enum MHD_Result workflow_history(struct exchange *exchange)
+{
+    struct history history = { .exchange = exchange, .limit = HISTORY_DEFAULT };
+    struct problem problem = { 0 };
+    uint64_t stream, from = 0, newest = 0;
+    if (!operation_stream(exchange, &stream, &problem) ||
+        !operation_read_number(exchange, "limit", 1, HISTORY_MAX, &history.limit, &problem) ||
+        !operation_read_number(exchange, "from", 1, UINT64_MAX, &from, &problem) ||
+        !operation_read_number(exchange, "cursor", 1, UINT64_MAX, &from, &problem))
+        return operation_problem(exchange, &problem);
+    int status = newest_event(exchange, stream, &newest);
+    if (status <= 0)
+        return status == 0 ? not_found(exchange) : unreadable(exchange, status);
+    history.ends = calloc(history.limit, sizeof *history.ends);
+    if (!history.ends)
+        return unreadable(exchange, -ENOMEM);
+    text_init(&history.events);
+    struct error error = { 0 };
+    status = read_history(&history, stream, from > 0 ? from : newest, &error);
+    if (status == 0)
+        status = 1;
+    if (status < 0)
+        problem_set(&problem, status == ERROR_NOT_FOUND ? 404 : 503,
+                    status == ERROR_NOT_FOUND ? "no-such-event" : "log-unreadable",
+                    "the history cannot be read: %.400s",
+                    error.text[0] ? error.text : error_text(status));
+    enum MHD_Result result =
+        status < 0 ? operation_problem(exchange, &problem) : answer_history(&history);
+    text_free(&history.events);
+    free(history.ends);
+    return result;
+}
+
+/*--- POST .../signals/{name}, :cancel, :resolve ------------------------------------------------*/
+
+/* An empty body stands for {}. */
+static bool optional_body(struct exchange *exchange, struct json *json, struct problem *problem)
+{
+    static const uint8_t empty[] = "{}";
+    if (exchange->body_size > 0)
+        return operation_body(exchange, json, problem);
+    struct json_problem ignored;
+    int status = json_parse(json, &exchange->arena, span_of(empty, 2), &ignored);
+    if (status < 0)
+        problem_set(problem, 429, "memory-budget", "the memory budget is used up; try again");
+    return status == 0;
+}
+
+enum MHD_Result workflow_signal(struct exchange *exchange)
+{
+    struct problem problem = { 0 };
+    struct command *command = &exchange->request.command;
+    struct json json = { 0 };
+    struct json_problem found = { 0 };
+    *command = (struct command){ .kind = COMMAND_SIGNAL };
+    if (!operation_stream(exchange, &command->stream, &problem))
+        return operation_problem(exchange, &problem);
+    command->signal.name = exchange->parameters[1];
+    if (command->signal.name.size > FLOW_NAME_SIZE_MAX) {
+        problem_set(&problem, 422, "invalid-signal", "a signal's name has at most %u bytes",
+                    FLOW_NAME_SIZE_MAX);
+        return operation_problem(exchange, &problem);
+    }
+    /* The body is the payload, any JSON value; none is null. */
+    if (exchange->body_size > 0 &&
+        json_parse(&json, &exchange->arena, span_of(exchange->body, exchange->body_size), &found) <
+            0) {
+        operation_json_problem(&found, &problem);
+        return operation_problem(exchange, &problem);
+    }
+    if (exchange->body_size > 0)
+        command->signal.payload = json_text(&json, 0);
+    return operation_ask(exchange);
+}
+
+enum MHD_Result workflow_cancel(struct exchange *exchange)
+{
+    static const char *const known[] = { "reason", NULL };
+    struct problem problem = { 0 };
+    struct command *command = &exchange->request.command;
+    struct json json;
+    *command = (struct command){ .kind = COMMAND_CANCEL };
+    if (!operation_stream(exchange, &command->stream, &problem) ||
+        !optional_body(exchange, &json, &problem) || !only_known(&json, known, &problem) ||
+        !member_string(exchange, &json, "reason", false, &command->cancel.reason, &problem))
+        return operation_problem(exchange, &problem);
+    return operation_ask(exchange);
+}
+
+static bool read_resolution(struct span as, int *resolution, struct problem *problem)
+{
+    if (span_is(as, "done"))
+        *resolution = DAA__RESOLUTION__RESOLVE_DONE;
+    else if (span_is(as, "failed"))
+        *resolution = DAA__RESOLUTION__RESOLVE_FAILED;
+    else if (span_is(as, "retry"))
+        *resolution = DAA__RESOLUTION__RESOLVE_RETRY;
+    else
+        problem_set_at(problem, 422, "invalid-member", "/as",
+                       "expected \"done\", \"failed\" or \"retry\"");
+    return problem->status == 0;
+}
+
+enum MHD_Result workflow_resolve(struct exchange *exchange)
+{
+    static const char *const known[] = { "step", "as", "output", "reason", NULL };
+    struct problem problem = { 0 };
+    struct command *command = &exchange->request.command;
+    struct json json;
+    struct span as;
+    *command = (struct command){ .kind = COMMAND_RESOLVE };
+    if (!operation_stream(exchange, &command->stream, &problem) ||
+        !operation_body(exchange, &json, &problem) || !only_known(&json, known, &problem) ||
+        !member_string(exchange, &json, "step", true, &command->resolve.step, &problem) ||
+        !member_string(exchange, &json, "as", true, &as, &problem) ||
+        !member_string(exchange, &json, "reason", false, &command->resolve.reason, &problem) ||
+        !read_resolution(as, &command->resolve.resolution, &problem))
+        return operation_problem(exchange, &problem);
+    command->resolve.output = member_text(&json, "output");
+    return operation_ask(exchange);
+}
+
+enum MHD_Result workflow_changed(struct exchange *exchange)
+{
+    const struct request *request = &exchange->request;
+    if (request->answer == REQUEST_REFUSED)
+        return answer_refusal(exchange);
+    if (request->answer == REQUEST_UNKNOWN)
+        return answer_unknown(exchange);
+    exchange->seq = request->seq;
+    exchange->replayed = request->replayed;
+    char id[WORKFLOW_ID_SIZE];
+    workflow_id_to_text(id, exchange->api->boot->log_uuid, request->command.stream);
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "id", id);
+    text_json_unsigned(&text, "seq", request->seq);
+    text_json_close_object(&text);
+    enum MHD_Result result = operation_answer(exchange, 202, &text, NULL);
+    text_free(&text);
+    return result;
+}

@@ -1,0 +1,80 @@
+/* The start of the daemon: from a configuration to an agent that stands where the log ends.
+ *
+ *   data directory -> log (lock, recovery, new segment) -> state (LMDB) -> documents of unfinished
+ *   workflows -> replay of what LMDB did not have -> effects that have lost their owner
+ *
+ * Threads: boot_open() and boot_close() by one; boot_progress_get() by any meanwhile; the parts
+ * belong to whom their headers say. */
+#ifndef TOOLS_AGENT_BOOT_H
+#define TOOLS_AGENT_BOOT_H
+
+#include "core/base/budget.h"
+#include "core/base/error.h"
+#include "core/base/id.h"
+#include "core/base/log_clock.h"
+#include "log/recovery.h"
+#include "tools/config/config.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct agent;
+struct effects;
+struct inbox;
+struct io;
+struct log;
+struct loop;
+struct state;
+
+enum boot_stage {
+    BOOT_BEGINS = 0,
+    BOOT_LOG,       /* recovers the event log */
+    BOOT_DOCUMENTS, /* loads unfinished workflows */
+    BOOT_REPLAY,    /* replays the log from where LMDB ends */
+    BOOT_READY,
+};
+
+struct boot {
+    const struct config *config;
+    struct budget budget;
+    char log_dir[PATH_MAX], db_dir[PATH_MAX];
+    struct io *io;
+    struct log *log;
+    struct log_recovery recovery; /* what was found */
+    struct log_clock clock;
+    struct state *state;
+    struct agent *agent;
+    struct inbox *inbox;
+    struct effects *effects;
+    struct loop *loop;
+    uint8_t log_uuid[UUID_SIZE];
+    bool rebuilt;                /* the documents belonged to another log */
+    uint64_t loaded;             /* workflows */
+    uint64_t replayed;           /* events */
+    uint64_t orphans;            /* effects that have lost their owner */
+    uint64_t began_ns, ready_ns; /* monotonic */
+
+    _Atomic int stage;                                     /* enum boot_stage */
+    _Atomic uint64_t replay_first, replay_at, replay_last; /* seq */
+};
+
+/* Makes the data directory (0700) when it is missing and checks that it can be ours: ours, not
+ * writable by others, on a disk, and no other agent's at work. */
+int boot_data_dir(const char *data_dir, struct error *error);
+
+void boot_init(struct boot *boot, const struct config *config);
+
+/* `ended` is the loop's (tools/agent/loop.h). On failure everything is released. */
+int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), void *context,
+              struct error *error);
+
+/* Releases what there is, in order. `clean`: the log gets its CLOSE frame; otherwise nothing more
+ * is written to it. The first failure is reported, the rest is released all the same. */
+int boot_close(struct boot *boot, bool clean, struct error *error);
+
+/* A sentence on how far the start is. */
+void boot_progress(const struct boot *boot, char *text, size_t size);
+
+#endif

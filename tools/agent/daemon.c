@@ -1,0 +1,167 @@
+#include "tools/agent/daemon.h"
+
+#include "tools/agent/api.h"
+#include "tools/agent/boot.h"
+#include "tools/agent/effects.h"
+#include "tools/agent/host.h"
+#include "tools/agent/loop.h"
+#include "tools/agent/notify.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define EFFECTS_GRACE_NS (10ull * 1000000000)
+
+struct daemon {
+    struct boot boot;
+    struct api *api;
+    pthread_t signals, agent;
+    int event_fd;      /* a signal came, or the agent's loop has ended */
+    _Atomic int stage; /* 0 starting, 1 ready, 2 stopping */
+    int loop_status;
+    struct error loop_error;
+};
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            host_say("the limit of open files stays as it is: %s", error_text(-errno));
+    }
+}
+
+static void wake(struct daemon *daemon)
+{
+    uint64_t one = 1;
+    if (write(daemon->event_fd, &one, sizeof one) < 0)
+        host_say("cannot wake the main thread: %s", error_text(-errno));
+}
+
+static void ending_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+}
+
+/* Before it is ready nothing was accepted, and while it stops somebody is in a hurry: then a signal
+ * ends the process at once, which loses nothing that was acknowledged. */
+static void *watch_signals(void *argument)
+{
+    struct daemon *daemon = argument;
+    sigset_t set;
+    int number;
+    ending_signals(&set);
+    for (;;) {
+        if (sigwait(&set, &number) != 0)
+            continue;
+        int ready = 1;
+        if (!atomic_compare_exchange_strong(&daemon->stage, &ready, 2))
+            _exit(128 + number);
+        wake(daemon);
+    }
+    return NULL;
+}
+
+static void *run_agent(void *argument)
+{
+    struct daemon *daemon = argument;
+    daemon->loop_status = loop_run(daemon->boot.loop, &daemon->loop_error);
+    wake(daemon);
+    return NULL;
+}
+
+static int start(struct daemon *daemon, const struct config *config, struct error *error)
+{
+    int status = boot_data_dir(config->agent.data_dir, error);
+    if (status < 0)
+        return status;
+    boot_init(&daemon->boot, config);
+    status = api_open(&daemon->api, &daemon->boot, error);
+    if (status < 0)
+        return status;
+    status = boot_open(&daemon->boot, api_ended, daemon->api, error);
+    if (status == 0) {
+        status = -pthread_create(&daemon->agent, NULL, run_agent, daemon);
+        if (status == 0)
+            return 0;
+        error_set(error, status, "cannot start the agent thread: %s", error_text(status));
+        struct error ignored;
+        if (boot_close(&daemon->boot, false, &ignored) < 0)
+            host_say("%s", ignored.text);
+    }
+    api_drain(daemon->api);
+    api_close(daemon->api);
+    return status;
+}
+
+static int stop(struct daemon *daemon, struct error *error)
+{
+    struct boot *boot = &daemon->boot;
+    notify_send("STOPPING=1");
+    api_drain(daemon->api);
+    if (loop_drain(boot->loop)) {
+        effects_close(boot->effects, EFFECTS_GRACE_NS);
+        boot->effects = NULL;
+        loop_stop(boot->loop);
+    }
+    pthread_join(daemon->agent, NULL);
+    api_close(daemon->api);
+    int status = daemon->loop_status;
+    if (status < 0)
+        *error = daemon->loop_error;
+    struct error close_error = { 0 };
+    int closed = boot_close(boot, status == 0, &close_error);
+    if (closed < 0 && status == 0)
+        *error = close_error;
+    else if (closed < 0)
+        host_say("%s", close_error.text);
+    return status < 0 ? status : closed;
+}
+
+static int block_signals(struct daemon *daemon, struct error *error)
+{
+    sigset_t set;
+    ending_signals(&set);
+    signal(SIGPIPE, SIG_IGN);
+    daemon->event_fd = eventfd(0, EFD_CLOEXEC);
+    int status = daemon->event_fd < 0 ? -errno : -pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (status == 0)
+        status = -pthread_create(&daemon->signals, NULL, watch_signals, daemon);
+    if (status < 0)
+        return error_set(error, status, "cannot watch for signals: %s", error_text(status));
+    return 0;
+}
+
+int daemon_run(const struct config *config, struct error *error)
+{
+    struct daemon *daemon = calloc(1, sizeof *daemon);
+    if (!daemon)
+        return error_set(error, -ENOMEM, "no memory for the daemon");
+    raise_file_limit();
+    int status = block_signals(daemon, error);
+    if (status == 0)
+        status = start(daemon, config, error);
+    if (status < 0) /* the signal thread may look at it still: the process ends in a moment */
+        return status;
+    atomic_store(&daemon->stage, 1);
+    api_ready(daemon->api);
+    printf("daa-agent ready %s\n", api_url(daemon->api));
+    fflush(stdout);
+    notify_send("READY=1");
+    uint64_t count;
+    while (read(daemon->event_fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+    atomic_store(&daemon->stage, 2);
+    return stop(daemon, error);
+}

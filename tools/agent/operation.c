@@ -1,0 +1,67 @@
+#include "tools/agent/operation.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct operation operations[] = {
+    { "GET", "/health", AUTH_NOTHING, true, status_health, NULL, "whether the process lives" },
+    { "GET", "/ready", AUTH_NOTHING, true, status_ready, NULL,
+      "200 when workflows are accepted, else 503 and why" },
+    { "GET", "/status", AUTH_READ, true, status_all, NULL, "what the agent is doing, in numbers" },
+    { "POST", "/api/v1/workflows", AUTH_SUBMIT, false, workflow_submit, workflow_submitted,
+      "submits a workflow" },
+    { "GET", "/api/v1/workflows", AUTH_READ, false, workflow_list, NULL, "lists workflows" },
+    { "POST", "/api/v1/workflows/{id}:cancel", AUTH_SUBMIT, false, workflow_cancel,
+      workflow_changed, "cancels a workflow" },
+    { "POST", "/api/v1/workflows/{id}:resolve", AUTH_ADMIN, false, workflow_resolve,
+      workflow_changed, "decides an uncertain step: done, failed or retry" },
+    { "GET", "/api/v1/workflows/{id}", AUTH_READ, false, workflow_get, workflow_get,
+      "shows a workflow" },
+    { "GET", "/api/v1/workflows/{id}/history", AUTH_READ, false, workflow_history, NULL,
+      "shows the events of a workflow" },
+    { "POST", "/api/v1/workflows/{id}/signals/{name}", AUTH_SUBMIT, false, workflow_signal,
+      workflow_changed, "sends a signal to a workflow" },
+    { "GET", "/api/v1/state/digest", AUTH_READ, false, status_digest, status_digested,
+      "SHA-256 over all documents" },
+    { .method = NULL },
+};
+
+/* "{id}" takes what is up to the next '/', or up to ':' where the pattern goes on with one. */
+static bool matches(const char *pattern, const char *path,
+                    struct span parameters[OPERATION_PARAMETERS_MAX])
+{
+    unsigned count = 0;
+    while (*pattern) {
+        if (*pattern != '{') {
+            if (*pattern++ != *path++)
+                return false;
+            continue;
+        }
+        pattern = strchr(pattern, '}') + 1;
+        size_t size = strcspn(path, *pattern == ':' ? "/:" : "/");
+        if (size == 0)
+            return false;
+        parameters[count++] = span_of(path, size);
+        path += size;
+    }
+    return *path == 0;
+}
+
+const struct operation *operation_find(const char *method, const char *path,
+                                       struct span parameters[OPERATION_PARAMETERS_MAX],
+                                       char allowed[64])
+{
+    allowed[0] = 0;
+    const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
+    for (const struct operation *operation = operations; operation->method; operation++) {
+        struct span found[OPERATION_PARAMETERS_MAX] = { { 0 } };
+        if (!matches(operation->path, path, found))
+            continue;
+        memcpy(parameters, found, sizeof found);
+        if (strcmp(operation->method, wanted) == 0)
+            return operation;
+        size_t used = strlen(allowed);
+        snprintf(allowed + used, 64 - used, "%s%s", used ? ", " : "", operation->method);
+    }
+    return NULL;
+}

@@ -1,0 +1,127 @@
+/* The operations of the API in one table, and what carries one out: an exchange, which is one
+ * request and its answer.
+ *
+ * An operation's `begin` runs once the whole body is there. It answers (operation_answer(),
+ * operation_problem()), or sends a command to the agent (operation_ask()), or waits for the end of
+ * a workflow (operation_wait()); after these two the connection is suspended, and `go_on` runs when
+ * it was resumed. All of it is on an API thread.
+ *
+ * Threads: an exchange belongs to its API thread; its request to the agent thread meanwhile. */
+#ifndef TOOLS_AGENT_OPERATION_H
+#define TOOLS_AGENT_OPERATION_H
+
+#include "core/base/arena.h"
+#include "core/base/json.h"
+#include "core/base/text.h"
+#include "tools/agent/auth.h"
+#include "tools/agent/boot.h"
+#include "tools/agent/connection.h"
+#include "tools/agent/definitions.h"
+#include "tools/agent/inbox.h"
+#include "tools/agent/problem.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+#define OPERATION_PARAMETERS_MAX 2u
+#define OPERATION_WAIT_MAX_NS (600ull * 1000000000)
+
+struct exchange;
+
+typedef enum MHD_Result operation_function(struct exchange *exchange);
+
+struct operation {
+    const char *method;
+    const char *path; /* "/api/v1/workflows/{id}/signals/{name}" */
+    enum auth_scope scope;
+    bool early; /* also before the agent is ready, and while it stops */
+    operation_function *begin, *go_on;
+    const char *doc;
+};
+
+extern const struct operation operations[]; /* ends with method NULL */
+
+/* The operation of a method and path, its parameters taken from the path. NULL: `allowed` lists the
+ * methods of the path ("GET, POST"), or is empty when there is no such path. */
+const struct operation *operation_find(const char *method, const char *path,
+                                       struct span parameters[OPERATION_PARAMETERS_MAX],
+                                       char allowed[64]);
+
+struct api {
+    struct boot *boot;
+    struct auth auth;
+    struct connections *connections;
+    struct definitions *definitions;
+    struct MHD_Daemon *tcp, *unix_socket;
+    char url[160];
+    char socket_path[108];
+    _Atomic bool ready, draining;
+    _Atomic uint64_t requests;  /* begun, ever */
+    _Atomic uint64_t under_way; /* not answered yet */
+    _Atomic uint64_t request_ids;
+    _Atomic bool digest_under_way;
+    pthread_mutex_t reader_lock;
+    struct log_reader *reader; /* of histories; NULL until the first */
+};
+
+enum exchange_phase { EXCHANGE_BEGINS = 0, EXCHANGE_SUSPENDED, EXCHANGE_ANSWERED };
+
+struct exchange {
+    struct api *api;
+    struct connection *connection;
+    struct MHD_Connection *mhd;
+    const struct operation *operation;
+    enum exchange_phase phase;
+    bool under_way;     /* a request has begun and was not completed */
+    struct arena arena; /* emptied after each request */
+    const char *path;   /* without the query */
+    struct span parameters[OPERATION_PARAMETERS_MAX];
+    struct principal principal;
+    char request_id[65], traceparent[64];
+    const char *key; /* Idempotency-Key; NULL: none */
+    uint8_t *body;
+    size_t body_size, body_capacity;
+    bool body_too_large;
+    struct problem problem; /* found in the headers; answered after the body */
+    bool waits;
+    uint64_t wait_deadline_ns; /* monotonic */
+    struct flow *flow;
+    struct request request;
+    uint64_t seq; /* for X-Log-Seq; 0: none */
+    bool replayed;
+    uint8_t digest[32];
+    struct error error;
+};
+
+/* Answers with `text`, which is taken. `location` may be NULL. */
+enum MHD_Result operation_answer(struct exchange *exchange, int status, struct text *text,
+                                 const char *location);
+enum MHD_Result operation_problem(struct exchange *exchange, const struct problem *problem);
+
+/* Suspends the connection and sends exchange->request, whose command is filled in but for what all
+ * have in common. */
+enum MHD_Result operation_ask(struct exchange *exchange);
+
+/* Suspends the connection until the workflow has ended, or the deadline. */
+enum MHD_Result operation_wait(struct exchange *exchange, uint64_t stream);
+
+/* The body as JSON, an object. False: *problem says why not. */
+bool operation_body(struct exchange *exchange, struct json *json, struct problem *problem);
+void operation_json_problem(const struct json_problem *found, struct problem *problem);
+
+const char *operation_query(struct exchange *exchange, const char *name); /* NULL: none */
+
+/* Reads ?wait= into the exchange, ?limit=. */
+bool operation_read_wait(struct exchange *exchange, struct problem *problem);
+bool operation_read_number(struct exchange *exchange, const char *name, uint64_t min, uint64_t max,
+                           uint64_t *value, struct problem *problem);
+
+/* The workflow that {id} names, or a 404 in *problem. */
+bool operation_stream(struct exchange *exchange, uint64_t *stream, struct problem *problem);
+
+operation_function workflow_submit, workflow_submitted;
+operation_function workflow_list, workflow_get, workflow_history;
+operation_function workflow_signal, workflow_cancel, workflow_resolve, workflow_changed;
+operation_function status_health, status_ready, status_all, status_digest, status_digested;
+
+#endif
