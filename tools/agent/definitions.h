@@ -19,7 +19,8 @@ void definitions_free(struct definitions *definitions);
 int definitions_compile(struct definitions *definitions, struct span source, struct flow **flow,
                         struct flow_problem *problem);
 
-/* The definition document with this digest, in `arena`: size 0 when there is none. 0 or negative. */
+/* The definition document with this digest, in `arena`: size 0 when there is none. 0 or negative.
+ */
 int definitions_document(struct definitions *definitions, struct state *state, struct span digest,
                          struct arena *arena, struct span *document);
 
