@@ -193,21 +193,6 @@ static bool try_seed(struct trial *trial, uint64_t seed)
     return good;
 }
 
-static void remove_dir(void)
-{
-    scratch_remove(dir);
-}
-
-/* In memory where that is possible: the engine syncs nothing, so nothing is lost by it. */
-static void choose_dir(void)
-{
-    snprintf(dir, sizeof dir, "/dev/shm/daa-power-%d", (int)getpid());
-    if (mkdir(dir, 0700) == 0)
-        atexit(remove_dir);
-    else
-        snprintf(dir, sizeof dir, "%s", scratch_path("power"));
-}
-
 int main(void)
 {
     const char *one = getenv("SEED"), *many = getenv("SEEDS");
@@ -216,7 +201,7 @@ int main(void)
     uint64_t count = one != NULL ? 1 : many != NULL ? strtoull(many, NULL, 10) : SEEDS;
     loud = one != NULL;
     budget_init(&budget, 1ull << 30);
-    choose_dir();
+    snprintf(dir, sizeof dir, "%s/log", scratch_memory_dir());
     tap_note("seeds %llu to %llu", (unsigned long long)first,
              (unsigned long long)(first + count - 1));
     uint64_t bad = 0;

@@ -62,6 +62,28 @@ const char *scratch_path(const char *name)
     return path;
 }
 
+static char memory_directory[PATH_MAX];
+
+static void remove_memory(void)
+{
+    scratch_remove(memory_directory);
+}
+
+const char *scratch_memory_dir(void)
+{
+    if (memory_directory[0] != '\0')
+        return memory_directory;
+    snprintf(memory_directory, sizeof memory_directory, "/dev/shm/daa-test-XXXXXX");
+    if (mkdtemp(memory_directory) != NULL) {
+        atexit(remove_memory);
+        return memory_directory;
+    }
+    snprintf(memory_directory, sizeof memory_directory, "%s", scratch_path("memory"));
+    if (mkdir(memory_directory, 0700) < 0)
+        tap_bail_out("cannot make %s: %s", memory_directory, strerror(errno));
+    return memory_directory;
+}
+
 unsigned char *scratch_read(const char *path, unsigned long *size)
 {
     FILE *file = fopen(path, "rb");

@@ -10,6 +10,10 @@ const char *scratch_dir(void);
 /* "<scratch_dir>/<name>", in one of eight buffers used in turn. */
 const char *scratch_path(const char *name);
 
+/* A directory in memory where there is one, else scratch_path("memory"): for tests whose engine
+ * syncs nothing that matters. Removed at the end. The same one each call. */
+const char *scratch_memory_dir(void);
+
 /* Removes everything in `path` and the directory itself. Missing is fine. */
 void scratch_remove(const char *path);
 
