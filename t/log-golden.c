@@ -1,0 +1,205 @@
+/* A log of format 1.0 as it was first written, in t/golden: today's readers still read it, and
+ * today's writer still writes the same bytes.
+ *
+ * GOLDEN_WRITE=<dir> writes it anew, for a new version of the format. */
+#include "core/base/bytes.h"
+#include "iouring/io.h"
+#include "log/checkpoint.h"
+#include "log/log.h"
+#include "log/segment.h"
+#include "log_replay.h"
+#include "scratch.h"
+#include "tap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define GOLDEN "t/golden/log-1.0"
+#define TIME_NS 1700000000000000000u
+
+static struct budget budget;
+
+static void numbered_random(void *bytes, size_t size, void *context)
+{
+    uint64_t *state = context;
+    for (size_t i = 0; i < size; i++) {
+        *state = *state * 6364136223846793005u + 1442695040888963407u;
+        ((uint8_t *)bytes)[i] = (uint8_t)(*state >> 56);
+    }
+}
+
+static void settle(struct log *log)
+{
+    while (log_durable_seq(log) + 1 < log_next_seq(log))
+        if (log_wait(log, -1, UINT64_MAX) < 0)
+            tap_bail_out("%s", log_failure(log));
+}
+
+/* One command of `count` events about a stream that the first one creates. */
+static void append(struct log *log, uint32_t count, uint32_t size)
+{
+    static char text[70000];
+    struct error error;
+    uint64_t first_seq;
+    while (log_reserve(log, count, (uint64_t)count * size, &first_seq) == ERROR_FULL) {
+        settle(log);
+        while (log_maintain(log, &error) == 1)
+            ;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        memset(text, 'a' + (int)((first_seq + i) % 26), sizeof text);
+        struct record record = { .seq = first_seq + i,
+                                 .stream = first_seq,
+                                 .time_ns = TIME_NS + (first_seq + i) * 1000,
+                                 .kind = (uint16_t)(16 + i),
+                                 .cause = i > 0 ? first_seq : 0,
+                                 .stream_prev_seq = i > 0 ? first_seq + i - 1 : 0,
+                                 .payload = span_of(text, size) };
+        log_append(log, &record);
+    }
+}
+
+static struct log *open_log(const char *dir, struct io *io, uint64_t *random_state)
+{
+    static const uint8_t boot_id[16] = "a boot of a test";
+    struct log_options options = { .dir = dir,
+                                   .io = io,
+                                   .budget = &budget,
+                                   .segment_size = LOG_SEGMENT_SIZE_MIN,
+                                   .sync = LOG_SYNC_DSYNC,
+                                   .maintain_inline = true,
+                                   .allow_tmpfs = true,
+                                   .start_time_ns = TIME_NS,
+                                   .random = numbered_random,
+                                   .random_context = random_state,
+                                   .boot_id = boot_id };
+    struct error error = { 0 };
+    struct log *log;
+    if (log_open(&log, &options, NULL, &error) < 0)
+        tap_bail_out("%s", error.text);
+    return log;
+}
+
+static void close_log(struct log *log)
+{
+    struct error error = { 0 };
+    if (log_close(&log, &error) < 0)
+        tap_bail_out("%s", error.text);
+}
+
+/* All kinds of frames: OPEN, one event, several commands in one, a run, SEAL, CLOSE; a second
+ * epoch. */
+static void write_golden(const char *dir)
+{
+    uint64_t random_state = 1;
+    struct io *io;
+    if (io_open_plain(&io) < 0)
+        tap_bail_out("no engine");
+    struct log *log = open_log(dir, io, &random_state);
+    append(log, 1, 0);
+    settle(log);
+    append(log, 1, 5);
+    append(log, 3, 100);
+    append(log, 1, 4000);
+    settle(log);
+    append(log, 3, 40000);
+    settle(log);
+    append(log, 2, 32000);
+    settle(log);
+    append(log, 1, 60000);
+    settle(log);
+    append(log, 2, 300);
+    settle(log);
+    close_log(log);
+    log = open_log(dir, io, &random_state);
+    append(log, 1, 20);
+    settle(log);
+    close_log(log);
+    io_close(io);
+}
+
+static const char *const files[] = { "seg-0000000001.log", "seg-0000000002.log",
+                                     "seg-0000000003.log", "CHECKPOINT" };
+
+/* Spares, LOCK and image are no part of a finished log. */
+static void keep_files_only(const char *dir)
+{
+    static const char *const others[] = { "seg-0000000004.log", "seg-0000000005.log", "LOCK" };
+    char path[4200];
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, others[i]);
+        unlink(path);
+    }
+}
+
+static void writer_writes_the_same(void)
+{
+    const char *dir = scratch_path("written");
+    write_golden(dir);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[4200];
+        unsigned long size, golden_size;
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        unsigned char *bytes = scratch_read(path, &size);
+        snprintf(path, sizeof path, "%s/%s", GOLDEN, files[i]);
+        unsigned char *golden = scratch_read(path, &golden_size);
+        is_int((intmax_t)size, (intmax_t)golden_size, "%s has the same size", files[i]);
+        ok(size == golden_size && memcmp(bytes, golden, size) == 0, "and the same bytes");
+        free(bytes);
+        free(golden);
+    }
+}
+
+struct seen {
+    uint64_t records, payload_bytes, last_time_ns;
+    bool right;
+};
+
+static void see(const struct record *record, void *context)
+{
+    struct seen *seen = context;
+    seen->records++;
+    if (record->kind <= LOG_KIND_OWN_MAX)
+        return;
+    seen->payload_bytes += record->payload.size;
+    for (size_t i = 0; i < record->payload.size; i++)
+        seen->right = seen->right && record->payload.bytes[i] == 'a' + record->seq % 26;
+    seen->right = seen->right && record->time_ns == TIME_NS + record->seq * 1000;
+}
+
+static void readers_read_it(void)
+{
+    struct seen seen = { .right = true };
+    struct log_replay replay;
+    struct log_recovery recovery;
+    struct error error = { 0 };
+    ok(log_replay(GOLDEN, &replay, see, &seen), "every frame is as it was: %s", replay.fault);
+    is_int((intmax_t)replay.segments, 3, "in three segments");
+    is_int((intmax_t)replay.records, 20, "with 20 records, numbered from 1");
+    is_int((intmax_t)replay.runs, 1, "one run of frames");
+    is_int(replay.epoch, 2, "and two epochs");
+    is_int((intmax_t)seen.payload_bytes, 5 + 300 + 4000 + 120000 + 64000 + 60000 + 600 + 20,
+           "its payloads have their sizes");
+    ok(seen.right, "and their bytes and times");
+    is_int(log_recover(GOLDEN, NULL, 0, &recovery, &error), 0, "recovery takes it: %s", error.text);
+    ok(recovery.clean && recovery.verdict == LOG_SOUND, "as sound, with a clean end");
+    is_int((intmax_t)recovery.last_seq, 20, "at its last event");
+    is_str(recovery.witness, "CHECKPOINT", "to which CHECKPOINT bears witness");
+}
+
+int main(void)
+{
+    const char *target = getenv("GOLDEN_WRITE");
+    budget_init(&budget, 1ull << 30);
+    if (target != NULL) {
+        write_golden(target);
+        keep_files_only(target);
+        return 0;
+    }
+    readers_read_it();
+    writer_writes_the_same();
+    return tap_done();
+}
