@@ -119,13 +119,14 @@ int agent_load(struct agent *agent, struct span key, struct span bytes, struct d
 
 /* After all documents are loaded and the rest of the log is replayed: effects that were under way
  * when the agent died have no owner any more. Gives them one by one; the shell (after ending
- * surviving processes) makes of each a COMMAND_OUTCOME with outcome unknown, or not_done for an
- * exec that was never spawned. False: no more. */
+ * surviving processes) makes of each a COMMAND_OUTCOME with outcome unknown: also of an exec
+ * without a pid, whose process may have begun before the event that says so was durable. False: no
+ * more. */
 struct agent_orphan {
     uint64_t stream;
     uint32_t index, attempt;
     enum flow_kind kind;
-    uint64_t pid, start_time; /* exec: 0 when never spawned */
+    uint64_t pid, start_time; /* exec: 0 when not known */
     uint8_t boot_id[16];
 };
 bool agent_next_orphan(struct agent *agent, struct agent_orphan *orphan);

@@ -368,14 +368,13 @@ static int adopt_orphans(struct boot *boot, struct error *error)
             free(text);
             return error_set(error, -ENOMEM, "no memory for effects that were under way");
         }
-        bool spawned = orphan.pid != 0;
-        if (spawned && !effects_end_survivor(orphan.pid, orphan.start_time, orphan.boot_id))
+        if (orphan.pid != 0 && !effects_end_survivor(orphan.pid, orphan.start_time, orphan.boot_id))
             host_say("process %" PRIu64 " of an earlier run could not be ended", orphan.pid);
         outcome->stream = orphan.stream;
         outcome->index = orphan.index;
         outcome->attempt = orphan.attempt;
-        outcome->outcome = orphan.kind == FLOW_EXEC && !spawned ? DAA__OUTCOME__OUTCOME_NOT_DONE
-                                                                : DAA__OUTCOME__OUTCOME_UNKNOWN;
+        /* Also without a pid: the program may have begun before the event that says so. */
+        outcome->outcome = DAA__OUTCOME__OUTCOME_UNKNOWN;
         outcome->error = span_of(text, sizeof why - 1);
         inbox_put_outcome(boot->inbox, outcome);
         boot->orphans++;
