@@ -3,8 +3,9 @@
  *   data directory -> log (lock, recovery, new segment) -> state (LMDB) -> documents of unfinished
  *   workflows -> replay of what LMDB did not have -> effects that have lost their owner
  *
- * Threads: boot_open() and boot_close() by one; boot_progress_get() by any meanwhile; the parts
- * belong to whom their headers say. */
+ * Threads: boot_open() and boot_close() by the agent thread, since the log's ring belongs to the
+ * thread that opened it; boot_progress() by any meanwhile; the parts belong to whom their headers
+ * say. */
 #ifndef TOOLS_AGENT_BOOT_H
 #define TOOLS_AGENT_BOOT_H
 

@@ -8,12 +8,11 @@
 #include "tools/agent/notify.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -21,13 +20,16 @@
 #define EFFECTS_GRACE_NS (10ull * 1000000000)
 
 struct daemon {
+    const struct config *config;
     struct boot boot;
     struct api *api;
     pthread_t signals, agent;
     int event_fd;      /* a signal came, or the agent's loop has ended */
     _Atomic int stage; /* 0 starting, 1 ready, 2 stopping */
-    int loop_status;
-    struct error loop_error;
+    sem_t booted;      /* boot_open() has returned */
+    sem_t released;    /* nobody uses the boot's parts any more */
+    int boot_status, loop_status, close_status;
+    struct error boot_error, loop_error, close_error;
 };
 
 static void raise_file_limit(void)
@@ -45,6 +47,12 @@ static void wake(struct daemon *daemon)
     uint64_t one = 1;
     if (write(daemon->event_fd, &one, sizeof one) < 0)
         host_say("cannot wake the main thread: %s", error_text(-errno));
+}
+
+static void wait_for(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) < 0 && errno == EINTR)
+        ;
 }
 
 static void ending_signals(sigset_t *set)
@@ -73,32 +81,43 @@ static void *watch_signals(void *argument)
     return NULL;
 }
 
+/* The ring belongs to the thread that opened it: so this one opens, runs and closes the log. */
 static void *run_agent(void *argument)
 {
     struct daemon *daemon = argument;
-    daemon->loop_status = loop_run(daemon->boot.loop, &daemon->loop_error);
+    struct boot *boot = &daemon->boot;
+    daemon->boot_status = boot_open(boot, api_ended, daemon->api, &daemon->boot_error);
+    sem_post(&daemon->booted);
+    if (daemon->boot_status < 0)
+        return NULL;
+    daemon->loop_status = loop_run(boot->loop, &daemon->loop_error);
     wake(daemon);
+    wait_for(&daemon->released);
+    daemon->close_status = boot_close(boot, daemon->loop_status == 0, &daemon->close_error);
     return NULL;
 }
 
-static int start(struct daemon *daemon, const struct config *config, struct error *error)
+static int start(struct daemon *daemon, struct error *error)
 {
-    int status = boot_data_dir(config->agent.data_dir, error);
+    int status = boot_data_dir(daemon->config->agent.data_dir, error);
     if (status < 0)
         return status;
-    boot_init(&daemon->boot, config);
+    boot_init(&daemon->boot, daemon->config);
+    sem_init(&daemon->booted, 0, 0);
+    sem_init(&daemon->released, 0, 0);
     status = api_open(&daemon->api, &daemon->boot, error);
     if (status < 0)
         return status;
-    status = boot_open(&daemon->boot, api_ended, daemon->api, error);
-    if (status == 0) {
-        status = -pthread_create(&daemon->agent, NULL, run_agent, daemon);
+    status = -pthread_create(&daemon->agent, NULL, run_agent, daemon);
+    if (status < 0) {
+        error_set(error, status, "cannot start the agent thread: %s", error_text(status));
+    } else {
+        wait_for(&daemon->booted);
+        status = daemon->boot_status;
         if (status == 0)
             return 0;
-        error_set(error, status, "cannot start the agent thread: %s", error_text(status));
-        struct error ignored;
-        if (boot_close(&daemon->boot, false, &ignored) < 0)
-            host_say("%s", ignored.text);
+        *error = daemon->boot_error;
+        pthread_join(daemon->agent, NULL);
     }
     api_drain(daemon->api);
     api_close(daemon->api);
@@ -115,18 +134,13 @@ static int stop(struct daemon *daemon, struct error *error)
         boot->effects = NULL;
         loop_stop(boot->loop);
     }
-    pthread_join(daemon->agent, NULL);
     api_close(daemon->api);
-    int status = daemon->loop_status;
-    if (status < 0)
-        *error = daemon->loop_error;
-    struct error close_error = { 0 };
-    int closed = boot_close(boot, status == 0, &close_error);
-    if (closed < 0 && status == 0)
-        *error = close_error;
-    else if (closed < 0)
-        host_say("%s", close_error.text);
-    return status < 0 ? status : closed;
+    sem_post(&daemon->released);
+    pthread_join(daemon->agent, NULL);
+    if (daemon->loop_status < 0 && daemon->close_status < 0)
+        host_say("%s", daemon->close_error.text);
+    *error = daemon->loop_status < 0 ? daemon->loop_error : daemon->close_error;
+    return daemon->loop_status < 0 ? daemon->loop_status : daemon->close_status;
 }
 
 static int block_signals(struct daemon *daemon, struct error *error)
@@ -148,10 +162,11 @@ int daemon_run(const struct config *config, struct error *error)
     struct daemon *daemon = calloc(1, sizeof *daemon);
     if (!daemon)
         return error_set(error, -ENOMEM, "no memory for the daemon");
+    daemon->config = config;
     raise_file_limit();
     int status = block_signals(daemon, error);
     if (status == 0)
-        status = start(daemon, config, error);
+        status = start(daemon, error);
     if (status < 0) /* the signal thread may look at it still: the process ends in a moment */
         return status;
     atomic_store(&daemon->stage, 1);
