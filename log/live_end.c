@@ -34,6 +34,18 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* True if nothing was begun behind the end that recovery found. */
+static bool is_still_last(const struct live_end *end, const struct directory *directory,
+                          struct source *probe)
+{
+    struct segment_header header;
+    struct error what;
+    for (size_t i = directory->count; i-- > 0 && directory->segments[i] > end->segment_no;)
+        if (directory_segment(directory, i, probe, &header, &what) == SEGMENT_BEGUN)
+            return false;
+    return true;
+}
+
 /* Takes what image `index` says; false when it is not that of the active segment. */
 static bool load_image(struct live_end *end, int index)
 {
@@ -136,19 +148,6 @@ static int prove_end(struct live_end *end, const struct directory *directory, st
     return 0;
 }
 
-/* True if nothing was begun behind the end that recovery found. */
-static bool is_still_last(const struct live_end *end, const struct directory *directory,
-                          struct source *probe)
-{
-    struct segment_header header;
-    struct error what;
-    for (size_t i = directory->count;
-         i-- > 0 && directory->segments[i] > end->recovery.last_segment_no;)
-        if (directory_segment(directory, i, probe, &header, &what) == SEGMENT_BEGUN)
-            return false;
-    return true;
-}
-
 /* The log is damaged so that it cannot be recovered; show what there is. */
 static int salvage_end(struct live_end *end, const struct directory *directory,
                        struct source *probe, struct error *error)
@@ -184,16 +183,25 @@ static int recover_end(struct live_end *end, const struct directory *directory,
     return 0;
 }
 
+/* True while the writer of the image writes on: it has the lock, and nobody began a segment behind
+ * the image's. */
+static bool image_lives(struct live_end *end, struct directory *directory, struct source *probe)
+{
+    end->looked_ns = clock_ns();
+    return directory_writer(directory) == end->writer && directory_refresh(directory, NULL) == 0 &&
+           is_still_last(end, directory, probe);
+}
+
 /* The image says all there is to know, as long as its writer lives. */
-static bool refresh_from_image(struct live_end *end, const struct directory *directory)
+static bool refresh_from_image(struct live_end *end, struct directory *directory,
+                               struct source *probe)
 {
     uint64_t before = end->last_seq, now = clock_ns();
     if (!load_image(end, end->current) && !load_image(end, !end->current))
         return false;
     if (end->last_seq != before || now - end->looked_ns < LOOK_NS)
         return true;
-    end->looked_ns = now;
-    if (directory_writer(directory) != 0)
+    if (image_lives(end, directory, probe))
         return true;
     close_images(end);
     return false;
@@ -203,14 +211,15 @@ int live_end_refresh(struct live_end *end, struct directory *directory, struct s
                      struct error *error)
 {
     int code = 0;
-    if (end->mode == LIVE_IMAGE && refresh_from_image(end, directory))
+    if (end->mode == LIVE_IMAGE && refresh_from_image(end, directory, probe))
         return 0;
     for (int i = 0; i < ATTEMPTS_MAX; i++) {
         code = directory_refresh(directory, error);
         if (code < 0)
             return code;
         end->looked_ns = clock_ns();
-        if (directory_writer(directory) != 0)
+        end->writer = directory_writer(directory);
+        if (end->writer != 0)
             return attach_image(end, directory) ? 0 : prove_end(end, directory, probe, error);
         close_images(end);
         code = recover_end(end, directory, probe, error);
@@ -221,7 +230,7 @@ int live_end_refresh(struct live_end *end, struct directory *directory, struct s
     return prove_end(end, directory, probe, error);
 }
 
-static bool wait_for_image(struct live_end *end, const struct directory *directory,
+static bool wait_for_image(struct live_end *end, struct directory *directory, struct source *probe,
                            uint64_t timeout_ns)
 {
     const struct image *image = live_end_image(end);
@@ -231,8 +240,10 @@ static bool wait_for_image(struct live_end *end, const struct directory *directo
             atomic_load(&image->control->generation) != end->generation)
             return true;
         timeout_ns -= slice_ns;
-        if (directory_writer(directory) == 0)
+        if (slice_ns == LOOK_NS && !image_lives(end, directory, probe)) {
+            end->looked_ns = 0; /* the next refresh looks too */
             return true;
+        }
         if (timeout_ns == 0)
             return false;
     }
@@ -242,7 +253,7 @@ bool live_end_wait(struct live_end *end, struct directory *directory, struct sou
                    uint64_t timeout_ns)
 {
     if (end->mode == LIVE_IMAGE)
-        return wait_for_image(end, directory, timeout_ns);
+        return wait_for_image(end, directory, probe, timeout_ns);
     enum live_mode mode = end->mode;
     uint64_t last_seq = end->last_seq;
     for (;;) {

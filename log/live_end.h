@@ -34,6 +34,7 @@ struct live_end {
     uint64_t generation;
     uint32_t wake;
     struct log_recovery recovery; /* of LIVE_STOPPED */
+    pid_t writer;                 /* who held the lock then; 0: nobody */
     uint64_t looked_ns;           /* when it was last asked whether the writer still runs */
 };
 

@@ -202,9 +202,11 @@ static int set_limit(struct log_reader *reader, struct error *error)
         if (code < 0)
             return code;
     }
-    reader->scan.limit = end->end_offset;
-    if (reader->past_end)
-        reader->scan.limit = view->header.capacity;
+    uint64_t limit = reader->past_end ? view->header.capacity : end->end_offset;
+    /* The window may hold what stood behind the limit before. */
+    if (limit != reader->scan.limit && view->source.fd >= 0)
+        source_forget(&view->source);
+    reader->scan.limit = limit;
     return 0;
 }
 
