@@ -61,10 +61,8 @@ static bool load_image(struct live_end *end, int index)
     uint64_t segment_no = control->segment_no;
     uint8_t log_uuid[UUID_SIZE];
     memcpy(log_uuid, control->log_uuid, UUID_SIZE);
-    atomic_thread_fence(memory_order_acquire);
-    if (generation % 2 != 0 || atomic_load(&control->generation) != generation ||
-        atomic_load(&control->ended) != 0 || end_offset < LOG_BLOCK_SIZE ||
-        end_offset > image->size || segment_no < end->segment_no)
+    if (generation % 2 != 0 || !source_image_held(image, generation) ||
+        end_offset < LOG_BLOCK_SIZE || end_offset > image->size || segment_no < end->segment_no)
         return false;
     end->current = index;
     end->generation = generation;

@@ -109,16 +109,23 @@ static int grow_window(struct source *source, uint64_t size)
     return 0;
 }
 
+bool source_image_held(const struct image *image, uint64_t generation)
+{
+    const struct image_control *control = image->control;
+#ifndef __SANITIZE_THREAD__ /* it does not know fences, and sees no other mapping either */
+    atomic_thread_fence(memory_order_acquire);
+#endif
+    return atomic_load_explicit(&control->generation, memory_order_relaxed) == generation &&
+           atomic_load_explicit(&control->ended, memory_order_relaxed) == 0;
+}
+
 /* Copies first and asks then whether the image still was this segment's. */
 static int fill_from_image(struct source *source, uint64_t offset, uint64_t size)
 {
-    const struct image_control *control = source->image->control;
     if (size > source->size - offset)
         size = source->size - offset;
     memcpy(source->window, source->image->bytes + offset, size);
-    atomic_thread_fence(memory_order_acquire);
-    if (atomic_load_explicit(&control->generation, memory_order_relaxed) != source->generation ||
-        atomic_load_explicit(&control->ended, memory_order_relaxed) != 0)
+    if (!source_image_held(source->image, source->generation))
         return ERROR_CONFLICT;
     source->window_offset = offset;
     source->window_size = size;

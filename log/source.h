@@ -46,6 +46,10 @@ void source_close(struct source *source);
  * they cannot be read; ERROR_BUDGET. */
 int source_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes);
 
+/* To be asked after bytes of the image, or fields of its control page, were copied: true if they
+ * were those of this generation, and its segment has not ended. */
+bool source_image_held(const struct image *image, uint64_t generation);
+
 /* Forgets what the window holds: the file may have grown new bytes since. */
 void source_forget(struct source *source);
 
