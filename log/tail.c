@@ -82,6 +82,8 @@ static bool has_unwritten_sector(const uint8_t *bytes, const struct frame_header
     size_t size;
     while (at < end && record_decode(span_of(bytes + at, end - at), &record, &size) == 0)
         at += size;
+    if (at == end)
+        return false;
     for (at = at / LOG_SECTOR_SIZE * LOG_SECTOR_SIZE; at < end; at += LOG_SECTOR_SIZE) {
         size_t rest = end - at < LOG_SECTOR_SIZE ? end - at : LOG_SECTOR_SIZE;
         if (bytes_are_zero(bytes + at, rest))

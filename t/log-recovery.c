@@ -5,6 +5,7 @@
 #include "log/recovery.h"
 #include "log/tail.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +77,347 @@ static void test_ends(void)
     end();
 }
 
+static uint8_t *sector(uint64_t offset, unsigned number)
+{
+    return maker.bytes + offset + (size_t)number * LOG_SECTOR_SIZE;
+}
+
+static void zero_sector(uint64_t offset, unsigned number)
+{
+    memset(sector(offset, number), 0, LOG_SECTOR_SIZE);
+}
+
+static void test_torn(void)
+{
+    begin();
+    uint64_t last = maker.frame_offset;
+    for (unsigned i = 0; i < 7; i++) { /* 128 + 5 x 768 bytes are in 8 sectors */
+        uint8_t saved[LOG_SECTOR_SIZE];
+        memcpy(saved, sector(last, i), sizeof saved);
+        zero_sector(last, i);
+        recover();
+        is_verdict(LOG_TORN, 11, "a frame with an unwritten sector is torn");
+        ok(got.events_max >= 5 && got.tail_bytes > 0, "it may have held its five events");
+        ok(i == 0 || got.events_max == 5, "and no more, where its header can be read");
+        memcpy(sector(last, i), saved, sizeof saved);
+    }
+    memset(sector(last, 1), 0, 7 * LOG_SECTOR_SIZE);
+    recover();
+    is_verdict(LOG_TORN, 11, "a frame of which only the first sector was written is torn");
+    memset(sector(last, 0), 0, LOG_BLOCK_SIZE);
+    recover();
+    is_verdict(LOG_SOUND, 11, "a frame of which nothing was written leaves no trace");
+    end();
+
+    begin();
+    uint64_t second = maker.frame_offset;
+    log_maker_frame(&maker, 0, 5, 700);
+    log_maker_frame(&maker, 0, 5, 700);
+    memset(sector(second, 0), 0, LOG_BLOCK_SIZE);
+    recover();
+    is_verdict(LOG_TORN, 11, "whole frames behind an unwritten one contradict nothing");
+    is_int(got.events_max, 15, "and are counted");
+    end();
+}
+
+static void test_shape(void)
+{
+    begin();
+    uint64_t last = maker.frame_offset;
+    sector(last, 3)[100] ^= 4;
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "one flipped bit in the last frame is damage");
+    char place[64];
+    snprintf(place, sizeof place, "offset %llu,", (unsigned long long)last + 3 * 512 + 100);
+    ok(strstr(got.reason, place) != NULL, "and its place is named");
+    sector(last, 3)[101] ^= 2;
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "a wrong frame whose sectors are all written is damaged");
+    zero_sector(last, 5);
+    recover();
+    is_verdict(LOG_TORN, 11, "but not when one of them is not");
+    end();
+
+    begin();
+    sector(maker.frame_offset, 0)[20] ^= 1;
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "a first sector that is written and wrong is damage");
+    end();
+
+    begin();
+    maker.bytes[maker.offset + 9000] = 1;
+    recover();
+    is_verdict(LOG_TORN, 16, "a byte far behind the end is a trace of a frame");
+    log_maker_seal(&maker, FRAME_CLOSE);
+    recover();
+    is_verdict(LOG_DAMAGED, 17, "but behind CLOSE there can be none");
+    end();
+}
+
+/* Zeros that are a payload's own are not taken for a sector that was not written. */
+static void test_zero_payload(void)
+{
+    begin();
+    uint8_t zeros[3000] = { 0 };
+    uint64_t offset = maker.offset;
+    maker.payload = span_of(zeros, sizeof zeros);
+    log_maker_frame(&maker, 0, 1, 0);
+    maker.payload = span_of(NULL, 0);
+    recover();
+    is_verdict(LOG_SOUND, 17, "a payload of zeros is good");
+    memcpy(sector(offset, 7) + 400, "\1\2\3", 3);
+    recover();
+    is_verdict(LOG_DAMAGED, 16, "and where it checks out, what is wrong behind it is damage");
+    end();
+}
+
+static void test_witnesses(void)
+{
+    struct log_witness outside[] = { { "LMDB", 14 }, { "Postgres", 3 } };
+    begin();
+    uint64_t last = maker.frame_offset;
+    memset(sector(last, 0), 0, LOG_BLOCK_SIZE);
+    log_maker_write(&maker, dir);
+    log_recover(dir, outside, 2, &got, &error);
+    is_verdict(LOG_DAMAGED, 11, "an event that LMDB has seen and that is gone is damage");
+    is_str(got.witness, "LMDB", "and LMDB is named");
+    is_int(got.witness_seq, 14, "with what it knows");
+    is_int(got.events_max, 3, "three events at least are gone");
+    outside[0].seq = 11;
+    log_recover(dir, outside, 2, &got, &error);
+    is_verdict(LOG_SOUND, 11, "what it knows is there: nothing is wrong");
+    log_maker_write_checkpoint(&maker, dir, 16);
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "CHECKPOINT is a witness");
+    is_str(got.witness, "CHECKPOINT", "and is named");
+    memset(maker.header.log_uuid, 7, UUID_SIZE);
+    log_maker_write_checkpoint(&maker, dir, 16);
+    recover();
+    is_verdict(LOG_SOUND, 11, "that of another log is none");
+    end();
+
+    begin();
+    last = maker.frame_offset;
+    maker.durable_seq = 16;
+    log_maker_frame(&maker, 0, 5, 700);
+    zero_sector(last, 2);
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "a later frame that knows it to be durable proves damage");
+    is_str(got.witness, "a frame", "and is the witness");
+    zero_sector(maker.frame_offset, 3);
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "even when only its header can be read");
+    end();
+}
+
+static void test_short(void)
+{
+    char path[4200];
+    begin();
+    log_maker_write(&maker, dir);
+    snprintf(path, sizeof path, "%s/seg-0000000001.log", dir);
+    for (uint64_t size = maker.offset + LOG_BLOCK_SIZE; size >= maker.frame_offset; size -= 1000) {
+        if (truncate(path, (off_t)size) < 0)
+            tap_bail_out("cannot cut");
+        log_recover(dir, NULL, 0, &got, &error);
+        is_verdict(LOG_UNPROVEN, size >= maker.offset ? 16 : 11,
+                   "where a file is cut, nothing is proven");
+    }
+    log_maker_write_checkpoint(&maker, dir, 16);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_DAMAGED, 11, "unless a witness knows what stood there");
+    end();
+}
+
+static void test_foreign(void)
+{
+    begin();
+    uint64_t salt = maker.header.salt;
+    maker.header.salt ^= 1;
+    log_maker_frame(&maker, 0, 1, 100);
+    maker.header.salt = salt;
+    recover();
+    is_verdict(LOG_UNPROVEN, 16, "a whole frame of another use of the file proves nothing");
+    end();
+
+    begin();
+    uint64_t offset = maker.frame_offset;
+    memcpy(maker.bytes + maker.offset, maker.bytes + offset, LOG_BLOCK_SIZE);
+    recover();
+    is_verdict(LOG_UNPROVEN, 16, "nor does a frame that was written to a wrong place");
+    end();
+
+    begin();
+    maker.next_seq += 3;
+    log_maker_frame(&maker, 0, 1, 100);
+    recover();
+    is_verdict(LOG_DAMAGED, 16, "a whole frame that leaves events out is damage");
+    end();
+}
+
+static void test_runs(void)
+{
+    begin();
+    log_maker_frame(&maker, FRAME_TXN | FRAME_TXN_BEGIN, 2, 700);
+    log_maker_frame(&maker, FRAME_TXN, 2, 700);
+    recover();
+    is_verdict(LOG_TORN, 16, "a command whose frames are not all there is left out");
+    is_int(got.events_max, 4, "and counted");
+    ok(strstr(got.reason, "not finished") != NULL, "and named");
+    is_int(got.tail_bytes > LOG_BLOCK_SIZE, true, "its frames are the tail");
+    log_maker_frame(&maker, FRAME_TXN | FRAME_TXN_END, 2, 700);
+    recover();
+    is_verdict(LOG_SOUND, 22, "with its last frame it is there");
+    log_maker_frame(&maker, FRAME_TXN, 1, 10);
+    recover();
+    is_verdict(LOG_DAMAGED, 22, "a frame of a command that did not begin is damage");
+    end();
+}
+
+/* Two segments: 1 to 16 with SEAL, and 17 on. */
+static void begin_two(uint32_t epoch_more)
+{
+    begin();
+    if (epoch_more == 0)
+        log_maker_seal(&maker, FRAME_SEAL);
+    log_maker_write(&maker, dir);
+    log_maker_next(&maker, epoch_more);
+}
+
+static void test_segments(void)
+{
+    begin_two(0);
+    uint64_t link = maker.link, last_seq = maker.next_seq - 1;
+    recover();
+    is_verdict(LOG_SOUND, last_seq, "a segment that was begun and holds nothing is a sound end");
+    ok(got.last_segment_no == 2 && got.end_offset == LOG_BLOCK_SIZE, "it is the last");
+    is_int(got.prev_link, link, "the link comes from the segment before it");
+    is_int(got.last_time_ns, maker.last_time_ns, "so does the time");
+    is_int(got.first_segment_no, 1, "the first is still there");
+    log_maker_frame(&maker, 0, 2, 100);
+    log_maker_write_spare(dir, 3, CAPACITY);
+    log_maker_write_spare(dir, 4, CAPACITY);
+    recover();
+    is_verdict(LOG_SOUND, last_seq + 2, "spares behind it say nothing");
+    unlink(scratch_path("log/seg-0000000003.log"));
+    recover();
+    is_verdict(LOG_UNPROVEN, last_seq + 2,
+               "one that is missing before a spare may have been begun");
+    log_maker_write_spare(dir, 3, 5000);
+    recover();
+    is_verdict(LOG_UNPROVEN, last_seq + 2, "so may one that is shorter than two blocks");
+    unlink(scratch_path("log/seg-0000000004.log"));
+    unlink(scratch_path("log/seg-0000000003.log"));
+    unlink(scratch_path("log/seg-0000000001.log"));
+    recover();
+    is_verdict(LOG_SOUND, last_seq + 2, "a log whose first segments are gone begins late");
+    is_int(got.first_seq, last_seq + 1, "with its first segment's first event");
+    end();
+}
+
+static void test_headers(void)
+{
+    begin_two(0);
+    uint64_t last_seq = maker.next_seq - 1;
+    log_maker_frame(&maker, 0, 2, 100);
+    maker.bytes[100] ^= 1;
+    recover();
+    is_verdict(LOG_DAMAGED, last_seq, "a damaged header of the newest segment is damage");
+    memset(maker.bytes, 0, LOG_BLOCK_SIZE);
+    recover();
+    is_verdict(LOG_DAMAGED, last_seq, "so is one that is gone while a frame is there");
+    end();
+
+    begin_two(0);
+    log_maker_seal(&maker, FRAME_SEAL);
+    log_maker_write(&maker, dir);
+    log_maker_next(&maker, 0);
+    log_maker_write(&maker, dir);
+    unlink(scratch_path("log/seg-0000000002.log"));
+    ok(recover() == ERROR_DAMAGED && strstr(error.text, "seg-0000000002.log is missing") != NULL,
+       "a missing segment is an error that names it");
+    end();
+
+    begin_two(0);
+    memset(maker.header.log_uuid, 9, UUID_SIZE);
+    segment_header_encode(maker.bytes, &maker.header);
+    is_int(recover(), ERROR_MISMATCH, "segments of two logs are an error");
+    end();
+
+    begin();
+    maker.header.incompat = 8;
+    segment_header_encode(maker.bytes, &maker.header);
+    is_int(recover(), ERROR_NEWER, "a segment of a newer format is an error");
+    end();
+}
+
+static void test_fence(void)
+{
+    begin();
+    struct log_maker before = maker;
+    uint64_t end_offset = maker.offset;
+    log_maker_frame(&maker, 0, 5, 100);
+    log_maker_write(&maker, dir);
+    /* The next writer did not count the last frame. */
+    maker.next_seq = before.next_seq;
+    maker.offset = end_offset;
+    maker.link = before.link;
+    memcpy(maker.chain, before.chain, SHA256_SIZE);
+    log_maker_next(&maker, 1);
+    log_maker_open(&maker);
+    is_int(recover(), 0, "a log with a fenced frame is recovered");
+    is_verdict(LOG_SOUND, 17, "what the next segment left out does not count");
+    is_int(got.epoch, 2, "the epoch is the newest");
+    end();
+}
+
+static void test_nothing(void)
+{
+    dir = scratch_path("log");
+    ok(log_recover(dir, NULL, 0, &got, &error) == -ENOENT, "a directory that is not there: %s",
+       error.text);
+    mkdir(dir, 0700);
+    is_int(log_recover(dir, NULL, 0, &got, &error), 0, "an empty directory is read");
+    ok(!got.exists, "and holds no log");
+    log_maker_write_spare(dir, 1, CAPACITY);
+    is_int(log_recover(dir, NULL, 0, &got, &error), 0, "so is one with a spare");
+    ok(!got.exists, "and holds no log");
+    scratch_remove(dir);
+}
+
+static void test_flipped_bit(void)
+{
+    uint8_t bytes[300];
+    unsigned found = 0;
+    for (unsigned i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 7);
+    uint32_t stored = crc32c(bytes, sizeof bytes);
+    for (unsigned bit = 0; bit < sizeof bytes * 8; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        found += tail_flipped_bit(stored, crc32c(bytes, sizeof bytes), sizeof bytes) == bit;
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    is_int(found, sizeof bytes * 8, "each flipped bit is found from the checksums alone");
+    bytes[3] ^= 1;
+    bytes[200] ^= 1;
+    ok(tail_flipped_bit(stored, crc32c(bytes, sizeof bytes), sizeof bytes) == UINT64_MAX,
+       "two flipped bits are not taken for one");
+}
+
 int main(void)
 {
     test_ends();
+    test_torn();
+    test_shape();
+    test_zero_payload();
+    test_witnesses();
+    test_short();
+    test_foreign();
+    test_runs();
+    test_segments();
+    test_headers();
+    test_fence();
+    test_nothing();
+    test_flipped_bit();
     return tap_done();
 }

@@ -82,6 +82,9 @@ uint64_t log_maker_frame(struct log_maker *maker, uint16_t flags, uint32_t count
                          size_t payload_size)
 {
     size_t body_size = 0;
+    const struct span given = maker->payload;
+    if (given.size > 0)
+        payload_size = given.size;
     uint8_t *payload = zeroed(payload_size + 1);
     for (size_t i = 0; i < payload_size; i++)
         payload[i] = (uint8_t)('a' + (maker->next_seq + i) % 26);
@@ -91,7 +94,7 @@ uint64_t log_maker_frame(struct log_maker *maker, uint16_t flags, uint32_t count
             .stream = 1 + i % 3,
             .time_ns = maker->time_ns,
             .kind = 100,
-            .payload = span_of(payload, payload_size),
+            .payload = given.size > 0 ? given : span_of(payload, payload_size),
         };
         record_encode(maker->bytes + maker->offset + FRAME_HEADER_SIZE + body_size, &record);
         body_size += record_size(payload_size);

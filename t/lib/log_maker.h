@@ -18,6 +18,7 @@ struct log_maker {
     uint32_t prev_blocks;
     uint64_t link;
     uint8_t chain[SHA256_SIZE];
+    struct span payload;   /* of the records to come, instead of text; size 0: none */
     uint64_t frame_offset; /* of the last frame */
     uint64_t frames, records, payload_bytes;
 };
