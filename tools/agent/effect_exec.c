@@ -67,17 +67,9 @@ static bool allowed(const struct config *config, struct span program)
     return false;
 }
 
-/* Appends a terminated string to `texts`; false when it holds a NUL itself. */
-static int add_text(struct effects *effects, struct text *texts, struct span text,
-                    struct error *error)
+static int no_nul(struct error *error)
 {
-    size_t start = texts->size;
-    int failed = secrets_fill(effects->secrets, text, texts, error);
-    if (failed == 0 && texts->size > start &&
-        memchr(texts->bytes + start, 0, texts->size - start) != NULL)
-        failed = error_set(error, ERROR_INVALID, "exec: an argument or a variable holds a NUL");
-    text_add(texts, "", 1);
-    return failed;
+    return error_set(error, ERROR_INVALID, "exec: an argument or a variable holds a NUL");
 }
 
 /* True if `texts`, behind `start`, holds a string "NAME=...". */
@@ -114,9 +106,14 @@ static int add_environment(struct effects *effects, const struct effect *effect,
                              (int)name.size, (const char *)name.bytes);
         text_add_span(texts, name);
         text_add_string(texts, "=");
-        int failed = add_text(effects, texts, effect->exec.env[i].value, error);
+        size_t value_at = texts->size;
+        int failed =
+            secrets_fill(effects->secrets, TEMPLATE_ENV, effect->exec.env[i].value, texts, error);
         if (failed < 0)
             return failed;
+        if (memchr(texts->bytes + value_at, 0, texts->size - value_at) != NULL)
+            return no_nul(error);
+        text_add(texts, "", 1);
         (*count)++;
     }
     for (size_t i = 0; i < effects->config->exec.env.count; i++) {
@@ -155,11 +152,10 @@ static int make_arguments(struct effects *effects, const struct effect *effect, 
     text_init(&texts);
     int failed = 0;
     for (uint32_t i = 0; i < exec->argv_count && failed == 0; i++) {
-        failed = i > 0 ? add_text(effects, &texts, exec->argv[i], error) : 0;
-        if (i == 0) { /* the program is what the allow-list says, to the byte */
-            text_add_span(&texts, exec->argv[0]);
-            text_add(&texts, "", 1);
-        }
+        if (memchr(exec->argv[i].bytes, 0, exec->argv[i].size) != NULL)
+            failed = no_nul(error);
+        text_add_span(&texts, exec->argv[i]);
+        text_add(&texts, "", 1);
     }
     uint32_t variables = 0;
     if (failed == 0)
@@ -181,25 +177,16 @@ static int make_arguments(struct effects *effects, const struct effect *effect, 
 }
 
 /* A file in memory that holds the text, or /dev/null. */
-static int open_stdin(struct effects *effects, struct span text, struct error *error)
+static int open_stdin(struct span text, struct error *error)
 {
     if (text.size == 0) {
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return fd >= 0 ? fd : error_set(error, -errno, "exec: /dev/null: %s", strerror(errno));
     }
-    struct text filled;
-    text_init(&filled);
-    int failed = secrets_fill(effects->secrets, text, &filled, error);
-    int fd = -1;
-    if (failed == 0) {
-        fd = memfd_create("stdin", MFD_CLOEXEC);
-        if (fd < 0 || write(fd, filled.bytes, filled.size) != (ssize_t)filled.size ||
-            lseek(fd, 0, SEEK_SET) != 0)
-            failed = error_set(error, -errno, "exec: cannot hold its stdin: %s", strerror(errno));
-    }
-    if (filled.bytes != NULL)
-        explicit_bzero(filled.bytes, filled.size);
-    text_free(&filled);
+    int failed = 0, fd = memfd_create("stdin", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, text.bytes, text.size) != (ssize_t)text.size ||
+        lseek(fd, 0, SEEK_SET) != 0)
+        failed = error_set(error, -errno, "exec: cannot hold its stdin: %s", strerror(errno));
     if (failed < 0 && fd >= 0)
         close(fd);
     return failed < 0 ? failed : fd;
@@ -492,7 +479,7 @@ static int prepare(struct effects *effects, struct job *job, struct child *child
                          (int)exec->argv[0].size, (const char *)exec->argv[0].bytes);
     int failed = make_arguments(effects, job->effect, child, error);
     if (failed == 0) {
-        child->stdin_fd = open_stdin(effects, exec->stdin_text, error);
+        child->stdin_fd = open_stdin(exec->stdin_text, error);
         failed = child->stdin_fd < 0 ? child->stdin_fd : 0;
     }
     return failed;

@@ -200,7 +200,8 @@ static int add_header(struct transfer *transfer, const struct flow_header *heade
     text_add_span(&line, header->name);
     text_add_string(&line, ": ");
     size_t value_at = line.size;
-    int failed = secrets_fill(transfer->client->effects->secrets, header->value, &line, error);
+    int failed = secrets_fill(transfer->client->effects->secrets, TEMPLATE_HEADER, header->value,
+                              &line, error);
     if (failed == 0) {
         struct span value = span_of(line.bytes + value_at, line.size - value_at);
         if (has_control(value))
@@ -273,11 +274,11 @@ static int set_request(struct transfer *transfer, struct error *error)
     memcpy(method, http->method.bytes, http->method.size);
     method[http->method.size] = '\0';
 
-    int failed = secrets_fill(secrets, http->url, &transfer->url, error);
+    int failed = secrets_fill(secrets, TEMPLATE_URL, http->url, &transfer->url, error);
     if (failed == 0 && has_control(text_span(&transfer->url)))
         failed = error_set(error, ERROR_INVALID, "http.url holds a control character");
     if (failed == 0 && http->body.size > 0)
-        failed = secrets_fill(secrets, http->body, &transfer->body_out, error);
+        failed = secrets_fill(secrets, TEMPLATE_JSON, http->body, &transfer->body_out, error);
     if (failed < 0)
         return failed;
 

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A value that was used. */
+enum form { AS_IT_IS, IN_JSON, IN_URL, FORMS };
+
+/* A value that was used, in each form in which it may come back. */
 struct secret {
-    char *value; /* NULL: not used yet */
-    size_t size;
-    char *quoted; /* as it looks inside a JSON string; NULL: the same */
-    size_t quoted_size;
+    char *forms[FORMS]; /* NULL: not used yet, or like the first */
+    size_t sizes[FORMS];
 };
 
 struct secrets {
@@ -36,17 +36,13 @@ int secrets_open(struct secrets **secrets, const struct config *config, struct e
     return 0;
 }
 
-static void free_wiped(char *bytes, size_t size)
-{
-    if (bytes != NULL)
-        explicit_bzero(bytes, size);
-    free(bytes);
-}
-
 static void forget(struct secret *secret)
 {
-    free_wiped(secret->value, secret->size);
-    free_wiped(secret->quoted, secret->quoted_size);
+    for (int i = 0; i < FORMS; i++) {
+        if (secret->forms[i] != NULL)
+            explicit_bzero(secret->forms[i], secret->sizes[i]);
+        free(secret->forms[i]);
+    }
     *secret = (struct secret){ 0 };
 }
 
@@ -61,115 +57,104 @@ void secrets_close(struct secrets *secrets)
     free(secrets);
 }
 
-/* Remembers a value, to find it again in what comes back. */
-static int keep(struct secret *secret, const uint8_t *bytes, size_t size)
+static bool keep_form(struct secret *secret, enum form form, struct span bytes)
 {
-    if (secret->value != NULL && secret->size == size && memcmp(secret->value, bytes, size) == 0)
+    const char *first = secret->forms[AS_IT_IS];
+    if (form != AS_IT_IS && span_equal(bytes, span_of(first, secret->sizes[AS_IT_IS])))
+        return true;
+    secret->forms[form] = malloc(bytes.size + 1);
+    if (secret->forms[form] == NULL)
+        return false;
+    if (bytes.size > 0)
+        memcpy(secret->forms[form], bytes.bytes, bytes.size);
+    secret->sizes[form] = bytes.size;
+    return true;
+}
+
+static void add_in_url(struct text *text, struct span value)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    for (size_t i = 0; i < value.size; i++)
+        if (value.bytes[i] != 0 && strchr(plain, value.bytes[i]) != NULL)
+            text_add(text, value.bytes + i, 1);
+        else
+            text_printf(text, "%%%02X", value.bytes[i]);
+}
+
+/* Remembers a value, to find it again in what comes back. */
+static int keep(struct secret *secret, struct span value)
+{
+    if (secret->forms[AS_IT_IS] != NULL &&
+        span_equal(value, span_of(secret->forms[AS_IT_IS], secret->sizes[AS_IT_IS])))
         return 0;
-    struct text quoted;
-    text_init(&quoted);
-    text_json_string(&quoted, NULL, span_of(bytes, size));
+    struct text json, url;
+    text_init(&json);
+    text_init(&url);
+    text_json_string(&json, NULL, value);
+    add_in_url(&url, value);
     forget(secret);
-    secret->value = malloc(size + 1);
-    bool good = secret->value != NULL && quoted.failed == 0;
-    if (good) {
-        memcpy(secret->value, bytes, size);
-        secret->size = size;
-    }
-    if (good && quoted.size != size + 2) {
-        secret->quoted = malloc(quoted.size);
-        good = secret->quoted != NULL;
-        if (good) {
-            secret->quoted_size = quoted.size - 2;
-            memcpy(secret->quoted, quoted.bytes + 1, secret->quoted_size);
-        }
-    }
-    if (quoted.bytes != NULL)
-        explicit_bzero(quoted.bytes, quoted.size);
-    text_free(&quoted);
+    bool good = json.failed == 0 && url.failed == 0 && keep_form(secret, AS_IT_IS, value) &&
+                keep_form(secret, IN_JSON, span_of(json.bytes + 1, json.size - 2)) &&
+                keep_form(secret, IN_URL, text_span(&url));
+    if (json.bytes != NULL)
+        explicit_bzero(json.bytes, json.size);
+    if (url.bytes != NULL)
+        explicit_bzero(url.bytes, url.size);
+    text_free(&json);
+    text_free(&url);
     return good ? 0 : -ENOMEM;
 }
 
-static int append_secret(struct secrets *secrets, struct span name, struct text *filled,
-                         struct error *error)
+/* A fill under way. */
+struct fill {
+    struct secrets *secrets;
+    struct error *error;
+    uint8_t *value; /* of the secret asked for last */
+    size_t size;
+};
+
+static void wipe(struct fill *fill)
 {
-    const struct config *config = secrets->config;
+    explicit_bzero(fill->value, fill->size);
+    fill->size = 0;
+}
+
+/* A template_secret_function. */
+static int find(void *context, struct span name, struct span *value)
+{
+    struct fill *fill = context;
+    const struct config *config = fill->secrets->config;
     for (size_t i = 0; i < config->secret_count; i++) {
         if (!span_is(name, config->secrets[i].name))
             continue;
-        uint8_t *value = malloc(CONFIG_SECRET_SIZE_MAX);
-        size_t size = 0;
-        if (value == NULL)
-            return error_set(error, -ENOMEM, "secret %s: no memory", config->secrets[i].name);
-        int failed = config_secret_read(config, config->secrets[i].name, value, &size, error);
-        if (failed == 0) {
-            failed = keep(&secrets->list[i], value, size);
-            text_add(filled, value, failed == 0 ? size : 0);
-        }
-        explicit_bzero(value, size);
-        free(value);
+        wipe(fill);
+        int failed = config_secret_read(config, config->secrets[i].name, fill->value, &fill->size,
+                                        fill->error);
+        if (failed == 0)
+            failed = keep(&fill->secrets->list[i], span_of(fill->value, fill->size));
+        *value = span_of(fill->value, fill->size);
         return failed;
     }
-    return error_set(error, ERROR_NOT_FOUND,
-                     "secret %.*s is not configured; add it under [secrets]", (int)name.size,
-                     (const char *)name.bytes);
+    return ERROR_NOT_FOUND;
 }
 
-static bool is_name(uint8_t c)
+int secrets_fill(struct secrets *secrets, enum template_place place, struct span text,
+                 struct text *filled, struct error *error)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
-}
-
-/* The size of "${{ secrets.NAME }}" at the start of `text`, with NAME in `name`; 0 if it is not
- * there. */
-static size_t match(struct span text, struct span *name)
-{
-    static const char head[] = "secrets.";
-    size_t at = 3;
-    if (text.size < 3 || memcmp(text.bytes, "${{", 3) != 0)
-        return 0;
-    while (at < text.size && text.bytes[at] == ' ')
-        at++;
-    if (text.size - at < sizeof head - 1 || memcmp(text.bytes + at, head, sizeof head - 1) != 0)
-        return 0;
-    at += sizeof head - 1;
-    size_t start = at;
-    while (at < text.size && is_name(text.bytes[at]))
-        at++;
-    *name = span_of(text.bytes + start, at - start);
-    while (at < text.size && text.bytes[at] == ' ')
-        at++;
-    if (name->size == 0 || text.size - at < 2 || memcmp(text.bytes + at, "}}", 2) != 0)
-        return 0;
-    return at + 2;
-}
-
-int secrets_fill(struct secrets *secrets, struct span text, struct text *filled,
-                 struct error *error)
-{
-    int failed = 0;
-    size_t copied = 0;
-    for (size_t at = 0; at < text.size && failed == 0;) {
-        struct span name;
-        size_t size =
-            text.bytes[at] == '$' ? match(span_of(text.bytes + at, text.size - at), &name) : 0;
-        if (size == 0) {
-            at++;
-            continue;
-        }
-        text_add(filled, text.bytes + copied, at - copied);
-        pthread_mutex_lock(&secrets->lock);
-        failed = append_secret(secrets, name, filled, error);
-        pthread_mutex_unlock(&secrets->lock);
-        at += size;
-        copied = at;
-    }
-    if (text.size > copied)
-        text_add(filled, text.bytes + copied, text.size - copied);
-    if (failed == 0 && filled->failed < 0)
-        failed = error_set(error, filled->failed, "a text with its secrets filled in: %s",
-                           error_text(filled->failed));
+    struct error reading = { 0 };
+    struct fill fill = { .secrets = secrets, .error = &reading };
+    fill.value = malloc(CONFIG_SECRET_SIZE_MAX);
+    if (fill.value == NULL)
+        return error_set(error, -ENOMEM, "no memory to fill the secrets in");
+    pthread_mutex_lock(&secrets->lock);
+    int failed = template_fill_secrets(place, text, find, &fill, filled, error);
+    pthread_mutex_unlock(&secrets->lock);
+    wipe(&fill);
+    free(fill.value);
+    /* That the source cannot be read says more than that there is no such secret. */
+    if (failed < 0 && reading.text[0] != '\0')
+        return error_set(error, failed, "%s", reading.text);
     return failed;
 }
 
@@ -203,9 +188,8 @@ static void redact_one(struct text *text, const char *value, size_t size)
 void secrets_redact(struct secrets *secrets, struct text *text)
 {
     pthread_mutex_lock(&secrets->lock);
-    for (size_t i = 0; i < secrets->config->secret_count; i++) {
-        redact_one(text, secrets->list[i].value, secrets->list[i].size);
-        redact_one(text, secrets->list[i].quoted, secrets->list[i].quoted_size);
-    }
+    for (size_t i = 0; i < secrets->config->secret_count; i++)
+        for (int form = 0; form < FORMS; form++)
+            redact_one(text, secrets->list[i].forms[form], secrets->list[i].sizes[form]);
     pthread_mutex_unlock(&secrets->lock);
 }

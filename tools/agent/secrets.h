@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/span.h"
 #include "core/base/text.h"
+#include "core/flow/template.h"
 #include "tools/config/config.h"
 
 struct secrets;
@@ -20,10 +21,10 @@ struct secrets;
 int secrets_open(struct secrets **secrets, const struct config *config, struct error *error);
 void secrets_close(struct secrets *secrets); /* wipes the values */
 
-/* Appends `text` to `filled` with its secrets in place. 0; ERROR_NOT_FOUND and the like with a
- * sentence that names the secret and its source, never its value. */
-int secrets_fill(struct secrets *secrets, struct span text, struct text *filled,
-                 struct error *error);
+/* Appends the rendered `text` to `filled` with its secrets in place, as template_fill_secrets()
+ * does. 0; negative with a sentence that names the secret and its source, never its value. */
+int secrets_fill(struct secrets *secrets, enum template_place place, struct span text,
+                 struct text *filled, struct error *error);
 
 /* Replaces values in `text`, in place of its bytes. */
 void secrets_redact(struct secrets *secrets, struct text *text);
