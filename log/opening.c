@@ -277,7 +277,7 @@ static int recover_and_reserve(struct log *log, struct log_recovery *recovery, s
 
 static int open_all(struct log *log, struct log_recovery *recovery, struct error *error)
 {
-    const char *note;
+    const char *note = "";
     int result = make_directory(log, error);
     if (result == 0)
         result = check_filesystem(log, &note, error);
