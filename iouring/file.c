@@ -34,7 +34,7 @@ int file_open_direct(const char *path, bool writable, bool *direct, struct error
 
 static int write_zeros(int fd, uint64_t size)
 {
-    void *zeros = file_aligned_buffer(ZERO_CHUNK);
+    void *zeros = file_aligned_buffer(size < ZERO_CHUNK ? size : ZERO_CHUNK);
     if (zeros == NULL)
         return -ENOMEM;
     int result = 0;

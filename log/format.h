@@ -162,7 +162,8 @@ enum {
     SEALED_AT_INDEX = 64 /* block_count x { u32 seq - first_seq, u16 offset in the block } */
 };
 #define SEALED_ENTRY_SIZE 6u
-#define SEALED_NO_RECORD 0xffffu /* no record starts in this block */
+/* No record starts in this block: its number is that of the block before it, 0 in block 0. */
+#define SEALED_NO_RECORD 0xffffu
 
 /* CHECKPOINT: two blocks, written in turns; the valid one with the higher generation counts. */
 #define CHECKPOINT_MAGIC "DAACKPT1"

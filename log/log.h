@@ -6,7 +6,7 @@
  * A command is one log_reserve() and exactly its appends; it is atomic: after a crash all of its
  * records are there or none. Several commands share a frame; a frame is one durable write.
  * log_flush() closes the open frame at once if a write slot is free (zero linger), else it goes on
- * filling. Durable is a prefix: log_durable_seq() moves over frames in the order they were built,
+ * filling; the kernel hears of it in log_wait(), so a turn is one system call. Durable is a prefix: log_durable_seq() moves over frames in the order they were built,
  * and over a run of frames (a command larger than a frame) only at its end.
  *
  * Nothing here allocates after log_open(). A roll to the next segment is serial: SEAL durable,
@@ -76,7 +76,8 @@ int log_open(struct log **log, const struct log_options *options, struct log_rec
 /* Reserves sequence numbers and room for a command of `record_count` records with `payload_size`
  * bytes of payload in all, none over log_payload_size_max(). *first_seq is the first one's number.
  * The only place that refuses: ERROR_TOO_LARGE (more than a segment holds), ERROR_FULL (no spare is
- * ready yet: try again), ERROR_UNAVAILABLE (FAILED). Nothing changes then. */
+ * ready yet, or too much waits for the disk: try again), ERROR_UNAVAILABLE (FAILED). Nothing
+ * changes then. */
 int log_reserve(struct log *log, uint32_t record_count, uint64_t payload_size, uint64_t *first_seq);
 
 /* Appends the next record of the reservation; the payload is copied. record->seq must be the next
