@@ -182,6 +182,42 @@ static void limits(struct io *io)
     log_commands_free(&commands);
 }
 
+/* A spare that cannot be made is shown, and troubles no append until a roll needs it. */
+static void no_spare(struct io *io)
+{
+    const char *dir = scratch_path("no-spare");
+    struct log_options options = options_for(dir, io);
+    struct log_commands commands = { .time_ns = TIME_NS };
+    struct log_replay replay;
+    struct log_stats stats;
+    struct error error = { 0 };
+    char path[4200];
+    uint64_t first_seq;
+    struct log *log = open_log(&options, NULL);
+    snprintf(path, sizeof path, "%s/seg-0000000002.log", dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    close(fd);
+    is_int(log_maintain(log, &error), ERROR_INVALID, "a spare that cannot be made is an error");
+    log_stats_get(log, &stats);
+    is_str(stats.spare_error, error.text, "that is kept and shown");
+    ok(strstr(error.text, "remove it") != NULL, "with the way out: %s", error.text);
+    ok(log_commands_append(&commands, log, 1, 60000) && log_commands_settle(log),
+       "appends go on meanwhile");
+    ok(log_commands_append(&commands, log, 2, 60000) &&
+           log_commands_append(&commands, log, 1, 60000) && log_commands_settle(log),
+       "until the segment is full");
+    is_int(log_reserve(log, 1, 60000, &first_seq), ERROR_FULL, "then they are refused");
+    ok(log_health(log) == LOG_OPEN, "and the log is healthy all the same");
+    unlink(path);
+    is_int(log_maintain(log, &error), 1, "when a spare can be made again");
+    log_stats_get(log, &stats);
+    is_str(stats.spare_error, "", "the error is gone");
+    ok(log_commands_append(&commands, log, 1, 60000) && log_commands_settle(log) &&
+           close_log(&log) && log_commands_match(&commands, dir, 6, &replay),
+       "appends go on, and nothing was lost");
+    log_commands_free(&commands);
+}
+
 /* Two commands of the same frame; and one that waits for a slot. */
 static void group_commit(struct io *io)
 {
@@ -345,6 +381,7 @@ static void each(struct io *io)
     first_opening(io);
     many_commands(io);
     limits(io);
+    no_spare(io);
     group_commit(io);
     two_syncs(io);
     two_openers(io);

@@ -29,14 +29,16 @@ void log_commands_free(struct log_commands *commands)
     *commands = (struct log_commands){ .count = 0 };
 }
 
-static void remember(struct log_commands *commands, struct log_command command)
+void log_commands_expect(struct log_commands *commands, uint64_t first_seq, uint32_t count,
+                         uint32_t size)
 {
     if (commands->count == commands->capacity) {
         commands->capacity = commands->capacity == 0 ? 64 : commands->capacity * 2;
         commands->items = realloc(commands->items, commands->capacity * sizeof *commands->items);
         CHECK(commands->items != NULL);
     }
-    commands->items[commands->count++] = command;
+    commands->items[commands->count++] =
+        (struct log_command){ .first_seq = first_seq, .count = count, .size = size };
 }
 
 static int reserve(struct log_commands *commands, struct log *log, uint32_t count, uint64_t size,
@@ -61,8 +63,7 @@ bool log_commands_append(struct log_commands *commands, struct log *log, uint32_
     int result = reserve(commands, log, count, (uint64_t)count * size, &first_seq);
     if (result < 0)
         return false;
-    remember(commands,
-             (struct log_command){ .first_seq = first_seq, .count = count, .size = size });
+    log_commands_expect(commands, first_seq, count, size);
     for (uint32_t i = 0; i < count; i++) {
         commands->time_ns += 1000;
         struct record record = { .seq = first_seq + i,

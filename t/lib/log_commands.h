@@ -31,6 +31,10 @@ struct log_commands {
 
 void log_commands_free(struct log_commands *commands);
 
+/* Adds a command that somebody else appended. */
+void log_commands_expect(struct log_commands *commands, uint64_t first_seq, uint32_t count,
+                         uint32_t size);
+
 /* Appends one command of `count` records with payloads of `size` bytes, waiting and maintaining
  * while the log is full. False when the log does not take writes (any more). */
 bool log_commands_append(struct log_commands *commands, struct log *log, uint32_t count,

@@ -1,0 +1,134 @@
+/* A process that appends is killed at a random moment, again and again: what it had said to be
+ * durable is there when the log is opened next, at once, while the kernel may still be writing. */
+#include "iouring/io.h"
+#include "log/log.h"
+#include "log/segment.h"
+#include "log_commands.h"
+#include "scratch.h"
+#include "tap.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define START_NS 1700000000000000000u
+
+enum { KILLS = 30, SIZE = 700 };
+
+static struct budget budget;
+
+static struct log *open_log(const char *dir, struct io *io, struct log_recovery *recovery)
+{
+    struct log_options options = { .dir = dir,
+                                   .io = io,
+                                   .budget = &budget,
+                                   .segment_size = LOG_SEGMENT_SIZE_MIN,
+                                   .sync = LOG_SYNC_DSYNC,
+                                   .allow_tmpfs = true,
+                                   .start_time_ns = START_NS };
+    struct error error = { 0 };
+    struct log *log;
+    if (log_open(&log, &options, recovery, &error) < 0)
+        tap_bail_out("%s", error.text);
+    return log;
+}
+
+static struct io *open_engine(void)
+{
+    struct io *io;
+#ifdef __SANITIZE_THREAD__
+    int result = io_open_plain(&io);
+#else
+    int result = io_open_best(&io, 16);
+#endif
+    if (result < 0)
+        tap_bail_out("no engine: %s", error_text(result));
+    return io;
+}
+
+/* The child: appends for ever, and tells the pipe what is durable. */
+static _Noreturn void append_for_ever(const char *dir, int pipe)
+{
+    struct log_recovery recovery;
+    struct log *log = open_log(dir, open_engine(), &recovery);
+    struct log_commands commands = { .time_ns = recovery.exists ? recovery.last_time_ns : START_NS,
+                                     .threaded = true };
+    uint64_t told = 0;
+    for (;;) {
+        for (uint32_t i = 0; i < 5; i++)
+            if (!log_commands_append(&commands, log, 1, SIZE))
+                _exit(1);
+        if (log_flush(log) < 0 || log_wait(log, -1, 1000000) < 0)
+            _exit(2);
+        uint64_t durable = log_durable_seq(log);
+        if (durable > told && write(pipe, &durable, sizeof durable) != sizeof durable)
+            _exit(3);
+        told = durable;
+    }
+}
+
+/* Kills the child some time after it told of its first durable event; the last one it told of. */
+static uint64_t kill_one(const char *dir, unsigned delay_us)
+{
+    int pipes[2];
+    if (pipe(pipes) < 0)
+        tap_bail_out("no pipe");
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        close(pipes[0]);
+        append_for_ever(dir, pipes[1]);
+    }
+    close(pipes[1]);
+    uint64_t told = 0, next;
+    bool killed = false;
+    while (read(pipes[0], &next, sizeof next) == sizeof next) {
+        told = next;
+        if (killed)
+            continue; /* what was told before it died */
+        nanosleep(&(struct timespec){ .tv_nsec = delay_us * 1000l }, NULL);
+        kill(child, SIGKILL);
+        killed = true;
+    }
+    close(pipes[0]);
+    waitpid(child, NULL, 0);
+    return told;
+}
+
+static void remember(const struct record *record, void *context)
+{
+    struct log_commands *commands = context;
+    if (record->kind > LOG_KIND_OWN_MAX)
+        log_commands_expect(commands, record->seq, 1, SIZE);
+}
+
+int main(void)
+{
+    const char *dir = scratch_path("log");
+    unsigned seed = (unsigned)getpid(), sound = 0, whole = 0;
+    budget_init(&budget, 1ull << 30);
+    tap_note("seed %u", seed);
+    uint64_t told = 0;
+    for (int i = 0; i < KILLS; i++) {
+        struct log_commands commands = { .count = 0 };
+        struct log_recovery recovery;
+        struct log_replay replay;
+        told = kill_one(dir, (unsigned)rand_r(&seed) % 20000);
+        struct io *io = open_engine();
+        struct log *log = open_log(dir, io, &recovery);
+        sound += recovery.verdict != LOG_DAMAGED && recovery.last_seq >= told && told > 0;
+        log_abandon(&log);
+        io_close(io);
+        log_replay(dir, &replay, remember, &commands);
+        whole += log_commands_match(&commands, dir, told, &replay);
+        log_commands_free(&commands);
+    }
+    tap_note("%llu events", (unsigned long long)told);
+    is_int(sound, KILLS, "a log whose writer was killed opens at once, with all it told of");
+    is_int(whole, KILLS, "and every event is whole");
+    return tap_done();
+}
