@@ -6,8 +6,9 @@
  * A command is one log_reserve() and exactly its appends; it is atomic: after a crash all of its
  * records are there or none. Several commands share a frame; a frame is one durable write.
  * log_flush() closes the open frame at once if a write slot is free (zero linger), else it goes on
- * filling; the kernel hears of it in log_wait(), so a turn is one system call. Durable is a prefix: log_durable_seq() moves over frames in the order they were built,
- * and over a run of frames (a command larger than a frame) only at its end.
+ * filling; the kernel hears of it in log_wait(), so a turn is one system call. Durable is a prefix:
+ * log_durable_seq() moves over frames in the order they were built, and over a run of frames (a
+ * command larger than a frame) only at its end.
  *
  * Nothing here allocates after log_open(). A roll to the next segment is serial: SEAL durable,
  * header durable, then frames; commands reserved meanwhile are built in the next image.
