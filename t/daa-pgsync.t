@@ -337,15 +337,30 @@ subtest 'a server that refuses' => sub {
     is(end_of($pid, 'TERM'), 0, 'and ends with 0 on SIGTERM all the same');
 };
 
+# make-log with a pipe each way.
+sub start_writer {
+    my ($dir) = @_;
+    my $pid = open2(my $answers, my $orders, $maker, $dir);
+    $started{$pid} = 1;
+    return ($pid, $answers, $orders);
+}
+
+# Has it write something, and returns the newest number once that is durable.
+sub order {
+    my ($answers, $orders, $what) = @_;
+    print $orders "$what\n";
+    $orders->flush;
+    my $line = <$answers> // die 'make-log is gone';
+    return $line =~ /(\d+)/ ? $1 : die "make-log said $line";
+}
+
 subtest 'a log that is written meanwhile' => sub {
     my ($db, $dir) = (create_database(), scratch() . '/live');
-    my $writer = open2(my $answers, my $orders, $maker, $dir);
-    $started{$writer} = 1;
-    my $order = sub { print $orders "$_[0]\n"; $orders->flush; my $line = <$answers>; return $line =~ /(\d+)/ ? $1 : die };
-    $order->('workflows 1');
+    my ($writer, $answers, $orders) = start_writer($dir);
+    order($answers, $orders, 'workflows 1');
     my $pid = start_pgsync($dir, url_of($db), '--follow');
     for my $size (1, 20, 300, 2000) {
-        my $end = $order->("workflows $size");
+        my $end = order($answers, $orders, "workflows $size");
         ok((wait_until { position($db) >= $end }), "event $end arrives");
     }
     my ($status, $out) = pgsync($dir, $db, '--status', '--json');
@@ -353,13 +368,27 @@ subtest 'a log that is written meanwhile' => sub {
 
     my $second = start_pgsync($dir, url_of($db), '--follow');
     ok((wait_until { pgsync_said($second) =~ /connected/ }), 'a second one takes over');
-    my $end = $order->('workflows 1');
+    my $end = order($answers, $orders, 'workflows 1');
     is(end_of($pid), 1, 'the first one stops');
     like(pgsync_said($pid), qr/another daa-pgsync has taken over/, 'and says why');
     close $orders;
     waitpid $writer, 0;
     delete $started{$writer};
     ok((wait_until { position($db) >= $end + 1 }), 'the second one copies to the end');
+
+    ($writer, $answers, $orders) = start_writer($dir);
+    my $other_end = order($answers, $orders, 'workflows 500');
+    ok((wait_until { position($db) >= $other_end }), 'it goes on when the writer comes back');
+    kill 'KILL', $writer;
+    waitpid $writer, 0;
+    delete $started{$writer};
+    ($writer, $answers, $orders) = start_writer($dir);
+    $end = order($answers, $orders, 'workflows 500');
+    ok($end > $other_end && (wait_until { position($db) >= $end }), 'and when it comes back from a kill -9');
+    close $orders;
+    waitpid $writer, 0;
+    delete $started{$writer};
+    ok((wait_until { position($db) >= $end + 1 }), 'up to its last event');
     is(end_of($second, 'TERM'), 0, 'and ends with 0');
     is_whole_copy($dir, $db, 'live');
 };
@@ -370,6 +399,22 @@ subtest 'several at once on an empty database' => sub {
     my @pids = map { start_pgsync($_, url_of($db)) } @logs;
     is(end_of($_), 0, 'each succeeds') || diag(pgsync_said($_)) for @pids;
     is($server->sql('SELECT count(*) FROM daa.events', $db), 26 + 3 * 102, 'and all rows are there');
+};
+
+subtest 'a damaged log' => sub {
+    my ($db, $dir) = (create_database(), scratch() . '/damaged');
+    system('cp', '-r', $small, $dir) == 0 or die;
+    my ($segment) = glob "$dir/seg-*";
+    my $bytes = slurp($segment);
+    my $at = index($bytes, 'no answer');    # in an event that has others before and behind it
+    substr($bytes, $at, 1) = 'N';
+    spew($segment, $bytes);
+    my ($status, undef, $err) = pgsync($dir, $db);
+    is($status, 1, 'ends the copy');
+    like($err, qr/seg-0000000001\.log/, 'and the place is named');
+    my $rows = rows_of($db);
+    is_deeply($rows, [@{ list_of($small) }[0 .. $#$rows]], 'what is before the damage is copied (' . @$rows . ' rows)');
+    is(position($db), scalar @$rows, 'and the position is there');
 };
 
 subtest 'the command line' => sub {

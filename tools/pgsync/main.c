@@ -106,8 +106,11 @@ static void tell_found(struct job *job, const struct copier_stats *stats)
 {
     char uuid[UUID_TEXT_SIZE];
     bool first = !job->positioned;
-    if (first)
+    if (first) {
         job->first_position = stats->position;
+        if (once && job->goal > stats->position)
+            progress_begin(&job->progress, "copying", PROGRESS_ITEMS, job->goal - stats->position);
+    }
     job->positioned = true;
     if (!(first && follow) && job->lost_ns == 0)
         return;
@@ -166,7 +169,10 @@ static bool is_done(const struct job *job)
 static int copy(struct job *job)
 {
     struct error error = { 0 };
-    while (!atomic_load(&stopping) && !is_done(job)) {
+    for (bool last = false; !atomic_load(&stopping) && !last;) {
+        /* One step behind the goal: where a log is damaged, its end as it was known may be just
+         * before the damage, and that must be told. */
+        last = is_done(job);
         int done = copier_step(job->copier, &error);
         int failed = COMMAND_GOOD;
         if (done == 1) {
@@ -241,8 +247,6 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
     if (copier_open(&job.copier, &wanted, &error) < 0)
         return command_failed_error(&command, &error);
     job.goal = log_reader_durable_seq(reader);
-    if (once)
-        progress_begin(&job.progress, "copying", PROGRESS_ITEMS, job.goal);
     int status = copy(&job);
     progress_end(&job.progress);
     if (status == COMMAND_GOOD)
