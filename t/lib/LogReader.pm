@@ -1,0 +1,132 @@
+# A reader of the event log, written from docs/daa-log-format.5 alone, so that the page and our own
+# reader hold each other to the truth. Slow, and it dies at the first thing that is not as the page
+# says.
+#
+#   my @records = LogReader::read_log($dir);   # { seq, stream, time_ns, kind, cause, payload, ... }
+package LogReader;
+use strict;
+use warnings;
+use Digest::SHA qw(sha256);
+
+use constant { BLOCK => 4096, TXN_BEGIN => 1, TXN_END => 2, CHAIN => 8, SEAL => 16, OPEN => 32, CLOSE => 64, TXN => 256 };
+
+my @table = map { my $crc = $_; $crc = $crc & 1 ? $crc >> 1 ^ 0x82f63b78 : $crc >> 1 for 1 .. 8; $crc } 0 .. 255;
+
+sub crc32c {
+    my $crc = 0xffffffff;
+    $crc = $table[($crc ^ $_) & 255] ^ $crc >> 8 for unpack 'C*', join '', @_;
+    return $crc ^ 0xffffffff;
+}
+
+sub slurp {
+    my ($path) = @_;
+    open my $in, '<:raw', $path or die "$path: $!\n";
+    local $/;
+    return scalar <$in>;
+}
+
+sub segment_header {
+    my ($path, $block) = @_;
+    my %header;
+    @header{qw(magic major minor crc log_uuid segment_no first_seq created_ns salt block_size epoch
+        capacity prev_chain prev_last_seq prev_end_offset compat incompat checksum hash)} =
+        unpack 'a8 v v V a16 Q< Q< Q< Q< V V Q< a32 Q< Q< V V C C', $block;
+    @header{qw(boot_id prev_segment_no durable_seq)} = unpack 'x144 a16 Q< Q<', $block;
+    die "$path: magic\n" if $header{magic} ne "\x89DAAL\r\n\x1a";
+    die "$path: header checksum\n" if crc32c(substr($block, 0, 12), substr($block, 16)) != $header{crc};
+    die "$path: version\n" if $header{major} != 1 || $header{incompat} || $header{checksum} != 1;
+    die "$path: block size\n" if $header{block_size} != BLOCK;
+    die "$path: number\n" if $path !~ /seg-(\d{10})\.log$/ || $1 != $header{segment_no};
+    die "$path: reserved bytes\n" if substr($block, 138, 6) =~ /[^\0]/ || substr($block, 176) =~ /[^\0]/;
+    return \%header;
+}
+
+# The frame at the offset, or undef when there is none that goes on from `$last`.
+sub frame {
+    my ($bytes, $offset, $header, $last) = @_;
+    return if $offset + BLOCK > length $bytes;
+    my %frame;
+    @frame{qw(magic header_crc salt first_seq file_offset record_count body_size block_count epoch durable_seq
+        base_time_ns body_crc flags codec version raw_size prev_blocks prev_link reserved chain)} =
+        unpack 'a4 V Q< Q< Q< V V V V Q< Q< V v C C V V Q< Q< a32', substr $bytes, $offset, 128;
+    return if $frame{magic} ne 'DAF1' || crc32c(substr $bytes, $offset + 8, 120) != $frame{header_crc};
+    die "newer frame at $offset\n" if $frame{codec} || $frame{version} != 1 || $frame{flags} & ~0x17b;
+    return if $frame{salt} != $header->{salt} || $frame{epoch} != $header->{epoch} || $frame{file_offset} != $offset;
+    return if $frame{first_seq} != $last->{seq} + 1 || $frame{prev_blocks} != $last->{blocks};
+    return if defined $last->{link} && $frame{prev_link} != $last->{link};
+    die "sizes of frame at $offset\n" if $frame{block_count} != int((128 + $frame{body_size} + BLOCK - 1) / BLOCK);
+    my $body = substr $bytes, $offset + 128, $frame{block_count} * BLOCK - 128;
+    return if crc32c($body) != $frame{body_crc};
+    die "padding of frame at $offset\n" if substr($body, $frame{body_size}) =~ /[^\0]/;
+    if ($header->{hash}) {
+        my $chain = sha256($last->{chain}, substr($bytes, $offset + 8, 88), sha256($body));
+        die "chain of frame at $offset\n" if $chain ne $frame{chain};
+    }
+    $frame{records} = [records($body, \%frame)];
+    return \%frame;
+}
+
+sub records {
+    my ($body, $frame) = @_;
+    my ($at, @records) = (0);
+    while ($at < $frame->{body_size}) {
+        my %record;
+        @record{qw(size crc seq stream time_ns kind flags payload_size cause stream_prev_seq key_id reserved)} =
+            unpack 'V V Q< Q< Q< v v V Q< Q< V V', substr $body, $at, 64;
+        my $bytes = substr $body, $at, $record{size};
+        die "record $record{seq}: size\n" if $record{size} != (64 + $record{payload_size} + 7 & ~7);
+        die "record $record{seq}: checksum\n" if crc32c(substr($bytes, 0, 4), substr($bytes, 8)) != $record{crc};
+        die "record $record{seq}: number\n" if $record{seq} != $frame->{first_seq} + @records;
+        $record{payload} = substr $bytes, 64, $record{payload_size};
+        push @records, \%record;
+        $at += $record{size};
+    }
+    die "records of frame $frame->{first_seq}\n" if @records != $frame->{record_count};
+    return @records;
+}
+
+# Adds the records of one segment up to `$end` (undef: not known) and moves `$last` on.
+sub read_segment {
+    my ($bytes, $header, $end, $last, $records) = @_;
+    my ($offset, @run, $before_run) = (BLOCK);
+    while (!defined $end || $offset < $end) {
+        my $frame = frame($bytes, $offset, $header, $last) or last;
+        $before_run = { %$last } if $frame->{flags} & TXN_BEGIN;
+        push @run, @{ $frame->{records} };
+        $offset += $frame->{block_count} * BLOCK;
+        %$last = (seq => $frame->{first_seq} + $frame->{record_count} - 1, blocks => $frame->{block_count},
+            link => $frame->{header_crc} << 32 | $frame->{body_crc}, chain => $frame->{chain});
+        next if $frame->{flags} & TXN && !($frame->{flags} & TXN_END);
+        push @$records, splice @run;
+        last if $frame->{flags} & (SEAL | CLOSE);
+    }
+    %$last = %$before_run if @run;
+    $last->{blocks} = 0;
+}
+
+my %last;
+
+# The chain at the end of a log.
+sub end_chain { read_log($_[0]); return $last{chain} }
+
+sub read_log {
+    my ($dir) = @_;
+    my (@segments, @records);
+    %last = ();
+    for my $path (sort glob "$dir/seg-??????????.log") {
+        my $bytes = slurp($path);
+        my $block = substr $bytes, 0, BLOCK;
+        next if $block !~ /[^\0]/;
+        push @segments, { path => $path, bytes => $bytes, header => segment_header($path, $block) };
+    }
+    for my $i (0 .. $#segments) {
+        my ($header, $next) = ($segments[$i]{header}, $i < $#segments ? $segments[$i + 1]{header} : undef);
+        %last = (seq => $header->{prev_last_seq}, blocks => 0, chain => $header->{prev_chain}) if $i == 0;
+        die "$segments[$i]{path}: goes on behind $header->{prev_last_seq}, not $last{seq}\n"
+            if $header->{prev_last_seq} != $last{seq} || $header->{prev_chain} ne $last{chain};
+        read_segment($segments[$i]{bytes}, $header, $next && $next->{prev_end_offset}, \%last, \@records);
+    }
+    return @records;
+}
+
+1;
