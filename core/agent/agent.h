@@ -7,10 +7,12 @@
  *       NEEDS: load each key (hand-over table, then LMDB), agent_load() it, decide again
  *       EVENTS: log_reserve(count, bytes) -> first_seq (may refuse; then nothing has happened)
  *               for each event i: agent_apply(agent, header{seq = first_seq + i, ...}, event),
- * log_append(...) then, in the same turn: agent_next_ready() -> COMMAND_ADVANCE, until there is
- * none (or the turn is long enough) agent_next_effect(): effects due; the shell holds each until
- * its seq is durable before each frame is closed: agent_take_changes(): changed documents, handed
- * over when the frame is durable
+ *                                 log_append(...)
+ *   then, in the same turn:
+ *       agent_next_ready() -> COMMAND_ADVANCE, until there is none (or the turn is long enough)
+ *       agent_next_effect(): effects due; the shell holds each until its seq is durable
+ *   before each frame is closed, and never between a decision and its last agent_apply():
+ *       agent_take_changes(): changed documents, handed over when the frame is durable
  *
  * decide never changes state. apply never refuses, never allocates beyond what agent_decide() has
  * made sure of (except when replaying, where -- as in decide -- ERROR_BUDGET is an answer), and
@@ -131,11 +133,12 @@ struct agent_orphan {
 };
 bool agent_next_orphan(struct agent *agent, struct agent_orphan *orphan);
 
-/* The next workflow with something ready, within max_concurrent_workflows. False: none. */
+/* The next workflow with something ready, within max_concurrent_workflows. False: none. The same
+ * one again until events of it were applied. */
 bool agent_next_ready(struct agent *agent, uint64_t *stream);
 
-/* The next timer that is due at `now_ns`, as a COMMAND_TIMER. False: none. Out-of-date timers are
- * dropped. */
+/* The next timer that is due at `now_ns`, as a COMMAND_TIMER. False: none. The same one again until
+ * events of it were applied. Out-of-date timers are dropped. */
 bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *command);
 
 /* When the next timer is due (log time); UINT64_MAX: none. */

@@ -80,3 +80,14 @@ void timers_drop_first(struct timers *timers)
     if (timers->count > 0)
         timers->heap[at] = last;
 }
+
+void timers_sweep(struct timers *timers, timers_keep_function *keep, void *context)
+{
+    uint64_t count = timers->count;
+    timers->count = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        struct timer timer = timers->heap[i]; /* a put writes at most up to here */
+        if (keep(&timer, context))
+            timers_put(timers, &timer);
+    }
+}

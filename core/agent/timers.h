@@ -39,4 +39,8 @@ void timers_put(struct timers *timers, const struct timer *timer);
 bool timers_first(const struct timers *timers, struct timer *timer);
 void timers_drop_first(struct timers *timers);
 
+/* Drops all that `keep` says no to. */
+typedef bool timers_keep_function(const struct timer *timer, void *context);
+void timers_sweep(struct timers *timers, timers_keep_function *keep, void *context);
+
 #endif

@@ -1,6 +1,7 @@
 #include "core/base/arena.h"
 
 #include "core/base/check.h"
+#include "core/base/error.h"
 
 #include <string.h>
 
@@ -55,6 +56,14 @@ void *arena_allocate(struct arena *arena, size_t size)
     chunk->used += rounded;
     memset(memory, 0, rounded);
     return memory;
+}
+
+int arena_prepare(struct arena *arena, size_t size)
+{
+    const struct arena_chunk *chunk = arena->chunks;
+    if (chunk != NULL && chunk->size - chunk->used >= size)
+        return 0;
+    return add_chunk(arena, size) != NULL ? 0 : ERROR_BUDGET;
 }
 
 struct span arena_copy(struct arena *arena, struct span span)

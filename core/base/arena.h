@@ -29,6 +29,10 @@ void arena_init(struct arena *arena, struct budget *budget, enum budget_owner ow
 /* 16-byte aligned, zeroed; NULL when the budget or malloc refuses. `size` may be 0. */
 void *arena_allocate(struct arena *arena, size_t size);
 
+/* Makes sure that the next allocations of `size` bytes in all, each rounded up to 16, cannot fail.
+ * 0 or ERROR_BUDGET. */
+int arena_prepare(struct arena *arena, size_t size);
+
 /* A copy with a terminating NUL behind it, which span.size does not count. An empty span with
  * bytes == NULL when refused; a copy of an empty span has bytes != NULL. */
 struct span arena_copy(struct arena *arena, struct span span);

@@ -1,0 +1,144 @@
+#include "core/agent/state.h"
+
+#include <inttypes.h>
+
+/* Every workflow by itself, then what they add up to. */
+
+struct sums {
+    uint64_t unfinished, active, timed, ready;
+};
+
+struct tally {
+    uint32_t ready, running, parked, done, timed, waiting;
+};
+
+static int wrong(const struct workflow *workflow, struct error *error, const char *what)
+{
+    return error_set(error, ERROR_CONFLICT, "workflow %" PRIu64 " (%s): %s", workflow->stream,
+                     workflow_status_name(workflow->status), what);
+}
+
+static int check_step(const struct workflow *workflow, uint32_t index, struct error *error)
+{
+    const struct flow_step *flow_step = &workflow->flow->steps[index];
+    const struct step *step = &workflow->steps[index];
+    uint32_t blocked_by = 0;
+    for (uint32_t i = 0; i < flow_step->needs_count; i++) {
+        uint32_t needed = flow_step->needs[i];
+        blocked_by += state_step_class(&workflow->flow->steps[needed],
+                                       workflow->steps[needed].status) != STEP_IS_DONE;
+    }
+    if (state_is_finished(workflow->status))
+        return state_step_is_terminal(step->status)
+                   ? 0
+                   : wrong(workflow, error, "it has ended and one of its steps has not");
+    if (step->status == DAA__STEP_STATUS__STEP_BLOCKED &&
+        (blocked_by == 0 || blocked_by != step->blocked_by))
+        return wrong(workflow, error, "a step waits for steps that are done");
+    if (step->status != DAA__STEP_STATUS__STEP_BLOCKED && blocked_by > 0)
+        return wrong(workflow, error, "a step has begun before those it needs were done");
+    if ((step->status == DAA__STEP_STATUS__STEP_SLEEPING ||
+         step->status == DAA__STEP_STATUS__STEP_BACKOFF) &&
+        step->due_ns == 0)
+        return wrong(workflow, error, "a step waits for a timer that was never set");
+    return 0;
+}
+
+static struct tally tally_of(const struct workflow *workflow)
+{
+    struct tally tally = { 0 };
+    for (uint32_t i = 0; i < workflow->flow->step_count; i++) {
+        const struct step *step = &workflow->steps[i];
+        enum step_class class = state_step_class(&workflow->flow->steps[i], step->status);
+        tally.ready += class == STEP_IS_READY;
+        tally.running += class == STEP_IS_RUNNING;
+        tally.parked += class == STEP_IS_PARKED;
+        tally.done += class == STEP_IS_DONE;
+        tally.timed += state_step_is_timed(step);
+        tally.waiting += step->status == DAA__STEP_STATUS__STEP_WAITING;
+    }
+    return tally;
+}
+
+static int check_waits(const struct workflow *workflow, const struct tally *tally,
+                       struct error *error)
+{
+    bool paused = workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED;
+    if (state_is_finished(workflow->status))
+        return workflow->queue == READY_NONE ? 0 : wrong(workflow, error, "it has ended, queued");
+    if (paused && tally->parked == 0)
+        return wrong(workflow, error, "it is paused and nothing of it is parked");
+    if (!paused && tally->parked > 0)
+        return wrong(workflow, error, "a step of it is parked and it is not paused");
+    if ((workflow->queue != READY_NONE) != (!paused && tally->ready > 0))
+        return wrong(workflow, error, "it is ready and not queued, or queued and not ready");
+    if (!paused && tally->ready + tally->running + tally->timed + tally->waiting == 0)
+        return wrong(workflow, error, "it waits for nothing");
+    return 0;
+}
+
+static int check_workflow(const struct workflow *workflow, struct sums *sums, struct error *error)
+{
+    struct tally tally = tally_of(workflow);
+    int result = 0;
+    for (uint32_t i = 0; result == 0 && i < workflow->flow->step_count; i++)
+        result = check_step(workflow, i, error);
+    if (result == 0)
+        result = check_waits(workflow, &tally, error);
+    if (result < 0)
+        return result;
+    if (tally.ready != workflow->ready || tally.running != workflow->running ||
+        tally.parked != workflow->parked || tally.done != workflow->done ||
+        tally.timed != workflow->timed)
+        return wrong(workflow, error, "its counts of steps are not those of its steps");
+    sums->unfinished += !state_is_finished(workflow->status);
+    sums->active += tally.running > 0;
+    sums->timed += tally.timed;
+    sums->ready += workflow->queue != READY_NONE;
+    return 0;
+}
+
+/* As many timers as steps that wait for one; a timer that counts is its step's, so none is
+ * missing. */
+static uint64_t count_timers(const struct agent *agent)
+{
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < agent->timers.count; i++) {
+        const struct timer *timer = &agent->timers.heap[i];
+        const struct workflow *workflow = state_workflow(agent, timer->stream);
+        if (workflow == NULL || timer->index >= workflow->flow->step_count)
+            continue;
+        const struct step *step = &workflow->steps[timer->index];
+        count += state_step_is_timed(step) && step->generation == timer->generation &&
+                 step->due_ns == timer->due_ns;
+    }
+    return count;
+}
+
+int agent_check(const struct agent *agent, struct error *error)
+{
+    struct sums sums = { 0 };
+    const struct workflow *workflow;
+    uint64_t at = 0;
+    while ((workflow = table_each(&agent->workflows, &at, NULL)) != NULL) {
+        int result = check_workflow(workflow, &sums, error);
+        if (result < 0)
+            return result;
+    }
+    if (sums.unfinished != agent->unfinished ||
+        agent->unfinished != agent->pending + agent->running + agent->paused)
+        return error_set(error, ERROR_CONFLICT,
+                         "%" PRIu64 " workflows have not ended, not %" PRIu64, sums.unfinished,
+                         agent->unfinished);
+    if (sums.active != agent->active ||
+        sums.ready != agent->ready_idle.count + agent->ready_active.count)
+        return error_set(error, ERROR_CONFLICT,
+                         "%" PRIu64 " workflows are active and %" PRIu64
+                         " ready, not as many as counted",
+                         sums.active, sums.ready);
+    if (sums.timed != agent->timed || count_timers(agent) != sums.timed)
+        return error_set(error, ERROR_CONFLICT,
+                         "%" PRIu64 " steps wait for a timer, and %" PRIu64 " timers are there",
+                         sums.timed, count_timers(agent));
+    return 0;
+}

@@ -1,0 +1,292 @@
+#include "core/agent/state.h"
+#include "core/event/message.h"
+
+/*--- Which documents -------------------------------------------------------------------------*/
+
+bool agent_event_needs(struct agent *agent, const struct event_header *header,
+                       const Daa__Event *event, struct document_key *key)
+{
+    switch ((int)event->body_case) {
+    case DAA__EVENT__BODY_AGENT_REGISTERED:
+    case DAA__EVENT__BODY_AGENT_STOPPED:
+    case DAA__EVENT__BODY_DEFINITION_INSTALLED:
+        return false;
+    case DAA__EVENT__BODY_WORKFLOW_SUBMITTED:
+        if (!event->workflow_submitted->has_definition)
+            return false;
+        *key = document_definition_key(event->workflow_submitted->definition.data);
+        return store_definition(agent, event->workflow_submitted->definition.data) == NULL &&
+               !store_is_absent(agent, key);
+    default:
+        break;
+    }
+    const struct workflow *workflow = state_workflow(agent, header->stream);
+    *key = document_workflow_key(header->stream);
+    if (workflow == NULL)
+        return header->stream != 0 && !store_is_absent(agent, key);
+    if (!workflow->has_key)
+        return false;
+    /* Its end says when the key expires. */
+    *key = document_idempotency_key(workflow->key_digest);
+    return (event->body_case == DAA__EVENT__BODY_WORKFLOW_COMPLETED ||
+            event->body_case == DAA__EVENT__BODY_WORKFLOW_FAILED ||
+            event->body_case == DAA__EVENT__BODY_WORKFLOW_CANCELLED) &&
+           store_key(agent, workflow->key_digest) == NULL && !store_is_absent(agent, key);
+}
+
+/*--- Definitions, keys, counts ---------------------------------------------------------------*/
+
+static int load_definition(struct agent *agent, struct span key,
+                           const Daa__DefinitionDocument *from)
+{
+    struct flow *flow;
+    struct flow_problem problem;
+    const uint8_t *digest = key.bytes + 1;
+    if (store_definition(agent, digest) != NULL)
+        return 0;
+    int result = flow_compile(&flow, agent->options.budget, span_of_data(from->source), &problem);
+    if (result < 0)
+        return result == ERROR_BUDGET ? result : ERROR_DAMAGED;
+    struct definition *definition = NULL;
+    result = ERROR_DAMAGED;
+    if (memcmp(flow->digest, digest, SHA256_SIZE) == 0) {
+        definition = store_definition_new(agent, flow);
+        result = definition != NULL ? 0 : ERROR_BUDGET;
+    }
+    flow_unref(flow);
+    if (definition != NULL) {
+        definition->seq = from->seq;
+        store_definition_enter(agent, definition);
+    }
+    return result;
+}
+
+static int load_key(struct agent *agent, struct span document_key, const Daa__KeyDocument *from)
+{
+    const uint8_t *digest = document_key.bytes + 1;
+    if (store_key(agent, digest) != NULL)
+        return 0;
+    if (!from->has_stream || from->request_digest.len != SHA256_SIZE)
+        return ERROR_DAMAGED;
+    struct key_entry *key = store_key_new(agent, digest);
+    if (key == NULL)
+        return ERROR_BUDGET;
+    key->stream = from->stream;
+    key->expires_ns = from->expires_ns;
+    memcpy(key->request_digest, from->request_digest.data, SHA256_SIZE);
+    store_key_enter(agent, key);
+    return 0;
+}
+
+static void load_counts(struct agent *agent, const Daa__AgentDocument *from)
+{
+    agent->submitted = from->submitted;
+    agent->completed = from->completed;
+    agent->failed = from->failed;
+    agent->cancelled = from->cancelled;
+}
+
+/*--- Workflows -------------------------------------------------------------------------------*/
+
+static int copy(struct workflow *workflow, ProtobufCBinaryData data, struct span *target)
+{
+    *target = (struct span){ NULL, 0 };
+    if (data.len == 0)
+        return 0;
+    *target = arena_copy(&workflow->arena, span_of_data(data));
+    return target->bytes != NULL ? 0 : ERROR_BUDGET;
+}
+
+static int load_step(struct agent *agent, struct workflow *workflow, uint32_t index,
+                     const Daa__StepDocument *from)
+{
+    struct step *step = &workflow->steps[index];
+    if (!from->has_status || from->status < DAA__STEP_STATUS__STEP_BLOCKED ||
+        from->status > DAA__STEP_STATUS__STEP_CANCELLED)
+        return ERROR_DAMAGED;
+    step->attempt = from->attempt;
+    step->started_ns = from->started_ns;
+    step->ended_ns = from->ended_ns;
+    step->outcome = from->has_outcome ? (uint8_t)from->outcome : 0;
+    step->since_seq = from->since_seq;
+    step->pid = from->pid;
+    step->start_time = from->start_time;
+    if (from->boot_id.len == sizeof step->boot_id)
+        memcpy(step->boot_id, from->boot_id.data, sizeof step->boot_id);
+    int result = copy(workflow, from->output, &step->output);
+    if (result == 0)
+        result = copy(workflow, from->error, &step->error);
+    if (result == 0)
+        state_set_step(agent, workflow, index, (int)from->status, from->due_ns);
+    return result;
+}
+
+static void count_blocked(struct workflow *workflow)
+{
+    const struct flow *flow = workflow->flow;
+    for (uint32_t i = 0; i < flow->step_count; i++) {
+        const struct flow_step *step = &flow->steps[i];
+        for (uint32_t j = 0; j < step->needs_count; j++) {
+            uint32_t needed = step->needs[j];
+            int status = workflow->steps[needed].status;
+            workflow->steps[i].blocked_by =
+                (uint16_t)(workflow->steps[i].blocked_by +
+                           (state_step_class(&flow->steps[needed], status) != STEP_IS_DONE));
+        }
+    }
+}
+
+static int load_signals(struct workflow *workflow, const Daa__WorkflowDocument *from)
+{
+    for (size_t i = 0; i < from->n_signals; i++) {
+        struct kept_signal *signal = arena_allocate(&workflow->arena, sizeof *signal);
+        if (signal == NULL || copy(workflow, from->signals[i]->name, &signal->name) < 0 ||
+            copy(workflow, from->signals[i]->payload, &signal->payload) < 0)
+            return ERROR_BUDGET;
+        signal->seq = from->signals[i]->seq;
+        *workflow->signals_end = signal;
+        workflow->signals_end = &signal->next;
+        workflow->signal_count++;
+    }
+    for (size_t i = 0; i < from->n_signal_dedup; i++) {
+        struct signal_digest *digest = arena_allocate(&workflow->arena, sizeof *digest);
+        if (digest == NULL)
+            return ERROR_BUDGET;
+        if (from->signal_dedup[i].len != SHA256_SIZE)
+            return ERROR_DAMAGED;
+        memcpy(digest->digest, from->signal_dedup[i].data, SHA256_SIZE);
+        *workflow->digests_end = digest;
+        workflow->digests_end = &digest->next;
+    }
+    return 0;
+}
+
+static int load_texts(struct workflow *workflow, const Daa__WorkflowDocument *from)
+{
+    const struct {
+        ProtobufCBinaryData from;
+        struct span *to;
+    } texts[] = {
+        { from->name, &workflow->name },         { from->input, &workflow->input },
+        { from->metadata, &workflow->metadata }, { from->reason, &workflow->reason },
+        { from->output, &workflow->output },     { from->reason_step, &workflow->reason_step },
+    };
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < sizeof texts / sizeof texts[0]; i++)
+        result = copy(workflow, texts[i].from, texts[i].to);
+    return result;
+}
+
+/* All but the steps, which count for the agent as soon as they are there. */
+static int load_head(struct workflow *workflow, const Daa__WorkflowDocument *from)
+{
+    workflow->last_seq = from->last_seq;
+    workflow->submitted_ns = from->submitted_ns;
+    workflow->started_ns = from->started_ns;
+    workflow->ended_ns = from->ended_ns;
+    workflow->listed = !state_is_finished((int)from->status);
+    workflow->has_key = from->key_digest.len == SHA256_SIZE;
+    if (workflow->has_key)
+        memcpy(workflow->key_digest, from->key_digest.data, SHA256_SIZE);
+    int result = load_texts(workflow, from);
+    return result < 0 ? result : load_signals(workflow, from);
+}
+
+static int load_workflow(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
+                         struct document_key *needs)
+{
+    if (!from->has_status || from->status < DAA__WORKFLOW_STATUS__WORKFLOW_PENDING ||
+        from->status > DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED ||
+        from->definition.len != SHA256_SIZE)
+        return ERROR_DAMAGED;
+    struct definition *definition = store_definition(agent, from->definition.data);
+    if (definition == NULL) {
+        *needs = document_definition_key(from->definition.data);
+        return 1;
+    }
+    uint32_t count = definition->flow->step_count;
+    if (from->n_steps != count)
+        return ERROR_DAMAGED;
+    struct workflow *workflow = timers_reserve(&agent->timers, count) == 0
+                                    ? state_workflow_new(agent, definition, 0)
+                                    : NULL;
+    if (workflow == NULL)
+        return ERROR_BUDGET;
+    workflow->stream = stream;
+    int result = load_head(workflow, from);
+    if (result < 0) {
+        state_workflow_free(workflow);
+        return result;
+    }
+    state_workflow_enter(agent, workflow, (int)from->status);
+    for (uint32_t i = 0; result == 0 && i < count; i++)
+        result = load_step(agent, workflow, i, from->steps[i]);
+    count_blocked(workflow);
+    state_settle(agent, workflow);
+    /* One that has ended leaves again with the next changes. */
+    if (workflow->leaving)
+        state_mark_changed(agent, workflow);
+    return result;
+}
+
+/*--- All of them -----------------------------------------------------------------------------*/
+
+static int load_bytes(struct agent *agent, struct span key, struct span bytes,
+                      struct document_key *needs)
+{
+    static const struct {
+        char kind;
+        const ProtobufCMessageDescriptor *type;
+    } kinds[] = {
+        { 'w', &daa__workflow_document__descriptor },
+        { 'd', &daa__definition_document__descriptor },
+        { 'k', &daa__key_document__descriptor },
+        { 'g', &daa__agent_document__descriptor },
+    };
+    ProtobufCMessage *message;
+    size_t kind = 0;
+    while (kind < 3 && kinds[kind].kind != key.bytes[0])
+        kind++;
+    int result = message_unpack(kinds[kind].type, bytes, &agent->scratch, &message);
+    if (result < 0)
+        return result;
+    const void *document = message;
+    uint64_t stream;
+    switch (key.bytes[0]) {
+    case 'w':
+        if (!document_stream_of_key(key, &stream))
+            return ERROR_INVALID;
+        return state_workflow(agent, stream) != NULL
+                   ? 0
+                   : load_workflow(agent, stream, document, needs);
+    case 'd':
+        return load_definition(agent, key, document);
+    case 'k':
+        return load_key(agent, key, document);
+    default:
+        load_counts(agent, document);
+        return 0;
+    }
+}
+
+int agent_load(struct agent *agent, struct span key, struct span bytes, struct document_key *needs)
+{
+    size_t size = key.size == 0         ? 0
+                  : key.bytes[0] == 'w' ? 9
+                  : key.bytes[0] == 'g' ? 1
+                  : key.bytes[0] == 'd' ? 1 + SHA256_SIZE
+                  : key.bytes[0] == 'k' ? 1 + SHA256_SIZE
+                                        : 0;
+    if (size == 0 || key.size != size)
+        return ERROR_INVALID;
+    if (bytes.bytes == NULL) {
+        struct document_key absent = { .size = (uint8_t)size };
+        memcpy(absent.bytes, key.bytes, size);
+        if (!store_is_absent(agent, &absent))
+            store_set_absent(agent, &absent);
+        return 0;
+    }
+    int result = load_bytes(agent, key, bytes, needs);
+    arena_reset(&agent->scratch);
+    return result;
+}

@@ -1,0 +1,231 @@
+#include "core/agent/state.h"
+
+#include "core/base/check.h"
+
+/*--- Steps -----------------------------------------------------------------------------------*/
+
+bool state_step_is_terminal(int status)
+{
+    return status == DAA__STEP_STATUS__STEP_COMPLETED || status == DAA__STEP_STATUS__STEP_FAILED ||
+           status == DAA__STEP_STATUS__STEP_SKIPPED || status == DAA__STEP_STATUS__STEP_CANCELLED;
+}
+
+enum step_class state_step_class(const struct flow_step *step, int status)
+{
+    switch (status) {
+    case DAA__STEP_STATUS__STEP_READY:
+        return STEP_IS_READY;
+    case DAA__STEP_STATUS__STEP_RUNNING:
+        return STEP_IS_RUNNING;
+    case DAA__STEP_STATUS__STEP_UNCERTAIN:
+        return STEP_IS_PARKED;
+    case DAA__STEP_STATUS__STEP_COMPLETED:
+    case DAA__STEP_STATUS__STEP_SKIPPED:
+        return STEP_IS_DONE;
+    case DAA__STEP_STATUS__STEP_FAILED:
+        return step->on_failure == FLOW_CONTINUE ? STEP_IS_DONE
+               : step->on_failure == FLOW_PARK   ? STEP_IS_PARKED
+                                                 : STEP_OTHER;
+    default:
+        return STEP_OTHER;
+    }
+}
+
+bool state_step_is_timed(const struct step *step)
+{
+    return step->due_ns != 0 && (step->status == DAA__STEP_STATUS__STEP_SLEEPING ||
+                                 step->status == DAA__STEP_STATUS__STEP_WAITING ||
+                                 step->status == DAA__STEP_STATUS__STEP_BACKOFF);
+}
+
+static void count_step(struct agent *agent, struct workflow *workflow, uint32_t index, bool add)
+{
+    const struct step *step = &workflow->steps[index];
+    uint32_t one = add ? 1 : UINT32_MAX; /* which takes one off */
+    switch (state_step_class(&workflow->flow->steps[index], step->status)) {
+    case STEP_IS_READY:
+        workflow->ready += one;
+        break;
+    case STEP_IS_RUNNING:
+        if (workflow->running == (add ? 0 : 1))
+            agent->active += add ? 1 : UINT64_MAX;
+        workflow->running += one;
+        break;
+    case STEP_IS_PARKED:
+        workflow->parked += one;
+        break;
+    case STEP_IS_DONE:
+        workflow->done += one;
+        break;
+    case STEP_OTHER:
+        break;
+    }
+    if (state_step_is_timed(step)) {
+        workflow->timed += one;
+        agent->timed += add ? 1 : UINT64_MAX;
+    }
+}
+
+void state_set_step(struct agent *agent, struct workflow *workflow, uint32_t index, int status,
+                    uint64_t due_ns)
+{
+    struct step *step = &workflow->steps[index];
+    if (step->status != 0)
+        count_step(agent, workflow, index, false);
+    step->status = (uint8_t)status;
+    step->due_ns = due_ns;
+    count_step(agent, workflow, index, true);
+    if (!state_step_is_timed(step))
+        return;
+    step->generation++;
+    struct timer timer = { due_ns, workflow->stream, index, step->generation };
+    timers_put(&agent->timers, &timer);
+}
+
+/*--- Queues of ready workflows ---------------------------------------------------------------*/
+
+static struct workflow_queue *queue_of(struct agent *agent, enum ready_queue queue)
+{
+    return queue == READY_ACTIVE ? &agent->ready_active : &agent->ready_idle;
+}
+
+static void leave_queue(struct agent *agent, struct workflow *workflow)
+{
+    struct workflow_queue *queue = queue_of(agent, workflow->queue);
+    if (workflow->queue == READY_NONE)
+        return;
+    if (workflow->queue_previous != NULL)
+        workflow->queue_previous->queue_next = workflow->queue_next;
+    else
+        queue->first = workflow->queue_next;
+    if (workflow->queue_next != NULL)
+        workflow->queue_next->queue_previous = workflow->queue_previous;
+    else
+        queue->last = workflow->queue_previous;
+    workflow->queue_next = workflow->queue_previous = NULL;
+    workflow->queue = READY_NONE;
+    queue->count--;
+}
+
+static void enter_queue(struct agent *agent, struct workflow *workflow, enum ready_queue which)
+{
+    struct workflow_queue *queue = queue_of(agent, which);
+    workflow->queue = which;
+    workflow->queue_previous = queue->last;
+    if (queue->last != NULL)
+        queue->last->queue_next = workflow;
+    else
+        queue->first = workflow;
+    queue->last = workflow;
+    queue->count++;
+}
+
+void state_settle(struct agent *agent, struct workflow *workflow)
+{
+    bool may_advance = workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_PENDING ||
+                       workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_RUNNING;
+    enum ready_queue wanted = !may_advance || workflow->ready == 0 ? READY_NONE
+                              : workflow->running > 0              ? READY_ACTIVE
+                                                                   : READY_IDLE;
+    if (workflow->queue == wanted)
+        return;
+    leave_queue(agent, workflow);
+    if (wanted != READY_NONE)
+        enter_queue(agent, workflow, wanted);
+}
+
+/*--- Workflows -------------------------------------------------------------------------------*/
+
+bool state_is_finished(int status)
+{
+    return status == DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED ||
+           status == DAA__WORKFLOW_STATUS__WORKFLOW_FAILED ||
+           status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
+}
+
+struct workflow *state_workflow(const struct agent *agent, uint64_t stream)
+{
+    return stream != 0 ? table_get(&agent->workflows, stream) : NULL;
+}
+
+struct workflow *state_workflow_new(struct agent *agent, struct definition *definition,
+                                    size_t bytes)
+{
+    struct arena arena;
+    size_t steps_size = definition->flow->step_count * sizeof(struct step);
+    size_t size = sizeof(struct workflow) + steps_size + bytes + 64;
+    if (table_reserve(&agent->workflows, 1) < 0)
+        return NULL;
+    arena_init(&arena, agent->options.budget, BUDGET_WORKFLOWS, 1024);
+    if (arena_prepare(&arena, size) < 0)
+        return NULL;
+    struct workflow *workflow = arena_allocate(&arena, sizeof *workflow);
+    workflow->steps = arena_allocate(&arena, steps_size);
+    workflow->arena = arena;
+    workflow->definition = definition;
+    workflow->flow = definition->flow;
+    workflow->signals_end = &workflow->signals;
+    workflow->digests_end = &workflow->digests;
+    return workflow;
+}
+
+void state_workflow_free(struct workflow *workflow)
+{
+    if (workflow == NULL)
+        return;
+    struct arena arena = workflow->arena; /* it frees the workflow that it lies in */
+    arena_free(&arena);
+}
+
+static uint64_t *count_of(struct agent *agent, int status)
+{
+    switch (status) {
+    case DAA__WORKFLOW_STATUS__WORKFLOW_PENDING:
+        return &agent->pending;
+    case DAA__WORKFLOW_STATUS__WORKFLOW_RUNNING:
+        return &agent->running;
+    case DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED:
+        return &agent->paused;
+    default:
+        return NULL;
+    }
+}
+
+void state_set_status(struct agent *agent, struct workflow *workflow, int status)
+{
+    uint64_t *before = count_of(agent, workflow->status), *after = count_of(agent, status);
+    if (before != NULL)
+        --*before;
+    if (after != NULL)
+        ++*after;
+    agent->unfinished += (uint64_t)(after != NULL) - (uint64_t)(before != NULL);
+    workflow->status = status;
+    workflow->leaving = state_is_finished(status);
+}
+
+void state_workflow_enter(struct agent *agent, struct workflow *workflow, int status)
+{
+    table_put(&agent->workflows, workflow->stream, workflow);
+    store_definition_use(agent, workflow->definition);
+    state_set_status(agent, workflow, status);
+}
+
+void state_workflow_leave(struct agent *agent, struct workflow *workflow)
+{
+    CHECK(!workflow->changed);
+    CHECK(workflow->queue == READY_NONE);
+    CHECK(workflow->timed == 0);
+    (void)table_remove(&agent->workflows, workflow->stream);
+    store_definition_release(agent, workflow->definition);
+    state_workflow_free(workflow);
+}
+
+void state_mark_changed(struct agent *agent, struct workflow *workflow)
+{
+    if (workflow->changed)
+        return;
+    workflow->changed = true;
+    workflow->changed_next = NULL;
+    *agent->changed_end = workflow;
+    agent->changed_end = &workflow->changed_next;
+}

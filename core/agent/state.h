@@ -1,0 +1,186 @@
+/* The agent's state: what the files of core/agent share. Others use agent.h.
+ *
+ * A workflow lies in one arena (BUDGET_WORKFLOWS) that is freed whole. Definitions and idempotency
+ * keys are caches over their documents: what was changed and not yet taken stays, the rest may go.
+ *
+ * What apply needs is prepared by decide and lies in `prepared` until it is applied or the next
+ * decision begins: apply itself then takes it and cannot fail. While replaying nothing is prepared
+ * and apply allocates for itself.
+ *
+ * Threads: the agent's. */
+#ifndef CORE_AGENT_STATE_H
+#define CORE_AGENT_STATE_H
+
+#include "core/agent/agent.h"
+#include "core/agent/timers.h"
+#include "core/base/table.h"
+
+#define STATE_DEFINITIONS_IDLE_MAX 1024u
+#define STATE_KEYS_MAX 4096u
+#define STATE_ABSENT_MAX 64u
+#define STATE_SIGNALS_KEPT_MAX 64u       /* of one workflow */
+#define STATE_TEXT_SIZE_MAX 2000u        /* of an error or a reason, bytes */
+#define STATE_OUTPUT_SIZE_MAX (1u << 20) /* of a workflow's output, bytes */
+
+struct step {
+    uint8_t status;      /* Daa__StepStatus */
+    uint8_t outcome;     /* Daa__Outcome; 0: none yet */
+    uint16_t blocked_by; /* needs that are not done */
+    uint32_t attempt;
+    uint32_t generation; /* of its timer */
+    uint64_t started_ns, ended_ns, due_ns;
+    uint64_t since_seq;
+    struct span output, error;
+    uint64_t pid, start_time;
+    uint8_t boot_id[16];
+};
+
+/* Of what kind a step's status is, for counting. */
+enum step_class { STEP_OTHER, STEP_IS_READY, STEP_IS_RUNNING, STEP_IS_PARKED, STEP_IS_DONE };
+
+struct kept_signal {
+    struct kept_signal *next;
+    struct span name, payload;
+    uint64_t seq;
+};
+
+struct signal_digest {
+    struct signal_digest *next;
+    uint8_t digest[SHA256_SIZE];
+};
+
+struct definition {
+    struct definition *chain;         /* of the same slot */
+    struct definition *newer, *older; /* idle ones, the newest first */
+    struct definition *changed_next;
+    struct flow *flow;
+    uint64_t seq;   /* of the event that installed it */
+    uint64_t users; /* workflows in memory */
+    bool changed, idle;
+};
+
+struct key_entry {
+    struct key_entry *chain;
+    struct key_entry *next; /* the oldest first */
+    uint8_t digest[SHA256_SIZE];
+    uint8_t request_digest[SHA256_SIZE];
+    uint64_t stream;
+    uint64_t expires_ns; /* 0: its workflow has not ended */
+    bool changed;
+};
+
+enum ready_queue { READY_NONE, READY_IDLE, READY_ACTIVE };
+
+struct workflow {
+    struct arena arena;
+    uint64_t stream, last_seq;
+    struct definition *definition;
+    const struct flow *flow;                      /* the definition's */
+    int status;                                   /* Daa__WorkflowStatus */
+    uint32_t ready, running, parked, done, timed; /* steps */
+    struct span name, input, metadata, reason, reason_step, output;
+    bool has_key;
+    uint8_t key_digest[SHA256_SIZE];
+    uint64_t submitted_ns, started_ns, ended_ns;
+    struct step *steps;
+    struct kept_signal *signals, **signals_end;
+    uint32_t signal_count;
+    struct signal_digest *digests, **digests_end;
+    struct workflow *queue_next, *queue_previous;
+    enum ready_queue queue;
+    struct workflow *changed_next;
+    bool changed;
+    bool listed;  /* its `a` document is or will be there */
+    bool leaving; /* ended: leaves memory when its changes were taken */
+};
+
+struct workflow_queue {
+    struct workflow *first, *last;
+    uint64_t count;
+};
+
+struct agent {
+    struct agent_options options;
+    struct table workflows, definitions, keys;
+    struct timers timers;
+    uint64_t timed;  /* steps with a timer that counts */
+    uint64_t active; /* workflows with a running step */
+    struct workflow_queue ready_idle, ready_active;
+    struct workflow *changed, **changed_end;
+    struct definition *changed_definitions, **changed_definitions_end;
+    struct definition *idle_newest, *idle_oldest;
+    uint64_t idle_count;
+    struct key_entry *keys_oldest, **keys_end;
+    uint64_t keys_count, keys_changed;
+    struct document_key absent[STATE_ABSENT_MAX];
+    uint32_t absent_next;
+    uint64_t submitted, completed, failed, cancelled; /* since the log began */
+    uint64_t unfinished, pending, running, paused;
+    bool counts_changed;
+    bool live;
+    struct effect *effects, **effects_end; /* due */
+    struct {
+        struct workflow *workflow;
+        struct definition *definition;
+        struct key_entry *key;
+        struct effect *effects;
+    } prepared;
+    struct arena scratch; /* for one call */
+    uint64_t orphan_at;   /* of workflows */
+    struct workflow *orphan;
+    uint32_t orphan_index;
+};
+
+/* state.c: workflows */
+struct workflow *state_workflow(const struct agent *agent, uint64_t stream);
+/* A workflow of this definition, not yet in the table, with room for `bytes` more; the table has
+ * room for it. NULL: no memory. */
+struct workflow *state_workflow_new(struct agent *agent, struct definition *definition,
+                                    size_t bytes);
+void state_workflow_free(struct workflow *workflow);
+void state_workflow_enter(struct agent *agent, struct workflow *workflow, int status);
+void state_workflow_leave(struct agent *agent, struct workflow *workflow);
+void state_set_status(struct agent *agent, struct workflow *workflow, int status);
+bool state_is_finished(int status);
+void state_mark_changed(struct agent *agent, struct workflow *workflow);
+
+/* state.c: steps */
+bool state_step_is_terminal(int status);
+enum step_class state_step_class(const struct flow_step *step, int status);
+bool state_step_is_timed(const struct step *step);
+void state_set_step(struct agent *agent, struct workflow *workflow, uint32_t index, int status,
+                    uint64_t due_ns);
+/* After any change: into the queue it belongs to. */
+void state_settle(struct agent *agent, struct workflow *workflow);
+
+/* store.c: definitions and keys, caches over documents */
+struct definition *store_definition(const struct agent *agent, const uint8_t *digest);
+struct definition *store_definition_new(struct agent *agent, struct flow *flow);
+void store_definition_free(struct agent *agent, struct definition *definition);
+void store_definition_enter(struct agent *agent, struct definition *definition);
+void store_definition_use(struct agent *agent, struct definition *definition);
+void store_definition_release(struct agent *agent, struct definition *definition);
+struct key_entry *store_key(const struct agent *agent, const uint8_t *digest);
+struct key_entry *store_key_new(struct agent *agent, const uint8_t *digest);
+void store_key_free(struct agent *agent, struct key_entry *key);
+void store_key_enter(struct agent *agent, struct key_entry *key);
+void store_trim(struct agent *agent); /* what the caches hold too much and nobody uses */
+void store_free(struct agent *agent);
+bool store_is_absent(const struct agent *agent, const struct document_key *key);
+void store_set_absent(struct agent *agent, const struct document_key *key);
+void store_forget_absent(struct agent *agent, const struct document_key *key);
+
+/* effect.c */
+struct effect *effect_new(struct agent *agent, enum effect_kind kind, uint64_t stream);
+/* The effect of a step's next attempt. 0; ERROR_BUDGET; else why it cannot be rendered. */
+int effect_render(struct agent *agent, const struct workflow *workflow, uint32_t index,
+                  struct effect **effect, struct error *error);
+void effect_prepare(struct agent *agent, struct effect *effect);
+/* Makes the prepared effect due: what the event `seq` intends. */
+void effect_due(struct agent *agent, enum effect_kind kind, uint64_t stream, uint32_t index,
+                uint64_t seq, int status);
+
+/* apply.c */
+void agent_drop_prepared(struct agent *agent);
+
+#endif
