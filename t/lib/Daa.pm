@@ -57,7 +57,7 @@ sub run_program {
     return ($status, @said);
 }
 
-# Asks again until the block says yes; what it said, or false after so many seconds (30).
+# Asks again until the sub says yes; what it said, or false after so many seconds (30).
 sub wait_until(&;$) {
     my ($condition, $seconds) = @_;
     my $deadline = Time::HiRes::time() + ($seconds // 30);
@@ -112,12 +112,12 @@ sub start_again {
 # True once it printed its line; dies with what it said when it ended instead.
 sub await_ready {
     my ($self, $seconds) = @_;
-    my $ready = wait_until {
+    my $ready = wait_until(sub {
         my $line = slurp($self->{out}) // '';
         return 1 if $line =~ m{^daa-agent ready (http://[^\s:]+:(\d+))\n} && (@$self{qw(url port)} = ($1, $2));
         $self->reap(POSIX::WNOHANG()) and die "daa-agent ended ($self->{status}): " . $self->said;
         return 0;
-    } $seconds // 60;
+    }, $seconds // 60);
     die 'daa-agent did not get ready: ' . $self->said if !$ready;
     return 1;
 }
@@ -141,13 +141,13 @@ sub reap {
     return 1;
 }
 
-sub signal { my ($self, $signal) = @_; kill $signal => $self->{pid} if $self->{pid}; return $self }
+sub signal { my ($self, $signal) = @_; CORE::kill $signal => $self->{pid} if $self->{pid}; return $self }
 
 # SIGTERM; its exit status (SIGKILL after a minute).
 sub stop {
     my ($self) = @_;
     $self->signal('TERM');
-    wait_until { $self->reap(POSIX::WNOHANG()) } 60 or $self->kill;
+    wait_until(sub { $self->reap(POSIX::WNOHANG()) }, 60) or $self->kill;
     return $self->{status};
 }
 

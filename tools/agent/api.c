@@ -128,10 +128,14 @@ static int listen_unix(struct api *api, const char *path, struct error *error)
 
 /*--- libmicrohttpd -----------------------------------------------------------------------------*/
 
+/* What clients do wrong is answered to them; a line for each would let them fill the disk. What is
+ * left is about ourselves: a failed accept, memory, threads. */
 static void on_log(void *context, const char *format, va_list arguments)
 {
     char line[512];
     (void)context;
+    if (strncmp(format, "Failed to ", 10) != 0)
+        return;
     vsnprintf(line, sizeof line, format, arguments);
     line[strcspn(line, "\n")] = 0;
     host_say("http: %s", line);
