@@ -140,8 +140,8 @@ static uint64_t percentile_ns(const struct run *run, double part)
     return 0;
 }
 
-/* As many as there is room for. Stops early when the log is full for the moment. */
-static void append_events(struct run *run, uint64_t now_ns)
+/* As many as there is room for. False when it stopped early, the log being full for the moment. */
+static bool append_events(struct run *run, uint64_t now_ns)
 {
     static uint8_t payload[LOG_PAYLOAD_SIZE_MAX];
     uint64_t time_ns = clock_ns(CLOCK_REALTIME);
@@ -151,13 +151,14 @@ static void append_events(struct run *run, uint64_t now_ns)
                                  .payload = span_of(payload, run->size) };
         int result = log_reserve(run->log, 1, run->size, &record.seq);
         if (result == ERROR_FULL)
-            return;
+            return false;
         if (result < 0)
             fail(log_failure(run->log));
         memcpy(payload, &record.seq, sizeof record.seq);
         log_append(run->log, &record);
         run->appended_ns[record.seq % IN_FLIGHT_MAX] = now_ns;
     }
+    return true;
 }
 
 static void take_durable(struct run *run)
@@ -184,10 +185,9 @@ static void append_for_a_while(struct run *run)
     run->began_ns = clock_ns(CLOCK_MONOTONIC);
     uint64_t stop_ns = run->began_ns + (uint64_t)(run->seconds * 1e9), now_ns = run->began_ns;
     while (now_ns < stop_ns || run->acknowledged + 1 < log_next_seq(run->log)) {
-        if (now_ns < stop_ns)
-            append_events(run, now_ns);
+        bool full = now_ns < stop_ns && !append_events(run, now_ns);
         (void)log_flush(run->log);
-        if (log_wait(run->log, -1, 1000000) < 0)
+        if (log_wait(run->log, -1, full ? 1000000 : 1000000000) < 0)
             fail(log_failure(run->log));
         take_durable(run);
         now_ns = clock_ns(CLOCK_MONOTONIC);

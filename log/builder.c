@@ -5,6 +5,10 @@
 #include "log/storage.h"
 #include "log/writer.h"
 
+/* Bytes of records after which they are taken into the checksums of the open frame: what is left
+ * when it is closed delays its write. */
+enum { DIGEST_SIZE = 16384 };
+
 void builder_begin(struct log *log, struct segment *segment, const struct segment_header *header,
                    int fd)
 {
@@ -119,9 +123,12 @@ static void put_record(struct log *log, const struct record *record)
     if (open->record_count == 0) {
         open->first_seq = record->seq;
         open->base_time_ns = record->time_ns;
+        frame_digest_init(&open->digest, log->hash != 0);
     }
     open->record_count++;
     open->body_size += (uint32_t)size;
+    if (open->body_size - open->digest.size >= DIGEST_SIZE)
+        frame_digest_more(&open->digest, segment->image.bytes + segment->end, open->body_size);
     if (segment->record_count == 0)
         segment->min_time_ns = record->time_ns;
     segment->max_time_ns = record->time_ns;
@@ -166,7 +173,7 @@ void builder_close_frame(struct log *log, uint16_t flags)
         .prev_blocks = segment->prev_blocks,
         .prev_link = log->prev_link,
     };
-    frame_finish(frame, &header, log->chain);
+    frame_finish_digest(frame, &header, log->chain, &open->digest);
     if (log->options.verify) {
         const char *what;
         CHECK(frame_check(frame, &header, &what) == 0);
@@ -177,7 +184,7 @@ void builder_close_frame(struct log *log, uint16_t flags)
     segment->frame_count++;
     log->prev_link = frame_link(&header);
     memcpy(log->chain, header.chain, SHA256_SIZE);
-    *open = (struct open_frame){ .record_count = 0 };
+    open->record_count = open->body_size = 0;
 }
 
 static void close_frame_of_run(struct log *log, uint16_t end)

@@ -57,37 +57,72 @@ static void header_put(uint8_t *frame, const struct frame_header *header)
     bytes_put_u64(frame + FRAME_AT_RESERVED, 0);
 }
 
+static void chain_of(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256_SIZE],
+                     const uint8_t *frame, const uint8_t body[SHA256_SIZE])
+{
+    struct sha256 sha256;
+    sha256_init(&sha256);
+    sha256_more(&sha256, prev_chain, SHA256_SIZE);
+    sha256_more(&sha256, frame + FRAME_AT_SALT, FRAME_AT_CHAIN - FRAME_AT_SALT);
+    sha256_more(&sha256, body, SHA256_SIZE);
+    sha256_end(&sha256, chain);
+}
+
 void frame_chain(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256_SIZE],
                  const uint8_t *frame, const struct frame_header *header)
 {
     uint8_t body[SHA256_SIZE];
     sha256_of(body, frame + FRAME_HEADER_SIZE, frame_size(header) - FRAME_HEADER_SIZE);
-    struct sha256 sha256;
-    sha256_init(&sha256);
-    sha256_more(&sha256, prev_chain, SHA256_SIZE);
-    sha256_more(&sha256, frame + FRAME_AT_SALT, FRAME_AT_CHAIN - FRAME_AT_SALT);
-    sha256_more(&sha256, body, sizeof body);
-    sha256_end(&sha256, chain);
+    chain_of(chain, prev_chain, frame, body);
 }
 
-void frame_finish(uint8_t *frame, struct frame_header *header,
-                  const uint8_t prev_chain[SHA256_SIZE])
+void frame_digest_init(struct frame_digest *digest, bool chain)
 {
+    digest->crc = digest->size = 0;
+    digest->chain = chain;
+    if (chain)
+        sha256_init(&digest->sha256);
+}
+
+void frame_digest_more(struct frame_digest *digest, const uint8_t *frame, uint32_t body_size)
+{
+    const uint8_t *more = frame + FRAME_HEADER_SIZE + digest->size;
+    uint32_t size = body_size - digest->size;
+    digest->crc = crc32c_more(digest->crc, more, size);
+    if (digest->chain)
+        sha256_more(&digest->sha256, more, size);
+    digest->size = body_size;
+}
+
+void frame_finish_digest(uint8_t *frame, struct frame_header *header,
+                         const uint8_t prev_chain[SHA256_SIZE], struct frame_digest *digest)
+{
+    uint8_t body[SHA256_SIZE];
     CHECK(header->record_count > 0);
     header->block_count = frame_block_count(header->body_size);
     header->codec = 0;
     header->version = FRAME_VERSION;
     header->raw_size = header->body_size;
     CHECK(frame_size(header) <= LOG_FRAME_SIZE_MAX);
-    header->body_crc = crc32c(frame + FRAME_HEADER_SIZE, frame_size(header) - FRAME_HEADER_SIZE);
+    frame_digest_more(digest, frame, (uint32_t)frame_size(header) - FRAME_HEADER_SIZE);
+    header->body_crc = digest->crc;
     header_put(frame, header);
-    if (header->flags & FRAME_CHAIN)
-        frame_chain(header->chain, prev_chain, frame, header);
-    else
-        memset(header->chain, 0, SHA256_SIZE);
+    memset(header->chain, 0, SHA256_SIZE);
+    if (digest->chain) {
+        sha256_end(&digest->sha256, body);
+        chain_of(header->chain, prev_chain, frame, body);
+    }
     memcpy(frame + FRAME_AT_CHAIN, header->chain, SHA256_SIZE);
     header->header_crc = crc32c(frame + FRAME_AT_SALT, FRAME_HEADER_SIZE - FRAME_AT_SALT);
     bytes_put_u32(frame + FRAME_AT_HEADER_CRC, header->header_crc);
+}
+
+void frame_finish(uint8_t *frame, struct frame_header *header,
+                  const uint8_t prev_chain[SHA256_SIZE])
+{
+    struct frame_digest digest;
+    frame_digest_init(&digest, header->flags & FRAME_CHAIN);
+    frame_finish_digest(frame, header, prev_chain, &digest);
 }
 
 static void header_get(const uint8_t *bytes, struct frame_header *header)

@@ -53,6 +53,21 @@ static inline uint64_t frame_link(const struct frame_header *header)
 void frame_finish(uint8_t *frame, struct frame_header *header,
                   const uint8_t prev_chain[SHA256_SIZE]);
 
+/* The checksums of a body that still grows, so that little is left to do when it is whole. */
+struct frame_digest {
+    struct sha256 sha256;
+    uint32_t crc;
+    uint32_t size; /* bytes of the body that are taken in */
+    bool chain;    /* sha256 is wanted */
+};
+
+void frame_digest_init(struct frame_digest *digest, bool chain);
+/* Takes in the body up to `body_size`: bytes that do not change any more. */
+void frame_digest_more(struct frame_digest *digest, const uint8_t *frame, uint32_t body_size);
+/* frame_finish() for a body of which `digest` has taken in a part. */
+void frame_finish_digest(uint8_t *frame, struct frame_header *header,
+                         const uint8_t prev_chain[SHA256_SIZE], struct frame_digest *digest);
+
 /* Reads and checks the 128 bytes of a header: magic, CRC, reserved bytes, limits and that the
  * counts agree. 0; ERROR_DAMAGED; ERROR_NEWER for unknown flags, codec or version under a good CRC.
  */

@@ -72,6 +72,7 @@ static void set_limits(struct log *log)
     log->queue.capacity = 2 * FRAMES_IN_FLIGHT_LIMIT + log->queue.reserve;
     log->depth.max = log->options.frames_in_flight_max;
     log->depth.now = log->depth.max < 2 ? log->depth.max : 2;
+    counter_set(&log->counters.depth, log->depth.now);
 }
 
 int writer_allocate(struct log *log, struct error *error)

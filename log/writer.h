@@ -20,6 +20,7 @@
 #define LOG_WRITER_H
 
 #include "log/checkpoint.h"
+#include "log/frame.h"
 #include "log/log.h"
 #include "log/segment.h"
 #include "mmapstore/image.h"
@@ -64,7 +65,7 @@ struct open_frame {
     uint32_t body_size;
     uint64_t first_seq;
     uint64_t base_time_ns;
-    uint16_t flags;
+    struct frame_digest digest; /* of what is in it, but for the last few records */
 };
 
 /* What log_reserve() promised and log_append() has not used yet. */
