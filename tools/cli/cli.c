@@ -96,19 +96,23 @@ enum command_style cli_status_style(struct span status)
 void cli_table_print(struct cli_table *table)
 {
     const char *cell = table->cells.bytes;
+    unsigned gap = 0; /* printed only before a cell that shows something */
     for (unsigned i = 0; i < table->count && table->cells.failed == 0; i++) {
         struct span text = span_of_text(cell);
         unsigned column = i % table->columns;
         enum command_style style = i < table->columns ? COMMAND_BOLD : cli_status_style(text);
-        if (style != COMMAND_PLAIN)
-            fputs(command_style(stdout, style), stdout);
+        if (text.size > 0)
+            printf("%*s%s", (int)gap, "",
+                   style != COMMAND_PLAIN ? command_style(stdout, style) : "");
+        gap = text.size > 0 ? table->widths[column] - width_of(text) + 2
+                            : gap + table->widths[column] + 2;
         cli_print(text);
-        if (style != COMMAND_PLAIN)
+        if (text.size > 0 && style != COMMAND_PLAIN)
             fputs(command_style(stdout, COMMAND_PLAIN), stdout);
-        if (column + 1 == table->columns)
+        if (column + 1 == table->columns) {
             putchar('\n');
-        else
-            printf("%*s", (int)(table->widths[column] - width_of(text) + 2), "");
+            gap = 0;
+        }
         cell += text.size + 1;
     }
     text_free(&table->cells);
