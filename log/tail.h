@@ -6,6 +6,8 @@
  *   - a frame whose first sector is there has a valid header, or is damaged;
  *   - a frame whose body is wrong while each of its sectors is written, or that one flipped bit
  *     makes right, is damaged;
+ *   - but where that bit would be the only one of its sector, the sector may as well never have
+ *     been written: unproven;
  *   - a frame with a sector that should hold bytes and is still zero was being written: torn.
  * Several frames are written at a time and land in any order, so valid frames behind a torn one
  * contradict nothing as long as they do not claim that it was durable.

@@ -1,0 +1,63 @@
+/* tail_judge() on ends that a crash can leave and that look like something else. */
+#include "core/base/bytes.h"
+#include "log/recovery.h"
+
+#include <string.h>
+
+#include "log_maker.h"
+#include "scratch.h"
+#include "tap.h"
+
+#define CAPACITY (256u << 10)
+
+/* A log of one frame whose only record ends with `last` as the first byte of a sector of its own.
+ * Gives the frame's offset. */
+static uint64_t make(struct log_maker *maker, uint8_t *payload, size_t size, uint8_t last)
+{
+    log_maker_init(maker, CAPACITY);
+    log_maker_open(maker);
+    maker->durable_seq = maker->next_seq - 1;
+    memset(payload, 'x', size);
+    payload[size - 1] = last;
+    maker->payload = span_of(payload, size);
+    return log_maker_frame(maker, 0, 1, 0);
+}
+
+static enum log_verdict recover(const struct log_maker *maker, uint64_t *last_seq)
+{
+    const char *dir = scratch_path("log");
+    struct log_recovery got;
+    struct error error = { 0 };
+    log_maker_write(maker, dir);
+    int result = log_recover(dir, NULL, 0, &got, &error);
+    if (!is_int(result, 0, "the log is recovered"))
+        tap_note("%s", error.text);
+    scratch_remove(dir);
+    *last_seq = got.last_seq;
+    return got.verdict;
+}
+
+/* 'C' is of three bits and '@' of one: a sector that was not written is all zero in both. */
+static void test_sector_of_one_bit(uint8_t last, enum log_verdict verdict, const char *name)
+{
+    enum { SIZE = 3 * LOG_SECTOR_SIZE - FRAME_HEADER_SIZE - RECORD_HEADER_SIZE + 1 };
+    static uint8_t payload[SIZE];
+    struct log_maker maker;
+    uint64_t last_seq, frame = make(&maker, payload, SIZE, last);
+    uint8_t *sector = maker.bytes + frame + 3 * LOG_SECTOR_SIZE;
+    ok(sector[0] == last && bytes_are_zero(sector + 1, LOG_SECTOR_SIZE - 1),
+       "the record's last byte stands alone in its sector");
+    memset(sector, 0, LOG_SECTOR_SIZE);
+    is_int(recover(&maker, &last_seq), verdict, "%s", name);
+    is_int(last_seq, 1, "and the event before it stays");
+    log_maker_free(&maker);
+}
+
+int main(void)
+{
+    test_sector_of_one_bit('C', LOG_TORN, "without it the frame is torn");
+    test_sector_of_one_bit('@', LOG_UNPROVEN,
+                           "a missing sector of one bit is not taken for damage");
+    test_sector_of_one_bit(1, LOG_UNPROVEN, "whichever bit it is");
+    return tap_done();
+}
