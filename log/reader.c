@@ -1,37 +1,11 @@
 #include "log/reader.h"
 
-#include "core/base/check.h"
-#include "log/live_end.h"
-#include "log/scan.h"
-#include "log/view.h"
+#include "core/base/bytes.h"
+#include "log/reader_inside.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct log_reader {
-    struct budget own_budget;
-    struct budget *budget;
-    bool skip_damage, verify_chain;
-    struct directory directory;
-    struct source probe; /* for headers and CHECKPOINT */
-    struct live_end end;
-
-    /* The cursor: a place in `view`, or nowhere (then it goes to wanted_seq). */
-    struct view view;
-    struct scan scan;
-    uint64_t run_end; /* offset up to which a run of frames was seen whole */
-    bool in_frame;    /* `frame` has records left, from `at` on */
-    struct frame_header frame;
-    const uint8_t *bytes;
-    uint32_t at;
-    uint64_t wanted_seq;  /* records below are not shown */
-    uint64_t idle_seq;    /* end.last_seq when there was nothing more; UINT64_MAX: never */
-    uint64_t durable_seq; /* the highest that was answered */
-    uint64_t skipped;
-    bool past_end, end_counted; /* a damaged end is being passed over, and was counted */
-    struct error failed;        /* code 0: none */
-};
 
 static unsigned long long big(uint64_t number)
 {
@@ -45,119 +19,23 @@ static int fail(struct log_reader *reader, struct error *error)
     return reader->failed.code;
 }
 
-static bool is_newest(const struct log_reader *reader)
-{
-    return reader->end.mode != LIVE_NOTHING &&
-           reader->view.header.segment_no == reader->end.segment_no;
-}
-
 /* Segments. */
-
-/* Opens the first segment at or behind `index` whose header can be read. Without skip_damage a
- * damaged one is an error. 1 opened, 0 none. */
-static int open_from(struct log_reader *reader, size_t index, struct error *error)
-{
-    struct segment_header header;
-    for (; index < reader->directory.count; index++) {
-        struct error what = { 0 };
-        int state = directory_segment(&reader->directory, index, &reader->probe, &header, &what);
-        if (state < 0)
-            return error_set(error, state, "%s", what.text);
-        if (state != SEGMENT_BEGUN || header.segment_no > reader->end.segment_no)
-            continue;
-        int code = view_open(&reader->view, &reader->directory, index, reader->budget, error);
-        if (code < 0)
-            return code;
-        scan_begin(&reader->scan, &reader->view.source, &reader->view.header);
-        reader->scan.check_chain = reader->verify_chain;
-        reader->run_end = 0;
-        return 1;
-    }
-    return 0;
-}
-
-/* If a later segment was begun: this one's end is what its header says. */
-static int find_end(struct log_reader *reader, struct error *error)
-{
-    struct segment_header header;
-    struct view *view = &reader->view;
-    uint64_t segment_no = view->header.segment_no;
-    if (view->closed || is_newest(reader))
-        return 0;
-    ptrdiff_t index = directory_find(&reader->directory, segment_no);
-    for (size_t i = (size_t)(index + 1); i < reader->directory.count; i++) {
-        struct error what = { 0 };
-        int state = directory_segment(&reader->directory, i, &reader->probe, &header, &what);
-        if (state < 0)
-            return error_set(error, state, "%s", what.text);
-        if (state != SEGMENT_BEGUN)
-            continue;
-        int code = view_set_end(view, &reader->directory, &header, error);
-        if (code < 0)
-            return code;
-        /* Another segment stood between: nothing says where this one ends. */
-        if (header.prev_segment_no != segment_no) {
-            view->end_offset = view->header.capacity;
-            view->last_seq = header.prev_last_seq;
-        }
-        return 0;
-    }
-    return 0;
-}
-
-/* The nearest segment at or below `index` that was begun: *index is its, or -1. */
-static int begun_at_or_below(struct log_reader *reader, ptrdiff_t *index,
-                             struct segment_header *header, struct error *error)
-{
-    for (; *index >= 0; --*index) {
-        struct error what = { 0 };
-        int state =
-            directory_segment(&reader->directory, (size_t)*index, &reader->probe, header, &what);
-        if (state < 0)
-            return error_set(error, state, "%s", what.text);
-        if (state == SEGMENT_BEGUN)
-            break;
-    }
-    return 0;
-}
-
-/* Opens the segment that holds `seq`: the last one that begins at or before it, or the first. */
-static int open_for(struct log_reader *reader, uint64_t seq, struct error *error)
-{
-    struct segment_header header;
-    size_t low = 0, high = reader->directory.count;
-    ptrdiff_t begun;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        begun = (ptrdiff_t)middle;
-        int code = begun_at_or_below(reader, &begun, &header, error);
-        if (code < 0)
-            return code;
-        if (begun < 0 || header.first_seq <= seq)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    begun = (ptrdiff_t)low - 1;
-    int code = begun_at_or_below(reader, &begun, &header, error);
-    return code < 0 ? code : open_from(reader, begun < 0 ? 0 : (size_t)begun, error);
-}
 
 /* The segment behind the one that was read to its end. 1 opened, 0 none yet. */
 static int open_next(struct log_reader *reader, struct error *error)
 {
-    struct scan_mark last = reader->scan.counted;
-    uint64_t segment_no = reader->view.header.segment_no;
+    struct scan_mark last = reader->cursor.scan.counted;
+    uint64_t segment_no = reader->cursor.view.header.segment_no;
     size_t index = 0;
     while (index < reader->directory.count && reader->directory.segments[index] <= segment_no)
         index++;
-    int opened = open_from(reader, index, error);
+    int opened = reader_open_from(reader, &reader->cursor, index, error);
     if (opened <= 0)
         return opened;
-    const struct segment_header *header = &reader->view.header;
-    if (reader->scan.here.last_seq == last.last_seq) {
-        reader->scan.here.link = last.link;
-        reader->scan.here.link_known = last.link_known;
+    const struct segment_header *header = &reader->cursor.view.header;
+    if (reader->cursor.scan.here.last_seq == last.last_seq) {
+        reader->cursor.scan.here.link = last.link;
+        reader->cursor.scan.here.link_known = last.link_known;
     }
     if (header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
         return 1;
@@ -174,58 +52,20 @@ static int open_next(struct log_reader *reader, struct error *error)
 
 /* The end. */
 
-/* Up to where the view may be read now, and from where. */
-static int set_limit(struct log_reader *reader, struct error *error)
-{
-    struct view *view = &reader->view;
-    struct live_end *end = &reader->end;
-    int code = find_end(reader, error);
-    if (code < 0)
-        return code;
-    if (view->closed) {
-        reader->scan.limit = view->end_offset;
-        return 0;
-    }
-    if (!is_newest(reader)) {
-        reader->scan.limit = reader->scan.here.end_offset;
-        return 0;
-    }
-    bool of_image = view->source.image != NULL;
-    const struct image *image = live_end_image(end);
-    if (end->mode == LIVE_IMAGE &&
-        (view->source.image != image || view->source.generation != end->generation))
-        view_use_image(view, image, end->generation);
-    if (end->mode == LIVE_IMAGE)
-        view->source.size = end->end_offset;
-    else if (of_image) {
-        code = view_use_file(view, &reader->directory, error);
-        if (code < 0)
-            return code;
-    }
-    uint64_t limit = reader->past_end ? view->header.capacity : end->end_offset;
-    /* The window may hold what stood behind the limit before. */
-    if (limit != reader->scan.limit && view->source.fd >= 0)
-        source_forget(&view->source);
-    reader->scan.limit = limit;
-    return 0;
-}
-
 /* The cursor is at its limit. 1 go on, 0 nothing more now, negative. */
 static int at_limit(struct log_reader *reader, struct error *error)
 {
-    if (!reader->view.closed) {
-        uint64_t limit = reader->scan.limit;
+    if (!reader->cursor.view.closed) {
+        uint64_t limit = reader->cursor.scan.limit;
         int code = live_end_refresh(&reader->end, &reader->directory, &reader->probe, error);
-        if (code == 0 && !is_newest(reader))
-            code = directory_refresh(&reader->directory, error);
         if (code == 0)
-            code = set_limit(reader, error);
+            code = reader_set_limit(reader, &reader->cursor, error);
         if (code < 0)
             return code;
-        if (reader->scan.limit > limit && !reader->scan.ended)
+        if (reader->cursor.scan.limit > limit && !reader->cursor.scan.ended)
             return 1;
     }
-    if (reader->view.closed)
+    if (reader->cursor.view.closed)
         return open_next(reader, error);
     const struct live_end *end = &reader->end;
     if (end->mode != LIVE_STOPPED || end->recovery.verdict != LOG_DAMAGED || reader->past_end)
@@ -240,7 +80,7 @@ static int at_limit(struct log_reader *reader, struct error *error)
 
 static int describe_fault(struct log_reader *reader, int result, struct error *error)
 {
-    const struct scan *scan = &reader->scan;
+    const struct scan *scan = &reader->cursor.scan;
     char name[LOG_SEGMENT_NAME_SIZE];
     segment_name(name, scan->header.segment_no);
     if (result == SCAN_BAD)
@@ -276,7 +116,7 @@ static bool resumes_at(struct scan *scan, uint64_t offset, struct frame_header *
 /* Moves the scan behind the bad frame to the next valid one, or to the limit. */
 static void skip_damage(struct log_reader *reader)
 {
-    struct scan *scan = &reader->scan;
+    struct scan *scan = &reader->cursor.scan;
     struct frame_header frame;
     uint64_t offset = scan->here.end_offset + LOG_BLOCK_SIZE;
     while (offset < scan->limit && !resumes_at(scan, offset, &frame))
@@ -286,8 +126,12 @@ static void skip_damage(struct log_reader *reader)
         scan->here.last_seq = frame.first_seq - 1;
         scan->here.blocks = frame.prev_blocks;
     }
-    /* Behind a damaged end there is always a place where nothing more is found. */
-    reader->skipped += found || !reader->end_counted;
+    /* Behind a damaged end there is always a place where nothing more stands. */
+    const uint8_t *block;
+    bool nothing = reader->past_end &&
+                   source_bytes(scan->source, scan->here.end_offset, LOG_BLOCK_SIZE, &block) == 0 &&
+                   bytes_are_zero(block, LOG_BLOCK_SIZE);
+    reader->skipped += found || !(nothing || reader->end_counted);
     reader->end_counted = reader->past_end;
     scan->in_run = false;
     scan->here.end_offset = offset;
@@ -307,7 +151,7 @@ static bool is_damage(int result)
  * does. At damage the scan is left there. */
 static int see_run(struct log_reader *reader)
 {
-    struct scan ahead = reader->scan;
+    struct scan ahead = reader->cursor.scan;
     struct frame_header frame;
     const uint8_t *bytes;
     while (ahead.in_run) {
@@ -315,7 +159,7 @@ static int see_run(struct log_reader *reader)
         if (result == SCAN_FRAME)
             continue;
         if (is_damage(result))
-            reader->scan = ahead;
+            reader->cursor.scan = ahead;
         return result;
     }
     reader->run_end = ahead.here.end_offset;
@@ -325,20 +169,21 @@ static int see_run(struct log_reader *reader)
 /* scan_next(), but a run of frames comes whole or not at all. */
 static int read_frame(struct log_reader *reader)
 {
-    struct scan before = reader->scan;
-    int result = scan_next(&reader->scan, &reader->frame, &reader->bytes);
-    if (result != SCAN_FRAME || !reader->scan.in_run ||
-        reader->scan.here.end_offset <= reader->run_end)
+    struct scan before = reader->cursor.scan;
+    int result = scan_next(&reader->cursor.scan, &reader->frame, &reader->bytes);
+    if (result != SCAN_FRAME || !reader->cursor.scan.in_run ||
+        reader->cursor.scan.here.end_offset <= reader->run_end)
         return result;
     result = see_run(reader);
     if (result == SCAN_FRAME) {
         uint64_t size = (uint64_t)reader->frame.block_count * LOG_BLOCK_SIZE;
-        int code = source_bytes(&reader->view.source, before.here.end_offset, size, &reader->bytes);
+        int code =
+            source_bytes(&reader->cursor.view.source, before.here.end_offset, size, &reader->bytes);
         if (code < 0)
             result = code;
     }
     if (result != SCAN_FRAME && !is_damage(result))
-        reader->scan = before;
+        reader->cursor.scan = before;
     return result;
 }
 
@@ -351,7 +196,7 @@ static int without_frame(struct log_reader *reader, int result, struct error *er
         int code = live_end_refresh(&reader->end, &reader->directory, &reader->probe, error);
         return code < 0 ? code : 1;
     }
-    bool newer = result == SCAN_BAD && reader->scan.fault == SCAN_NEWER;
+    bool newer = result == SCAN_BAD && reader->cursor.scan.fault == SCAN_NEWER;
     if (!reader->skip_damage || newer || !is_damage(result))
         return describe_fault(reader, result, error);
     skip_damage(reader);
@@ -362,7 +207,7 @@ static int without_frame(struct log_reader *reader, int result, struct error *er
 static int next_frame(struct log_reader *reader, struct error *error)
 {
     for (;;) {
-        int code = set_limit(reader, error);
+        int code = reader_set_limit(reader, &reader->cursor, error);
         if (code < 0)
             return code;
         int result = read_frame(reader);
@@ -383,8 +228,8 @@ static int next_frame(struct log_reader *reader, struct error *error)
 
 static void fill_place(const struct log_reader *reader, uint32_t at, struct log_place *place)
 {
-    const struct scan_mark *here = &reader->scan.here;
-    place->segment_no = reader->view.header.segment_no;
+    const struct scan_mark *here = &reader->cursor.scan.here;
+    place->segment_no = reader->cursor.view.header.segment_no;
     place->frame_offset = here->frame_offset;
     place->record_offset = here->frame_offset + FRAME_HEADER_SIZE + at;
     place->epoch = reader->frame.epoch;
@@ -400,7 +245,9 @@ static int open_at_wanted(struct log_reader *reader, struct error *error)
         if (code < 0)
             return code;
     }
-    return reader->end.mode == LIVE_NOTHING ? 0 : open_for(reader, reader->wanted_seq, error);
+    return reader->end.mode == LIVE_NOTHING
+               ? 0
+               : reader_open_for(reader, &reader->cursor, reader->wanted_seq, error);
 }
 
 static int next_record(struct log_reader *reader, struct record *record, struct log_place *place,
@@ -418,7 +265,7 @@ static int next_record(struct log_reader *reader, struct record *record, struct 
             return 1;
         }
         reader->in_frame = false;
-        int code = reader->view.open ? 1 : open_at_wanted(reader, error);
+        int code = reader->cursor.view.open ? 1 : open_at_wanted(reader, error);
         if (code > 0)
             code = next_frame(reader, error);
         if (code <= 0)
@@ -442,27 +289,13 @@ int log_reader_next(struct log_reader *reader, struct record *record, struct log
     return code;
 }
 
-int log_reader_get(struct log_reader *reader, uint64_t seq, struct record *record,
-                   struct log_place *place, struct error *error)
-{
-    if (seq == 0)
-        return 0;
-    int code = log_reader_seek(reader, seq, error);
-    if (code == ERROR_NOT_FOUND)
-        return 0;
-    if (code == 0)
-        code = log_reader_next(reader, record, place, error);
-    return code == 1 && record->seq != seq ? 0 : code;
-}
-
 int log_reader_seek(struct log_reader *reader, uint64_t seq, struct error *error)
 {
     reader->failed.code = 0;
     reader->in_frame = false;
     reader->past_end = false;
     reader->idle_seq = UINT64_MAX;
-    view_close(&reader->view);
-    reader->view.source.budget = reader->budget;
+    view_close(&reader->cursor.view);
     reader->wanted_seq = seq;
     uint64_t first_seq = log_reader_first_seq(reader);
     if (seq == 0 || first_seq <= seq)
@@ -537,7 +370,8 @@ int log_reader_open(struct log_reader **reader, const struct log_reader_options 
     opened->verify_chain = options->verify_chain;
     opened->idle_seq = UINT64_MAX;
     opened->probe = (struct source){ .fd = -1, .budget = opened->budget };
-    view_init(&opened->view);
+    view_init(&opened->cursor.view);
+    reader_points_init(opened);
     live_end_init(&opened->end);
     opened->end.tolerant = options->skip_damage;
     int code = directory_open(&opened->directory, options->dir, error);
@@ -555,7 +389,8 @@ void log_reader_close(struct log_reader *reader)
 {
     if (reader == NULL)
         return;
-    view_close(&reader->view);
+    view_close(&reader->cursor.view);
+    reader_points_close(reader);
     live_end_close(&reader->end);
     source_close(&reader->probe);
     directory_close(&reader->directory);

@@ -1,0 +1,75 @@
+/* The inside of a reader: what reader.c, reader_segments.c and reader_point.c share. For log/ only.
+ *
+ * Threads: as log/reader.h says. */
+#ifndef LOG_READER_INSIDE_H
+#define LOG_READER_INSIDE_H
+
+#include "log/block_index.h"
+#include "log/live_end.h"
+#include "log/reader.h"
+#include "log/scan.h"
+#include "log/view.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define READER_POINTS 4
+
+/* A segment, and a place in it. */
+struct opened {
+    struct view view;
+    struct scan scan;
+};
+
+/* A segment kept open for point reads, with where its records begin. */
+struct point {
+    struct opened opened;
+    struct block_index index;
+    bool complete;      /* the index came from SEAL or CLOSE */
+    uint64_t used_turn; /* of reader->turn, when it was used last */
+};
+
+struct log_reader {
+    struct budget own_budget;
+    struct budget *budget;
+    bool skip_damage, verify_chain;
+    struct directory directory;
+    struct source probe; /* for headers and CHECKPOINT */
+    struct live_end end;
+
+    struct opened cursor; /* not open: it goes to wanted_seq */
+    uint64_t run_end;     /* offset up to which a run of frames was seen whole */
+    bool in_frame;        /* `frame` has records left, from `at` on */
+    struct frame_header frame;
+    const uint8_t *bytes;
+    uint32_t at;
+    uint64_t wanted_seq;  /* records below are not shown */
+    uint64_t idle_seq;    /* end.last_seq when there was nothing more; UINT64_MAX: never */
+    uint64_t durable_seq; /* the highest that was answered */
+    uint64_t skipped;
+    bool past_end, end_counted; /* a damaged end is being passed over, and was counted */
+    struct error failed;        /* code 0: none */
+
+    struct point points[READER_POINTS];
+    uint64_t turn;
+};
+
+/* True for the newest segment that was begun. */
+bool reader_is_newest(const struct log_reader *reader, const struct opened *opened);
+
+/* Opens the first segment at or behind `index` whose header can be read. 1 opened, 0 none. */
+int reader_open_from(struct log_reader *reader, struct opened *opened, size_t index,
+                     struct error *error);
+
+/* Opens the segment that holds `seq`: the last one that begins at or before it, or the first. 1,
+ * 0 none. */
+int reader_open_for(struct log_reader *reader, struct opened *opened, uint64_t seq,
+                    struct error *error);
+
+/* Sets up to where the segment may be read now, and from where: map, image or file. */
+int reader_set_limit(struct log_reader *reader, struct opened *opened, struct error *error);
+
+void reader_points_init(struct log_reader *reader);
+void reader_points_close(struct log_reader *reader);
+
+#endif
