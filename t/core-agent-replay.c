@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { FLOWS = 12, COMMANDS = 1500, ROUNDS = 24 };
+enum { FLOWS = 12, COMMANDS = 1500, ROUNDS = 12 };
 
 struct world {
     struct agent_shell shell;

@@ -121,7 +121,7 @@ static int fill(struct workflow *workflow, const struct event_header *header,
 static int submit(struct agent *agent, const struct event_header *header,
                   const Daa__WorkflowSubmitted *body)
 {
-    if (header->stream != header->seq || !body->has_definition ||
+    if (header->seq == 0 || header->stream != header->seq || !body->has_definition ||
         state_workflow(agent, header->seq) != NULL)
         return ERROR_DAMAGED;
     struct definition *definition = store_definition(agent, body->definition.data);
