@@ -55,8 +55,8 @@ static _Noreturn void append_for_ever(const char *dir, int pipe)
 {
     struct log_recovery recovery;
     struct log *log = open_log(dir, open_engine(), &recovery);
-    struct log_commands commands = { .time_ns = recovery.exists ? recovery.last_time_ns : START_NS,
-                                     .threaded = true };
+    struct log_commands commands = { .time_ns =
+                                         recovery.exists ? recovery.last_time_ns : START_NS };
     uint64_t told = 0;
     for (;;) {
         for (uint32_t i = 0; i < 5; i++)

@@ -362,7 +362,6 @@ static void thread_makes_spares(struct io *io)
     struct log_options options = options_for(dir, io);
     struct log_commands commands = { .time_ns = TIME_NS };
     struct log_replay replay;
-    commands.threaded = true;
     options.maintain_inline = false;
     struct log *log = open_log(&options, NULL);
     bool good = true;
@@ -483,7 +482,7 @@ static void same_bytes(void)
 static int write_as_nobody(const char *dir)
 {
     struct rlimit memlock = { .rlim_cur = 8 << 20, .rlim_max = 8 << 20 };
-    struct log_commands commands = { .time_ns = TIME_NS, .threaded = true };
+    struct log_commands commands = { .time_ns = TIME_NS };
     struct error error = { 0 };
     struct log *log;
     struct io *io;

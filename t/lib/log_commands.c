@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/check.h"
+#include "log/writer.h"
 #include "tap.h"
 
 enum { KIND = 100, STREAM = 7 };
@@ -44,14 +45,15 @@ void log_commands_expect(struct log_commands *commands, uint64_t first_seq, uint
 static int reserve(struct log_commands *commands, struct log *log, uint32_t count, uint64_t size,
                    uint64_t *first_seq)
 {
+    bool threaded = log->maintenance.threaded;
     for (;; commands->refused++) {
         struct error error;
         int result = log_reserve(log, count, size, first_seq);
         if (result != ERROR_FULL)
             return result;
-        while (!commands->threaded && log_maintain(log, &error) == 1)
+        while (!threaded && log_maintain(log, &error) == 1)
             ;
-        if (log_wait(log, -1, commands->threaded ? 1000000 : 0) < 0)
+        if (log_wait(log, -1, threaded ? 1000000 : 0) < 0)
             return ERROR_UNAVAILABLE;
     }
 }

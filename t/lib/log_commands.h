@@ -25,7 +25,6 @@ struct log_commands {
     struct log_command *items;
     size_t count, capacity;
     uint64_t time_ns; /* of the newest record */
-    bool threaded;    /* the log has a maintenance thread: wait for it */
     uint64_t refused; /* how often the log was full */
 };
 
