@@ -142,9 +142,11 @@ static int make_spare(struct log *log, struct error *error)
     struct error what = { 0 };
     segment_name(name, log->maintenance.next_no);
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    int result = 0;
+    int result;
     if (access(path, F_OK) < 0)
         result = file_make_zeroed(log->dir, name, log->capacity, &what);
+    else /* its maker may have ended between the rename and the sync */
+        result = file_sync_dir(log->dir, &what);
     if (result == 0)
         result = adopt(log, log->maintenance.next_no, &what);
     if (result < 0)
