@@ -168,6 +168,7 @@ int log_close(struct log **log, struct error *error)
         pipeline_write_checkpoint(closing);
         pipeline_drain(closing);
     }
+    spares_stop_thread(closing); /* it might announce the image again */
     image_withdraw(closing->dir);
     writer_release(closing);
     *log = NULL;
@@ -176,6 +177,7 @@ int log_close(struct log **log, struct error *error)
 
 void log_abandon(struct log **log)
 {
+    spares_stop_thread(*log);
     image_withdraw((*log)->dir);
     writer_release(*log);
     *log = NULL;

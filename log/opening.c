@@ -283,6 +283,9 @@ static int open_all(struct log *log, struct log_recovery *recovery, struct error
         result = check_filesystem(log, &note, error);
     if (result == 0)
         result = lock_directory(log, error);
+    /* Of a process that was killed; or of another log, when this directory is a copy. */
+    if (result == 0)
+        image_withdraw(log->dir);
     if (result == 0)
         result = recover_and_reserve(log, recovery, error);
     if (result == 0)
