@@ -211,6 +211,8 @@ int live_end_refresh(struct live_end *end, struct directory *directory, struct s
     int code = 0;
     if (end->mode == LIVE_IMAGE && refresh_from_image(end, directory, probe))
         return 0;
+    if (end->mode == LIVE_IMAGE)
+        end->mode = LIVE_NOTHING; /* whatever fails below: the image may be unmapped */
     for (int i = 0; i < ATTEMPTS_MAX; i++) {
         code = directory_refresh(directory, error);
         if (code < 0)
