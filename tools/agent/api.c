@@ -243,6 +243,7 @@ static int open_unix(struct api *api, struct error *error)
     int fd = listen_unix(api, path, error);
     if (fd < 0)
         return fd;
+    api->unix_fd = fd;
     api->unix_socket = start(api, fd);
     if (api->unix_socket)
         return 0;
@@ -255,6 +256,7 @@ static int open_tcp(struct api *api, struct error *error)
     int fd = listen_tcp(api, api->boot->config->agent.listen, error);
     if (fd < 0)
         return fd;
+    api->tcp_fd = fd;
     api->tcp = start(api, fd);
     if (api->tcp)
         return 0;
@@ -310,21 +312,28 @@ void api_ended(uint64_t stream, void *context)
     connections_ended(api->connections, stream);
 }
 
-static void quiesce(struct MHD_Daemon *daemon)
+/* No new connections. The socket is closed when libmicrohttpd's thread, which may be about to look
+ * at it, is gone. */
+static void quiesce(struct MHD_Daemon *daemon, int fd)
 {
-    if (!daemon)
-        return;
-    int fd = MHD_quiesce_daemon(daemon);
-    if (fd >= 0)
-        close(fd);
+    if (daemon && MHD_quiesce_daemon(daemon) >= 0)
+        shutdown(fd, SHUT_RDWR);
 }
 
 void api_drain(struct api *api)
 {
     atomic_store(&api->draining, true);
-    quiesce(api->tcp);
-    quiesce(api->unix_socket);
+    quiesce(api->tcp, api->tcp_fd);
+    quiesce(api->unix_socket, api->unix_fd);
     connections_end_waits(api->connections);
+}
+
+static void end(struct MHD_Daemon *daemon, int fd)
+{
+    if (!daemon)
+        return;
+    MHD_stop_daemon(daemon);
+    close(fd);
 }
 
 void api_close(struct api *api)
@@ -335,9 +344,7 @@ void api_close(struct api *api)
     while ((atomic_load(&api->under_way) > 0 && host_monotonic_ns() < deadline_ns) ||
            atomic_load(&api->digest_under_way))
         nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-    if (api->tcp)
-        MHD_stop_daemon(api->tcp);
-    if (api->unix_socket)
-        MHD_stop_daemon(api->unix_socket);
+    end(api->tcp, api->tcp_fd);
+    end(api->unix_socket, api->unix_fd);
     release(api);
 }

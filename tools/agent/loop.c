@@ -579,9 +579,15 @@ static void publish_counts(struct loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
+static bool idle(const struct loop *loop)
+{
+    return !loop->lists.outcomes && !loop->lists.requests && loop->held.kind == 0 && !loop->open &&
+           !loop->first && !loop->changed;
+}
+
 static uint64_t time_to_sleep(struct loop *loop, bool more)
 {
-    if (more)
+    if (more || (atomic_load(&loop->stopping) && idle(loop)))
         return 0;
     if (loop->stalled)
         return STALLED_LOOK_NS;
@@ -590,12 +596,6 @@ static uint64_t time_to_sleep(struct loop *loop, bool more)
     if (due_ns == UINT64_MAX)
         return UINT64_MAX;
     return due_ns > loop->now_ns ? due_ns - loop->now_ns : 0;
-}
-
-static bool idle(const struct loop *loop)
-{
-    return !loop->lists.outcomes && !loop->lists.requests && loop->held.kind == 0 && !loop->open &&
-           !loop->first && !loop->changed;
 }
 
 static void say_drained(struct loop *loop)
