@@ -70,8 +70,9 @@ static int render_pairs(struct rendering *rendering, enum template_place place,
     int status = rendered != NULL ? 0 : ERROR_BUDGET;
     for (uint32_t i = 0; status == 0 && i < count; i++) {
         char what[96];
-        (void)snprintf(what, sizeof what, "%s \"%.60s\"",
+        (void)snprintf(what, sizeof what, "%s \"%.*s\"",
                        place == TEMPLATE_HEADER ? "header" : "variable",
+                       pairs[i].name.size > 60 ? 60 : (int)pairs[i].name.size,
                        (const char *)pairs[i].name.bytes);
         status = copy(rendering, pairs[i].name, &rendered[i].name);
         if (status == 0)
