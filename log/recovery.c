@@ -16,6 +16,8 @@
 /* Headers looked at behind the last; log_verify() looks at all. It bounds the time to open a log of
  * many segments. */
 #define HEADERS_CHECKED_MAX 64
+/* Openings that died in a row whose verdicts are made up for. */
+#define LEFT_OUT_MAX 8
 /* The write of a process that was killed may still be under way for this long. */
 #define LOCK_WAIT_MS 30000
 #define LOCK_POLL_MS 10
@@ -263,6 +265,62 @@ static void take_tail(struct recovering *r, const struct tail *tail)
              tail->reason);
 }
 
+static void add_left_out(struct log_recovery *result, uint64_t segment_no, const struct tail *tail)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    size_t used = strlen(result->reason);
+    segment_name(name, segment_no);
+    /* It was no damage when that opening looked, and holds nothing that counts. */
+    if (result->verdict == LOG_SOUND)
+        result->verdict = tail->verdict == LOG_TORN ? LOG_TORN : LOG_UNPROVEN;
+    result->events_max += tail->events_max;
+    snprintf(
+        result->reason + used, sizeof result->reason - used,
+        "; an opening that did not come to its end left out %llu bytes of %s that held at most "
+        "%llu events (%s)",
+        big(tail->bytes), name, big(tail->events_max), log_verdict_name((uint16_t)tail->verdict));
+}
+
+/* The segment behind which an opening began another; 1 when its end is to be judged again. */
+static int open_before(struct recovering *r, struct segment_header *header)
+{
+    struct error ignored;
+    uint32_t epoch = header->epoch;
+    ptrdiff_t index = directory_find(&r->directory, header->prev_segment_no);
+    return index >= 0 &&
+           directory_segment(&r->directory, (size_t)index, &r->source, header, &ignored) ==
+               SEGMENT_BEGUN &&
+           header->epoch < epoch;
+}
+
+/* When the last segment holds no frame, the opening that began it died before it could record its
+ * verdict on the end of the segment before it: this one must. */
+static int judge_left_out(struct recovering *r, uint64_t end_offset)
+{
+    struct segment_header header = r->header;
+    for (int i = 0; i < LEFT_OUT_MAX && end_offset == LOG_BLOCK_SIZE; i++) {
+        struct frame_header frame;
+        struct scan scan;
+        struct tail tail = { .witness = r->witness };
+        const uint8_t *bytes;
+        uint64_t segment_no = header.prev_segment_no;
+        int result;
+        end_offset = header.prev_end_offset;
+        if (!open_before(r, &header))
+            return 0;
+        scan_begin(&scan, &r->source, &header);
+        do {
+            result = scan_next(&scan, &frame, &bytes);
+        } while (result == SCAN_FRAME);
+        int code = tail_judge(&tail, &scan, result);
+        if (code < 0)
+            return code == ERROR_NEWER ? 0 : code;
+        if (tail.verdict != LOG_SOUND && scan.counted.end_offset == end_offset)
+            add_left_out(r->result, segment_no, &tail);
+    }
+    return 0;
+}
+
 static int scan_last(struct recovering *r, struct error *error)
 {
     struct scan scan;
@@ -289,7 +347,13 @@ static int scan_last(struct recovering *r, struct error *error)
     take_mark(r, &scan);
     weigh_beyond(r, &tail);
     take_tail(r, &tail);
-    return find_last_record(r, &scan, error);
+    code = find_last_record(r, &scan, error);
+    if (code == 0) {
+        code = judge_left_out(r, scan.counted.end_offset);
+        if (code < 0)
+            error_set(error, code, "%s", error_text(code));
+    }
+    return code;
 }
 
 static int recover(struct recovering *r, const struct log_witness *witnesses, unsigned count,

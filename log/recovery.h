@@ -2,7 +2,9 @@
  * opens a new segment behind it and fences off the rest (log/log.h).
  *
  * Bounded: the last segment is scanned, of the others only headers are read; memory is one frame
- * and a 1 MiB window, whatever the log's size.
+ * and a 1 MiB window, whatever the log's size. Only when the last segment holds no frame is the one
+ * before it scanned too: the opening that began it died before it could record its verdict on what
+ * it left out there, so verdict, events_max and reason tell of that as well.
  *
  * The model (docs/daa-log-format.5): sectors of 512 bytes are written whole or not at all; a write
  * that was completed with DSYNC stays. Witnesses of durability: durable_seq in frames and segment

@@ -53,8 +53,45 @@ static void test_sector_of_one_bit(uint8_t last, enum log_verdict verdict, const
     log_maker_free(&maker);
 }
 
+/* A frame is torn; the next opening writes its header and dies before OPEN; then the one after. */
+static void test_opening_that_died(unsigned openings)
+{
+    static uint8_t payload[5000];
+    struct log_maker maker;
+    struct log_recovery got;
+    struct error error = { 0 };
+    const char *dir = scratch_path("died");
+    uint64_t frame = make(&maker, payload, sizeof payload, 'x');
+    memset(maker.bytes + frame + LOG_BLOCK_SIZE, 0, LOG_BLOCK_SIZE);
+    log_maker_write(&maker, dir);
+    /* It counts OPEN alone. */
+    struct log_maker before = maker;
+    log_maker_init(&maker, CAPACITY);
+    log_maker_open(&maker);
+    log_maker_free(&before);
+    for (unsigned i = 0; i < openings; i++) {
+        log_maker_next(&maker, 1);
+        log_maker_write(&maker, dir);
+    }
+    is_int(log_recover(dir, NULL, 0, &got, &error), 0, "behind %u such openings it is recovered",
+           openings);
+    is_int(got.verdict, LOG_TORN, "the verdict on what they left out is not lost");
+    is_int(got.events_max, 1, "nor how many events that may have held");
+    is_int(got.tail_bytes, 0, "behind its own end there is nothing");
+    ok(strstr(got.reason, "seg-0000000001.log that held at most 1 events (torn)") != NULL, "%s",
+       got.reason);
+    log_maker_open(&maker);
+    log_maker_write(&maker, dir);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_int(got.verdict, LOG_SOUND, "once it stands in the log it is not told again");
+    log_maker_free(&maker);
+    scratch_remove(dir);
+}
+
 int main(void)
 {
+    test_opening_that_died(1);
+    test_opening_that_died(2);
     test_sector_of_one_bit('C', LOG_TORN, "without it the frame is torn");
     test_sector_of_one_bit('@', LOG_UNPROVEN,
                            "a missing sector of one bit is not taken for damage");
