@@ -92,15 +92,6 @@ static bool has_unwritten_sector(const uint8_t *bytes, const struct frame_header
     return false;
 }
 
-/* True when nothing but this bit is missing in its sector: then it may be one that was never
- * written, whose only byte is of a single bit, as well as one in which that bit went away. */
-static bool is_in_empty_sector(const uint8_t *bytes, uint64_t size, uint64_t at)
-{
-    uint64_t sector = at / LOG_SECTOR_SIZE * LOG_SECTOR_SIZE;
-    uint64_t rest = size - sector < LOG_SECTOR_SIZE ? size - sector : LOG_SECTOR_SIZE;
-    return bytes_are_zero(bytes + sector, rest);
-}
-
 static void give(struct tail *tail, enum log_verdict verdict, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -135,15 +126,16 @@ static int judge_body(struct tail *tail, struct scan *scan)
         return 0;
     }
     uint64_t bit = tail_flipped_bit(frame->body_crc, computed, body_size);
-    uint64_t at = FRAME_HEADER_SIZE + bit / 8;
-    if (bit != UINT64_MAX && is_in_empty_sector(bytes, size, at))
-        give(tail, LOG_UNPROVEN,
-             "the sector at offset %llu was not written, or lost the one bit that stood in it",
-             big(scan->here.end_offset + at / LOG_SECTOR_SIZE * LOG_SECTOR_SIZE));
+    bool unwritten = has_unwritten_sector(bytes, frame);
+    if (bit != UINT64_MAX && unwritten)
+        give(
+            tail, LOG_UNPROVEN,
+            "the frame there was not written to its end, or one bit of it, at offset %llu, flipped",
+            big(scan->here.end_offset + FRAME_HEADER_SIZE + bit / 8));
     else if (bit != UINT64_MAX)
         give(tail, LOG_DAMAGED, "one flipped bit, at offset %llu, makes the frame there wrong",
-             big(scan->here.end_offset + at));
-    else if (has_unwritten_sector(bytes, frame))
+             big(scan->here.end_offset + FRAME_HEADER_SIZE + bit / 8));
+    else if (unwritten)
         give(tail, LOG_TORN, "the frame there was not written to its end");
     else
         give(tail, LOG_DAMAGED, "each sector of the frame there is written, yet its %s is wrong",

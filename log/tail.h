@@ -4,11 +4,11 @@
  * durably stays, a segment is all zero before its first use. So:
  *   - a witness that knew an event behind the end to be durable proves damage;
  *   - a frame whose first sector is there has a valid header, or is damaged;
- *   - a frame whose body is wrong while each of its sectors is written, or that one flipped bit
- *     makes right, is damaged;
- *   - but where that bit would be the only one of its sector, the sector may as well never have
- *     been written: unproven;
- *   - a frame with a sector that should hold bytes and is still zero was being written: torn.
+ *   - a frame whose body is wrong while each of its sectors is written is damaged;
+ *   - a frame with a sector that should hold bytes and is still zero was being written: torn;
+ *   - but unproven when one flipped bit would make it right too. That does not prove a flipped bit:
+ *     the sector that is missing may have held nothing but that bit, and of the wrong checksums of
+ *     a frame of 1 MiB every 512th is one of its 2^23 bits away from the right one.
  * Several frames are written at a time and land in any order, so valid frames behind a torn one
  * contradict nothing as long as they do not claim that it was durable.
  *

@@ -1,7 +1,9 @@
 /* tail_judge() on ends that a crash can leave and that look like something else. */
 #include "core/base/bytes.h"
+#include "core/base/crc32c.h"
 #include "log/recovery.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "log_maker.h"
@@ -88,8 +90,59 @@ static void test_opening_that_died(unsigned openings)
     scratch_remove(dir);
 }
 
+static int compare(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* A sector without which the CRC of `size` bytes is wrong as if one bit of them were flipped:
+ * `sector` ends with bytes to choose, and `rest` bytes follow it. */
+static bool find_collision(uint8_t sector[LOG_SECTOR_SIZE], size_t rest, size_t size)
+{
+    static uint32_t of_one_bit[64 * 1024 * 8];
+    static uint8_t zeros[64 * 1024], behind[64 * 1024];
+    uint32_t shifted = 1;
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        shifted = shifted & 1 ? shifted >> 1 ^ 0x82f63b78u : shifted >> 1;
+        of_one_bit[bit] = shifted;
+    }
+    qsort(of_one_bit, size * 8, sizeof *of_one_bit, compare);
+    uint32_t without = crc32c(zeros, LOG_SECTOR_SIZE + rest);
+    for (uint32_t choice = 1; choice < 1000000; choice++) {
+        bytes_put_u32(sector + LOG_SECTOR_SIZE - 4, choice);
+        memcpy(behind, sector, LOG_SECTOR_SIZE);
+        uint32_t syndrome = crc32c(behind, LOG_SECTOR_SIZE + rest) ^ without;
+        if (bsearch(&syndrome, of_one_bit, size * 8, sizeof syndrome, compare) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void test_collision(void)
+{
+    enum { SIZE = 60000, SECTOR = 50 * LOG_SECTOR_SIZE, BLOCKS = 15 };
+    static uint8_t payload[SIZE];
+    struct log_maker maker;
+    uint64_t last_seq;
+    memset(payload, 'x', sizeof payload);
+    bool found = find_collision(payload + SECTOR - FRAME_HEADER_SIZE - RECORD_HEADER_SIZE,
+                                BLOCKS * LOG_BLOCK_SIZE - SECTOR - LOG_SECTOR_SIZE,
+                                BLOCKS * LOG_BLOCK_SIZE - FRAME_HEADER_SIZE);
+    ok(found, "there is a sector without which the checksum is one bit away");
+    log_maker_init(&maker, CAPACITY);
+    log_maker_open(&maker);
+    maker.durable_seq = maker.next_seq - 1;
+    maker.payload = span_of(payload, sizeof payload);
+    uint64_t frame = log_maker_frame(&maker, 0, 1, 0);
+    memset(maker.bytes + frame + SECTOR, 0, LOG_SECTOR_SIZE);
+    is_int(recover(&maker, &last_seq), LOG_UNPROVEN, "nor is a frame without it taken for damage");
+    log_maker_free(&maker);
+}
+
 int main(void)
 {
+    test_collision();
     test_opening_that_died(1);
     test_opening_that_died(2);
     test_sector_of_one_bit('C', LOG_TORN, "without it the frame is torn");
