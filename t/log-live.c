@@ -31,7 +31,6 @@ static struct log_commands commands;
 static struct log *open_log(const char *dir, struct io *io, bool maintain_inline)
 {
     struct log *log;
-    commands.threaded = !maintain_inline;
     struct log_options options = { .dir = dir,
                                    .io = io,
                                    .budget = &budget,
