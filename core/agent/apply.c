@@ -87,6 +87,7 @@ static int take_key(struct agent *agent, struct workflow *workflow,
     }
     key->stream = workflow->stream;
     key->expires_ns = 0;
+    key->ttl_ns = body->key_ttl_ns;
     if (body->has_request_digest)
         memcpy(key->request_digest, body->request_digest.data, SHA256_SIZE);
     mark_key_changed(agent, key);
@@ -455,7 +456,7 @@ static int end(struct agent *agent, struct workflow *workflow, const struct even
     cancel_steps(agent, workflow, header);
     struct key_entry *key = workflow->has_key ? store_key(agent, workflow->key_digest) : NULL;
     if (key != NULL && key->stream == workflow->stream) {
-        key->expires_ns = header->time_ns + agent->options.idempotency_ttl_ns;
+        key->expires_ns = header->time_ns + key->ttl_ns;
         mark_key_changed(agent, key);
     }
     if (agent->live)

@@ -178,6 +178,7 @@ static int give_key(struct changes *changes, const struct key_entry *entry)
     put(&document.has_request_digest, &document.request_digest,
         span_of(entry->request_digest, SHA256_SIZE));
     put_number(&document.has_expires_ns, &document.expires_ns, entry->expires_ns);
+    put_number(&document.has_ttl_ns, &document.ttl_ns, entry->ttl_ns);
     arena_reset(&changes->agent->scratch);
     return give(changes, &key, &document.base);
 }

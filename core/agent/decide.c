@@ -143,6 +143,8 @@ static void plan_submitted(struct plan *plan, const struct flow *flow)
     body->key_digest = data_of_span(span_of(command->key_digest, SHA256_SIZE));
     body->request_digest = data_of_span(span_of(command->request_digest, SHA256_SIZE));
     body->key = plan_text(plan, command->key);
+    body->has_key_ttl_ns = 1;
+    body->key_ttl_ns = plan->agent->options.idempotency_ttl_ns;
 }
 
 /* What the two events will be applied with. False: no memory. */

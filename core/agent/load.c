@@ -73,6 +73,7 @@ static int load_key(struct agent *agent, struct span document_key, const Daa__Ke
         return ERROR_BUDGET;
     key->stream = from->stream;
     key->expires_ns = from->expires_ns;
+    key->ttl_ns = from->ttl_ns;
     memcpy(key->request_digest, from->request_digest.data, SHA256_SIZE);
     store_key_enter(agent, key);
     return 0;

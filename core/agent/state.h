@@ -66,6 +66,7 @@ struct key_entry {
     uint8_t request_digest[SHA256_SIZE];
     uint64_t stream;
     uint64_t expires_ns; /* 0: its workflow has not ended */
+    uint64_t ttl_ns;     /* after it has */
     bool changed;
 };
 
