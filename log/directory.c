@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+enum { READS_MAX = 3 }; /* of CHECKPOINT */
+
 static int compare_numbers(const void *a, const void *b)
 {
     uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
@@ -142,18 +144,16 @@ int directory_segment(const struct directory *directory, size_t index, struct so
     return SEGMENT_LOST;
 }
 
-int directory_checkpoint(const struct directory *directory, struct source *source,
-                         struct checkpoint *checkpoint, unsigned *damaged)
+/* Both slots as they are now. 1 found, 0 none. */
+static int read_slots(struct source *source, struct checkpoint *checkpoint, unsigned *damaged)
 {
-    *damaged = 0;
-    int code = source_reopen(source, directory->path, LOG_CHECKPOINT_NAME, NULL);
-    if (code < 0)
-        return code == -ENOENT ? 0 : code;
     int found = 0;
+    *damaged = 0;
+    source_forget(source);
     for (unsigned slot = 0; slot < 2; slot++) {
         struct checkpoint one;
         const uint8_t *block;
-        code = source_bytes(source, slot * LOG_BLOCK_SIZE, LOG_BLOCK_SIZE, &block);
+        int code = source_bytes(source, slot * LOG_BLOCK_SIZE, LOG_BLOCK_SIZE, &block);
         if (code == 0)
             code = checkpoint_decode(block, &one);
         if (code < 0)
@@ -163,6 +163,20 @@ int directory_checkpoint(const struct directory *directory, struct source *sourc
         *checkpoint = one;
         found = 1;
     }
+    return found;
+}
+
+int directory_checkpoint(const struct directory *directory, struct source *source,
+                         struct checkpoint *checkpoint, unsigned *damaged)
+{
+    *damaged = 0;
+    int code = source_reopen(source, directory->path, LOG_CHECKPOINT_NAME, NULL);
+    if (code < 0)
+        return code == -ENOENT ? 0 : code;
+    /* A slot that is being written may be read by half: look again before calling it damaged. */
+    int found = 0;
+    for (int i = 0; i < READS_MAX && (i == 0 || *damaged > 0); i++)
+        found = read_slots(source, checkpoint, damaged);
     return found;
 }
 

@@ -307,7 +307,7 @@ static void count_records(struct verifying *v, const struct frame_header *frame,
     for (uint32_t at = 0; frame_next_record(bytes, frame, &at, &record);) {
         v->payload_bytes += record.payload.size;
         v->result->payload_bytes += record.payload.size;
-        if (v->min_time_ns == 0 || record.time_ns < v->min_time_ns)
+        if (record.time_ns < v->min_time_ns)
             v->min_time_ns = record.time_ns;
         if (record.time_ns > v->max_time_ns)
             v->max_time_ns = record.time_ns;
@@ -446,7 +446,8 @@ static void begin_segment(struct verifying *v, const struct segment_header *head
         v->scan.here.link_known = v->mark.link_known;
     }
     v->whole = true;
-    v->payload_bytes = v->min_time_ns = v->max_time_ns = 0;
+    v->payload_bytes = v->max_time_ns = 0;
+    v->min_time_ns = UINT64_MAX;
     v->result->segments++;
 }
 
