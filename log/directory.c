@@ -31,34 +31,58 @@ static int add_segment(struct directory *directory, size_t *capacity, uint64_t s
     return 0;
 }
 
-int directory_refresh(struct directory *directory, struct error *error)
+/* Reads the names into an empty directory. */
+static int read_names(struct directory *directory)
 {
+    size_t capacity = 0;
+    uint64_t segment_no;
     DIR *dir = opendir(directory->path);
     if (dir == NULL)
-        return error_set(error, -errno, "log directory %s: %s", directory->path,
-                         error_text(-errno));
-    size_t capacity = 0;
+        return -errno;
     int code = 0;
-    uint64_t segment_no;
-    directory_close(directory);
-    for (;;) {
+    while (code == 0) {
         errno = 0;
         struct dirent *entry = readdir(dir);
         if (entry == NULL) {
             code = -errno;
             break;
         }
-        if (!segment_no_of_name(entry->d_name, &segment_no))
-            continue;
-        code = add_segment(directory, &capacity, segment_no);
-        if (code < 0)
-            break;
+        if (segment_no_of_name(entry->d_name, &segment_no))
+            code = add_segment(directory, &capacity, segment_no);
     }
     closedir(dir);
-    if (code < 0)
-        return error_set(error, code, "log directory %s: %s", directory->path, error_text(code));
     if (directory->count > 1)
         qsort(directory->segments, directory->count, sizeof *directory->segments, compare_numbers);
+    directory->first_seqs = calloc(directory->count + 1, sizeof *directory->first_seqs);
+    return code == 0 && directory->first_seqs == NULL ? -ENOMEM : code;
+}
+
+/* A segment that was begun never begins with another event. */
+static void keep_first_seqs(struct directory *directory, const struct directory *before)
+{
+    for (size_t i = 0, j = 0; i < directory->count && j < before->count;) {
+        if (directory->segments[i] == before->segments[j])
+            directory->first_seqs[i] = before->first_seqs[j];
+        if (directory->segments[i] <= before->segments[j])
+            i++;
+        else
+            j++;
+    }
+}
+
+int directory_refresh(struct directory *directory, struct error *error)
+{
+    struct directory before = *directory;
+    directory->segments = directory->first_seqs = NULL;
+    directory->count = 0;
+    int code = read_names(directory);
+    if (code == 0)
+        keep_first_seqs(directory, &before);
+    else
+        directory_close(directory);
+    directory_close(&before);
+    if (code < 0)
+        return error_set(error, code, "log directory %s: %s", directory->path, error_text(code));
     return 0;
 }
 
@@ -79,7 +103,8 @@ int directory_open(struct directory *directory, const char *path, struct error *
 void directory_close(struct directory *directory)
 {
     free(directory->segments);
-    directory->segments = NULL;
+    free(directory->first_seqs);
+    directory->segments = directory->first_seqs = NULL;
     directory->count = 0;
 }
 
@@ -131,8 +156,11 @@ int directory_segment(const struct directory *directory, size_t index, struct so
         return error_wrap(what, code, "%s", name);
     if (code < 0)
         return SEGMENT_DAMAGED;
-    if (code == 0)
-        return check_header(directory->segments[index], header, what);
+    if (code == 0) {
+        int state = check_header(directory->segments[index], header, what);
+        directory->first_seqs[index] = state == SEGMENT_BEGUN ? header->first_seq : 0;
+        return state;
+    }
     code = source_bytes(source, LOG_BLOCK_SIZE, LOG_BLOCK_SIZE, &bytes);
     if (code == ERROR_TRUNCATED)
         return SEGMENT_SHORT;

@@ -24,7 +24,8 @@ enum segment_state {
 
 struct directory {
     char path[PATH_MAX];
-    uint64_t *segments; /* numbers, ascending */
+    uint64_t *segments;   /* numbers, ascending */
+    uint64_t *first_seqs; /* of those that were seen to be begun; 0: not known */
     size_t count;
 };
 

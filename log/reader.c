@@ -326,9 +326,10 @@ uint64_t log_reader_first_seq(struct log_reader *reader)
     if (reader->end.mode == LIVE_NOTHING)
         refresh(reader);
     for (size_t i = 0; reader->end.mode != LIVE_NOTHING && i < reader->directory.count; i++)
-        if (directory_segment(&reader->directory, i, &reader->probe, &header, &ignored) ==
-            SEGMENT_BEGUN)
-            return header.first_seq;
+        if (reader->directory.first_seqs[i] != 0 ||
+            directory_segment(&reader->directory, i, &reader->probe, &header, &ignored) ==
+                SEGMENT_BEGUN)
+            return reader->directory.first_seqs[i];
     return 0;
 }
 

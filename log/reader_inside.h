@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define READER_POINTS 4
+#define READER_POINTS 16
 
 /* A segment, and a place in it. */
 struct opened {

@@ -59,13 +59,13 @@ static int find_end(struct log_reader *reader, struct opened *opened, struct err
 }
 
 /* The nearest segment at or below `index` that was begun: *index is its, or -1. */
-static int begun_at_or_below(struct log_reader *reader, ptrdiff_t *index,
-                             struct segment_header *header, struct error *error)
+static int begun_at_or_below(struct log_reader *reader, ptrdiff_t *index, struct error *error)
 {
-    for (; *index >= 0; --*index) {
+    struct segment_header header;
+    for (; *index >= 0 && reader->directory.first_seqs[*index] == 0; --*index) {
         struct error what = { 0 };
         int state =
-            directory_segment(&reader->directory, (size_t)*index, &reader->probe, header, &what);
+            directory_segment(&reader->directory, (size_t)*index, &reader->probe, &header, &what);
         if (state < 0)
             return error_set(error, state, "%s", what.text);
         if (state == SEGMENT_BEGUN)
@@ -77,22 +77,21 @@ static int begun_at_or_below(struct log_reader *reader, ptrdiff_t *index,
 int reader_open_for(struct log_reader *reader, struct opened *opened, uint64_t seq,
                     struct error *error)
 {
-    struct segment_header header;
     size_t low = 0, high = reader->directory.count;
     ptrdiff_t begun;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         begun = (ptrdiff_t)middle;
-        int code = begun_at_or_below(reader, &begun, &header, error);
+        int code = begun_at_or_below(reader, &begun, error);
         if (code < 0)
             return code;
-        if (begun < 0 || header.first_seq <= seq)
+        if (begun < 0 || reader->directory.first_seqs[begun] <= seq)
             low = middle + 1;
         else
             high = middle;
     }
     begun = (ptrdiff_t)low - 1;
-    int code = begun_at_or_below(reader, &begun, &header, error);
+    int code = begun_at_or_below(reader, &begun, error);
     return code < 0 ? code : reader_open_from(reader, opened, begun < 0 ? 0 : (size_t)begun, error);
 }
 
