@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 /* Headers looked at behind the last; log_verify() looks at all. It bounds the time to open a log of
  * many segments. */
@@ -183,6 +184,16 @@ static int lock_segment(struct recovering *r, struct error *error)
     return 0;
 }
 
+/* What was read may still be in the device's memory only: of a writer that was killed between a
+ * write and its sync. A reader shows it from now on, so it has to stay. */
+static int sync_segment(const struct recovering *r, struct error *error)
+{
+    if (fdatasync(r->source.fd) == 0 || errno == EROFS || errno == EINVAL)
+        return 0;
+    return error_set(error, -errno, "segment %llu cannot be synced: %s", big(r->header.segment_no),
+                     error_text(-errno));
+}
+
 static void take_mark(struct recovering *r, const struct scan *scan)
 {
     struct log_recovery *result = r->result;
@@ -344,6 +355,9 @@ static int scan_last(struct recovering *r, struct error *error)
     if (code < 0)
         return error_set(error, code, "segment %llu, frame at offset %llu: %s",
                          big(r->header.segment_no), big(scan.here.end_offset), error_text(code));
+    code = sync_segment(r, error);
+    if (code < 0)
+        return code;
     take_mark(r, &scan);
     weigh_beyond(r, &tail);
     take_tail(r, &tail);

@@ -10,6 +10,8 @@
  * that was completed with DSYNC stays. Witnesses of durability: durable_seq in frames and segment
  * headers, CHECKPOINT, and those the caller brings (LMDB's applied_seq, a Postgres position).
  *
+ * What it counts is synced first: a reader shows it, and it must not be gone after a loss of power.
+ *
  * Threads: any, one call at a time per directory. */
 #ifndef LOG_RECOVERY_H
 #define LOG_RECOVERY_H
