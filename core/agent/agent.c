@@ -15,6 +15,9 @@ int agent_open(struct agent **result, const struct agent_options *options, struc
                          budget_owner_name(BUDGET_WORKFLOWS));
     memset(agent, 0, sizeof *agent);
     agent->options = *options;
+    if (agent->options.output_size_max == 0 ||
+        agent->options.output_size_max > STATE_OUTPUT_SIZE_MAX)
+        agent->options.output_size_max = STATE_OUTPUT_SIZE_MAX;
     table_init(&agent->workflows, budget, BUDGET_WORKFLOWS);
     table_init(&agent->definitions, budget, BUDGET_DEFINITIONS);
     table_init(&agent->keys, budget, BUDGET_WORKFLOWS);

@@ -48,6 +48,7 @@ struct agent_options {
     uint32_t max_concurrent_workflows; /* with a ready or running step */
     uint64_t max_pending;        /* unfinished workflows in all; beyond it SUBMIT is refused */
     uint64_t idempotency_ttl_ns; /* after the workflow ended */
+    uint32_t output_size_max;    /* of a workflow's output, bytes; 0 or over 1 MiB: 1 MiB */
     bool exec_enabled;
     const char *const *exec_allow; /* absolute paths; the caller's, for ever */
     uint32_t exec_allow_count;

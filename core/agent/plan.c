@@ -237,7 +237,8 @@ static size_t output_limit(const struct plan *plan)
             size += output_of(plan, i).size;
             count++;
         }
-    return size <= STATE_OUTPUT_SIZE_MAX ? SIZE_MAX : STATE_OUTPUT_SIZE_MAX / count;
+    size_t size_max = plan->agent->options.output_size_max;
+    return size <= size_max ? SIZE_MAX : size_max / count;
 }
 
 static void write_output(const struct plan *plan, struct text *text)

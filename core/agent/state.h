@@ -20,7 +20,7 @@
 #define STATE_ABSENT_MAX 64u
 #define STATE_SIGNALS_KEPT_MAX 64u       /* of one workflow */
 #define STATE_TEXT_SIZE_MAX 2000u        /* of an error or a reason, bytes */
-#define STATE_OUTPUT_SIZE_MAX (1u << 20) /* of a workflow's output, bytes */
+#define STATE_OUTPUT_SIZE_MAX (1u << 20) /* of a workflow's output, bytes, at most */
 
 struct step {
     uint8_t status;      /* Daa__StepStatus */

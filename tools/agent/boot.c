@@ -397,6 +397,7 @@ static int open_agent(struct boot *boot, struct error *error)
         .max_concurrent_workflows = (uint32_t)config->orchestrator.max_concurrent_workflows,
         .max_pending = config->orchestrator.max_pending,
         .idempotency_ttl_ns = config->idempotency.ttl,
+        .output_size_max = log_payload_size_max(boot->log) / 2,
         .exec_enabled = config->exec.enabled,
         .exec_allow = (const char *const *)config->exec.allow.items,
         .exec_allow_count = (uint32_t)config->exec.allow.count,

@@ -50,6 +50,7 @@ struct loop {
     struct turn *spare;
     bool changed; /* events were applied whose documents were not taken */
     bool stalled; /* the log had no room in this turn */
+    bool starved; /* a command of our own had no memory in this turn */
     uint64_t stalled_since_ns;
     bool failed;
 
@@ -62,7 +63,8 @@ struct loop {
     bool drained, ended;
 };
 
-enum performed { PERFORMED, NO_ROOM };
+/* NO_ROOM: in the log; nothing else gets on either. NO_MEMORY: for this command alone. */
+enum performed { PERFORMED, NO_ROOM, NO_MEMORY };
 
 /*--- Time --------------------------------------------------------------------------------------*/
 
@@ -433,6 +435,10 @@ static enum performed perform(struct loop *loop, const struct command *command,
                    "the event log takes no writes at the moment; try again");
     }
     if (decision->kind == DECISION_REFUSED) {
+        /* Memory comes back; an outcome, a timer or a ready step that was given up would leave its
+         * workflow waiting for nothing. */
+        if (!request && (decision->refusal.status == 429 || decision->refusal.status == 503))
+            return NO_MEMORY;
         answer_refusal(loop, request);
         return PERFORMED;
     }
@@ -454,10 +460,17 @@ static bool no_room(struct loop *loop)
     return false;
 }
 
-/* An output that does not fit into an event: the outcome stays what it was, and says so. */
-static void shorten(struct command *command)
+/* Requests go on: what they end gives memory back. */
+static bool no_memory(struct loop *loop)
 {
-    if (command->outcome.output.size <= LOG_PAYLOAD_SIZE_MAX / 2)
+    loop->starved = true;
+    return false;
+}
+
+/* An output that does not fit into an event: the outcome stays what it was, and says so. */
+static void shorten(const struct loop *loop, struct command *command)
+{
+    if (command->outcome.output.size <= log_payload_size_max(loop->options.log) / 2)
         return;
     command->outcome.output = span_of(NULL, 0);
     command->outcome.error = span_of_text("its output was larger than an event may be");
@@ -482,10 +495,11 @@ static bool do_outcome(struct loop *loop)
         command.outcome.outcome = outcome->outcome;
         command.outcome.output = outcome->output;
         command.outcome.error = outcome->error;
-        shorten(&command);
+        shorten(loop, &command);
     }
-    if (perform(loop, &command, NULL) == NO_ROOM)
-        return no_room(loop);
+    enum performed performed = perform(loop, &command, NULL);
+    if (performed != PERFORMED)
+        return performed == NO_ROOM ? no_room(loop) : no_memory(loop);
     loop->lists.outcomes = outcome->next;
     if (!loop->lists.outcomes)
         loop->lists.outcomes_last = &loop->lists.outcomes;
@@ -509,9 +523,11 @@ static bool do_request(struct loop *loop)
 
 static bool do_own(struct loop *loop, const struct command *command)
 {
-    if (perform(loop, command, NULL) == NO_ROOM) {
-        loop->held = *command;
-        return no_room(loop);
+    struct command kept = *command;
+    enum performed performed = perform(loop, &kept, NULL);
+    if (performed != PERFORMED) {
+        loop->held = kept;
+        return performed == NO_ROOM ? no_room(loop) : no_memory(loop);
     }
     loop->held.kind = 0;
     return true;
@@ -544,7 +560,7 @@ static bool do_commands(struct loop *loop)
                                                do_ready };
     uint64_t began_ns = loop->monotonic_ns;
     unsigned count = 0, looked_at_clock = 0;
-    loop->stalled = false;
+    loop->stalled = loop->starved = false;
     while (count < COMMANDS_MAX) {
         unsigned before = count;
         for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
@@ -589,7 +605,7 @@ static uint64_t time_to_sleep(struct loop *loop, bool more)
 {
     if (more || (atomic_load(&loop->stopping) && idle(loop)))
         return 0;
-    if (loop->stalled)
+    if (loop->stalled || loop->starved)
         return STALLED_LOOK_NS;
     uint64_t due_ns =
         atomic_load(&loop->draining) ? UINT64_MAX : agent_next_deadline(loop->options.agent);
@@ -658,12 +674,6 @@ static int fail(struct loop *loop, struct error *error)
     return error_set(error, ERROR_UNAVAILABLE, "%s", why ? why : "the event log failed");
 }
 
-static void do_own_until_done(struct loop *loop, const struct command *command)
-{
-    if (!do_own(loop, command) && loop->stalled)
-        loop->held = *command;
-}
-
 int loop_run(struct loop *loop, struct error *error)
 {
     char reason[] = "stopped in order";
@@ -675,7 +685,7 @@ int loop_run(struct loop *loop, struct error *error)
     end.stop.reason = span_of_text(reason);
 
     read_clocks(loop);
-    do_own_until_done(loop, &begin);
+    (void)do_own(loop, &begin); /* held when there is no room yet */
     bool ending = false;
     for (;;) {
         bool stopping = atomic_load(&loop->stopping);
@@ -686,7 +696,7 @@ int loop_run(struct loop *loop, struct error *error)
         if (ending)
             break;
         ending = true;
-        do_own_until_done(loop, &end);
+        (void)do_own(loop, &end);
         inbox_wake(loop->options.inbox);
     }
     finish(loop);
