@@ -5,6 +5,7 @@ use warnings;
 use lib 't/lib';
 use Daa qw(wait_until scratch run_program program slurp spew);
 use File::Path qw(make_path remove_tree);
+use POSIX ();
 use Test::More;
 
 my $workflows = '/api/v1/workflows';
@@ -225,6 +226,23 @@ subtest 'stop and start' => sub {
     is($agent->stop, 0, 'it stops');
     my ($verified) = run_program(program('daa-log'), 'verify', $agent->dir);
     is($verified, 0, 'and its log is sound');
+};
+
+subtest 'without standard descriptors' => sub {
+    my $dir = scratch() . '/closed';
+    pipe(my $out, my $in) or die "pipe: $!";
+    my $pid = fork() // die "fork: $!";
+    if (!$pid) {
+        open STDOUT, '>&', $in;
+        close $_ for $out, $in, *STDIN, *STDERR;
+        exec { program('daa-agent') } program('daa-agent'), '--data-dir', $dir, '--listen', '127.0.0.1:0' or POSIX::_exit(127);
+    }
+    close $in;
+    like(scalar <$out>, qr/^daa-agent ready /, 'it starts with stdin and stderr closed');
+    is(readlink("/proc/$pid/fd/$_"), '/dev/null', "nothing of its own is descriptor $_") for 0, 2;
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    is($?, 0, 'and it stops');
 };
 
 subtest 'what it does not start with' => sub {

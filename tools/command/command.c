@@ -6,6 +6,7 @@
 #include "core/base/version.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -345,8 +346,20 @@ static int parse_options(const struct command *command, const struct command_ent
     return COMMAND_GO_ON;
 }
 
+/* Started without one of the three standard descriptors, the next file opened would take its
+ * number, and what is said on stderr would be written into it. */
+static void fill_standard_descriptors(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = open("/dev/null", O_RDWR);
+    if (fd >= 0)
+        close(fd);
+}
+
 int command_parse(const struct command *command, int argc, char **argv, int *first)
 {
+    fill_standard_descriptors();
     int status = parse_options(command, NULL, argc, argv, first);
     if (status != COMMAND_GO_ON)
         return status;

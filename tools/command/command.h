@@ -74,7 +74,8 @@ struct command {
 };
 
 /* Fills the targets. COMMAND_GO_ON with *first the index in argv of the first argument (arguments
- * stand behind all options then), or the status to exit with. argv[0] is not looked at. */
+ * stand behind all options then), or the status to exit with. argv[0] is not looked at. Standard
+ * descriptors that are closed become /dev/null. */
 int command_parse(const struct command *command, int argc, char **argv, int *first);
 
 /* A subcommand. `run` gets argv from its own name on, and returns an exit status. NULL: it has its
