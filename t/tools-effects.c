@@ -569,6 +569,17 @@ static void programs_say_for_themselves(void)
     close_and_check();
 }
 
+/* A parent that ignores SIGCHLD passes that on through exec. */
+static void an_end_that_is_not_seen_is_unknown(void)
+{
+    open_with(settings);
+    signal(SIGCHLD, SIG_IGN);
+    expect(run_program(exec_effect("exit 3", NULL, 20000)), UNKNOWN, "\"exit\":null", "not seen",
+           "a program whose exit status nobody can read");
+    signal(SIGCHLD, SIG_DFL);
+    close_and_check();
+}
+
 static void programs_get_a_clean_environment(void)
 {
     open_with(settings);
@@ -745,6 +756,7 @@ int main(void)
     a_request_waits_for_the_pool();
     secrets_do_not_leak();
     programs_say_for_themselves();
+    an_end_that_is_not_seen_is_unknown();
     programs_get_a_clean_environment();
     nothing_outlives_its_step();
     programs_wait_for_a_thread();

@@ -305,7 +305,7 @@ static int spawn(struct effects *effects, struct child *child, struct error *err
 
 /*--- While it runs -----------------------------------------------------------*/
 
-enum ending { ENDED, TIMED_OUT, CANCELLED, TOO_MUCH, NO_MEMORY };
+enum ending { ENDED, TIMED_OUT, CANCELLED, TOO_MUCH, NO_MEMORY, LOST };
 
 /* Reads what there is. False when a limit is passed, with the reason in *ending. */
 static bool drain(struct effects *effects, struct child *child, int *fd, struct text *output,
@@ -381,8 +381,11 @@ static int end_group(struct effects *effects, struct child *child, enum ending *
                drain(effects, child, &child->stderr_fd, &child->output[1], &late);
     if (!all && *ending == ENDED)
         *ending = late;
-    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+    pid_t reaped;
+    while ((reaped = waitpid(child->pid, &status, 0)) < 0 && errno == EINTR)
         continue;
+    if (reaped < 0) /* somebody else has taken its status: then nobody knows how it ended */
+        *ending = LOST;
     return status;
 }
 
@@ -403,6 +406,9 @@ static void write_error(const struct config *config, const struct job *job,
         text_add_string(error, ": ended, because its workflow was cancelled or the agent stops");
     else if (ending == NO_MEMORY)
         text_add_string(error, ": ended, because the memory budget of effects is used up");
+    else if (ending == LOST)
+        text_add_string(error, ": how it ended was not seen; does something else wait for the "
+                               "agent's children, or ignore SIGCHLD?");
     else if (WIFSIGNALED(status))
         text_printf(error, ": killed by signal %d (%s)", WTERMSIG(status),
                     strsignal(WTERMSIG(status)));
@@ -410,12 +416,14 @@ static void write_error(const struct config *config, const struct job *job,
         text_printf(error, ": exit code %d", WEXITSTATUS(status));
 }
 
-static void write_output(struct effects *effects, struct child *child, int status,
-                         struct text *output)
+static void write_output(struct effects *effects, struct child *child, enum ending ending,
+                         int status, struct text *output)
 {
     output->size_max = EFFECT_OUTPUT_SIZE_MAX;
     text_json_open_object(output, NULL);
-    if (WIFEXITED(status))
+    if (ending == LOST)
+        text_json_null(output, "exit");
+    else if (WIFEXITED(status))
         text_json_integer(output, "exit", WEXITSTATUS(status));
     else
         text_json_integer(output, "signal", WTERMSIG(status));
@@ -437,7 +445,7 @@ static void conclude(struct effects *effects, struct job *job, struct child *chi
     if (ending == ENDED && WIFEXITED(status))
         outcome =
             WEXITSTATUS(status) == 0 ? DAA__OUTCOME__OUTCOME_DONE : DAA__OUTCOME__OUTCOME_NOT_DONE;
-    write_output(effects, child, status, &output);
+    write_output(effects, child, ending, status, &output);
     if (output.failed < 0) { /* control characters take six times their size in JSON */
         text_free(&output);
         ending = TOO_MUCH;
