@@ -34,9 +34,13 @@ sub is_closed {
 }
 
 subtest 'bodies' => sub {
-    my $answer = raw($post . "Content-Length: 70000\r\n\r\n");
-    is($answer->{status}, 413, 'a length over the limit is refused before the body');
-    is($answer->{json}{code}, 'body-too-large', 'and says so');
+    my $answer = raw($post . "Content-Length: 70000\r\nExpect: 100-continue\r\n\r\n");
+    is($answer->{status}, 413, 'who asks first whether a body over the limit may come is refused');
+    is($answer->{json}{code}, 'body-too-large', 'and told why');
+    $answer = raw($post . "Content-Length: 70000000000\r\n\r\n");
+    is($answer->{status}, 413, 'a length far over the limit is refused before the body');
+    $answer = $agent->post('/api/v1/workflows', 'x' x 3_000_000);
+    is($answer->{status}, 413, 'a body over the limit goes by, and its sender reads why');
 
     my $chunk = 'x' x 32768;
     $answer = raw($post . "Transfer-Encoding: chunked\r\n\r\n" . sprintf("%x\r\n%s\r\n", length $chunk, $chunk) x 3 . "0\r\n\r\n");

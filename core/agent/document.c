@@ -181,8 +181,8 @@ static void add_head(struct text *text, const Daa__WorkflowDocument *document,
     add_json(text, "metadata", document->has_metadata, document->metadata);
 }
 
-int document_workflow_to_json(struct span bytes, struct span definition, const uint8_t log_uuid[16],
-                              uint64_t stream, bool basic, struct arena *arena, struct text *text)
+static int show(struct span bytes, const struct flow *flow, const uint8_t log_uuid[16],
+                uint64_t stream, bool basic, struct arena *arena, struct text *text)
 {
     Daa__WorkflowDocument *document;
     int code = unpack_workflow(bytes, arena, &document);
@@ -191,16 +191,29 @@ int document_workflow_to_json(struct span bytes, struct span definition, const u
     text_json_open_object(text, NULL);
     add_head(text, document, log_uuid, stream);
     if (!basic) {
-        struct flow *flow = flow_of(definition, arena);
         if (document->has_definition)
             text_json_hex(text, "definition", span_of_data(document->definition));
         add_json(text, "input", document->has_input, document->input);
         add_json(text, "output", document->has_output, document->output);
         add_steps(text, document, flow);
-        flow_unref(flow);
     }
     text_json_close_object(text);
     return 0;
+}
+
+int document_workflow_to_json(struct span bytes, struct span definition, const uint8_t log_uuid[16],
+                              uint64_t stream, bool basic, struct arena *arena, struct text *text)
+{
+    struct flow *flow = basic ? NULL : flow_of(definition, arena);
+    int code = show(bytes, flow, log_uuid, stream, basic, arena, text);
+    flow_unref(flow);
+    return code;
+}
+
+int document_workflow_show(struct span bytes, const struct flow *flow, const uint8_t log_uuid[16],
+                           uint64_t stream, struct arena *arena, struct text *text)
+{
+    return show(bytes, flow, log_uuid, stream, false, arena, text);
 }
 
 int document_workflow_summary(struct span bytes, struct arena *arena,

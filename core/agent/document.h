@@ -18,6 +18,7 @@
 #include "core/base/span.h"
 #include "core/base/text.h"
 #include "core/event/document.pb-c.h"
+#include "core/flow/flow.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -51,6 +52,11 @@ bool document_stream_of_key(struct span key, uint64_t *stream);
 int document_workflow_to_json(struct span document, struct span definition,
                               const uint8_t log_uuid[16], uint64_t stream, bool basic,
                               struct arena *arena, struct text *text);
+
+/* The same, whole, with the definition compiled already; NULL: ids and kinds are left out. */
+int document_workflow_show(struct span document, const struct flow *flow,
+                           const uint8_t log_uuid[16], uint64_t stream, struct arena *arena,
+                           struct text *text);
 
 /* The few fields that are asked for by themselves; spans lie in `arena`. 0, ERROR_DAMAGED or
  * ERROR_BUDGET. */

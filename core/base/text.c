@@ -236,18 +236,32 @@ void text_json_cstring(struct text *text, const char *key, const char *value)
         text_json_string(text, key, span_of_text(value));
 }
 
+/* Decimal digits, at least `width`, in front of `end`; snprintf costs five times as much. */
+static char *put_digits(char *end, uint64_t value, unsigned width)
+{
+    for (unsigned count = 0; value != 0 || count < width; count++) {
+        *--end = (char)('0' + value % 10);
+        value /= 10;
+    }
+    return end;
+}
+
 void text_json_integer(struct text *text, const char *key, int64_t value)
 {
-    char digits[24];
+    char digits[24], *end = digits + sizeof digits;
+    char *start = put_digits(end, value < 0 ? -(uint64_t)value : (uint64_t)value, 1);
+    if (value < 0)
+        *--start = '-';
     begin_value(text, key);
-    text_add(text, digits, (size_t)snprintf(digits, sizeof digits, "%" PRId64, value));
+    text_add(text, start, (size_t)(end - start));
 }
 
 void text_json_unsigned(struct text *text, const char *key, uint64_t value)
 {
-    char digits[24];
+    char digits[24], *end = digits + sizeof digits;
+    char *start = put_digits(end, value, 1);
     begin_value(text, key);
-    text_add(text, digits, (size_t)snprintf(digits, sizeof digits, "%" PRIu64, value));
+    text_add(text, start, (size_t)(end - start));
 }
 
 void text_json_real(struct text *text, const char *key, double value)
@@ -300,10 +314,19 @@ void text_json_time(struct text *text, const char *key, uint64_t time_ns)
     uint64_t day = day_of_year - (153 * from_march + 2) / 5 + 1;
     uint64_t month = from_march < 10 ? from_march + 3 : from_march - 9;
     uint64_t year = era * 400 + year_of_era + (month <= 2 ? 1 : 0);
+    const uint64_t parts[] = {
+        year, month, day, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60, nanoseconds
+    };
+    static const char before[] = "\"--T::.";
+    char buffer[40], *end = buffer + sizeof buffer, *start = end;
+    *--start = '"';
+    *--start = 'Z';
+    for (size_t i = sizeof parts / sizeof parts[0]; i-- > 0;) {
+        start = put_digits(start, parts[i], i == 0 ? 4 : i == 6 ? 9 : 2);
+        *--start = before[i];
+    }
     begin_value(text, key);
-    text_printf(text, "\"%04u-%02u-%02uT%02u:%02u:%02u.%09uZ\"", (unsigned)year, (unsigned)month,
-                (unsigned)day, (unsigned)(seconds / 3600 % 24), (unsigned)(seconds / 60 % 60),
-                (unsigned)(seconds % 60), (unsigned)nanoseconds);
+    text_add(text, start, (size_t)(end - start));
 }
 
 void text_json_hex(struct text *text, const char *key, struct span bytes)

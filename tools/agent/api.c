@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONNECTION_MEMORY ((size_t)16384)
+#define CONNECTION_MEMORY ((size_t)8192)
 #define BACKLOG 1024
 #define CLOSE_WAIT_NS (5ull * 1000000000)
 

@@ -119,7 +119,6 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text, b
     struct boot *boot = exchange->api->boot;
     struct document_key key = document_workflow_key(stream);
     struct document_summary summary = { 0 };
-    struct span definition;
     uint8_t *bytes = NULL;
     size_t size = 0;
     int status = state_get(boot->state, document_key_span(&key), &bytes, &size);
@@ -127,12 +126,13 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text, b
         return status;
     struct span document = span_of(bytes, size);
     status = document_workflow_summary(document, &exchange->arena, &summary);
-    if (status == 0)
-        status = definitions_document(exchange->api->definitions, boot->state, summary.definition,
-                                      &exchange->arena, &definition);
-    if (status == 0)
-        status = document_workflow_to_json(document, definition, boot->log_uuid, stream, false,
-                                           &exchange->arena, text);
+    if (status == 0) {
+        struct flow *flow =
+            definitions_flow(exchange->api->definitions, boot->state, summary.definition);
+        status =
+            document_workflow_show(document, flow, boot->log_uuid, stream, &exchange->arena, text);
+        flow_unref(flow);
+    }
     free(bytes);
     *ended = summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED ||
              summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_FAILED ||

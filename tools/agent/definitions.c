@@ -2,26 +2,19 @@
 
 #include "core/agent/document.h"
 #include "core/base/crc32c.h"
+#include "core/event/event.h"
 #include "tools/agent/state.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #define PLACES 64u
-#define DOCUMENT_KEPT_MAX 16384u
-
-struct kept_document {
-    uint8_t digest[SHA256_SIZE];
-    uint8_t *bytes;
-    size_t size;
-};
 
 struct definitions {
     struct budget *budget;
     pthread_mutex_t lock;
-    struct flow *flows[PLACES]; /* by checksum of the source */
-    struct kept_document documents[PLACES];
+    struct flow *by_source[PLACES]; /* by checksum */
+    struct flow *by_digest[PLACES]; /* by its first byte */
 };
 
 struct definitions *definitions_new(struct budget *budget)
@@ -39,75 +32,75 @@ void definitions_free(struct definitions *definitions)
     if (!definitions)
         return;
     for (unsigned i = 0; i < PLACES; i++) {
-        flow_unref(definitions->flows[i]);
-        free(definitions->documents[i].bytes);
+        flow_unref(definitions->by_source[i]);
+        flow_unref(definitions->by_digest[i]);
     }
     pthread_mutex_destroy(&definitions->lock);
     free(definitions);
 }
 
+static void keep(struct definitions *definitions, struct flow **place, struct flow *flow)
+{
+    pthread_mutex_lock(&definitions->lock);
+    struct flow *before = *place;
+    *place = flow_ref(flow);
+    pthread_mutex_unlock(&definitions->lock);
+    flow_unref(before);
+}
+
 int definitions_compile(struct definitions *definitions, struct span source, struct flow **flow,
                         struct flow_problem *problem)
 {
-    unsigned place = crc32c(source.bytes, source.size) % PLACES;
+    struct flow **place = &definitions->by_source[crc32c(source.bytes, source.size) % PLACES];
     pthread_mutex_lock(&definitions->lock);
-    struct flow *kept = definitions->flows[place];
-    bool same = kept && span_equal(kept->source, source);
-    *flow = same ? flow_ref(kept) : NULL;
+    *flow = *place && span_equal((*place)->source, source) ? flow_ref(*place) : NULL;
     pthread_mutex_unlock(&definitions->lock);
-    if (same)
+    if (*flow)
         return 0;
     int status = flow_compile(flow, definitions->budget, source, problem);
     if (status < 0)
         return status;
-    pthread_mutex_lock(&definitions->lock);
-    kept = definitions->flows[place];
-    definitions->flows[place] = flow_ref(*flow);
-    pthread_mutex_unlock(&definitions->lock);
-    flow_unref(kept);
+    keep(definitions, place, *flow);
+    keep(definitions, &definitions->by_digest[(*flow)->digest[0] % PLACES], *flow);
     return 0;
 }
 
-static void keep(struct definitions *definitions, const uint8_t digest[SHA256_SIZE],
-                 const uint8_t *bytes, size_t size)
+/* From the state; NULL when it is not there, or does not compile any more. */
+static struct flow *compile_document(struct definitions *definitions, struct state *state,
+                                     const uint8_t digest[SHA256_SIZE])
 {
-    uint8_t *copy = size <= DOCUMENT_KEPT_MAX ? malloc(size + 1) : NULL;
-    if (!copy)
-        return;
-    memcpy(copy, bytes, size);
-    struct kept_document *place = &definitions->documents[digest[0] % PLACES];
-    pthread_mutex_lock(&definitions->lock);
-    uint8_t *old = place->bytes;
-    memcpy(place->digest, digest, SHA256_SIZE);
-    place->bytes = copy;
-    place->size = size;
-    pthread_mutex_unlock(&definitions->lock);
-    free(old);
-}
-
-int definitions_document(struct definitions *definitions, struct state *state, struct span digest,
-                         struct arena *arena, struct span *document)
-{
-    *document = span_of(NULL, 0);
-    if (digest.size != SHA256_SIZE)
-        return 0;
-    const struct kept_document *place = &definitions->documents[digest.bytes[0] % PLACES];
-    pthread_mutex_lock(&definitions->lock);
-    bool found = place->bytes && memcmp(place->digest, digest.bytes, SHA256_SIZE) == 0;
-    if (found)
-        *document = arena_copy(arena, span_of(place->bytes, place->size));
-    pthread_mutex_unlock(&definitions->lock);
-    if (found)
-        return document->bytes ? 0 : ERROR_BUDGET;
+    struct document_key key = document_definition_key(digest);
+    struct flow_problem problem;
+    struct flow *flow = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;
-    struct document_key key = document_definition_key(digest.bytes);
-    int status = state_get(state, document_key_span(&key), &bytes, &size);
-    if (status == 1) {
-        keep(definitions, digest.bytes, bytes, size);
-        *document = arena_copy(arena, span_of(bytes, size));
-        status = document->bytes ? 0 : ERROR_BUDGET;
-    }
+    if (state_get(state, document_key_span(&key), &bytes, &size) != 1)
+        return NULL;
+    Daa__DefinitionDocument *document = daa__definition_document__unpack(NULL, size, bytes);
     free(bytes);
-    return status;
+    if (!document)
+        return NULL;
+    if (flow_compile(&flow, definitions->budget, span_of_data(document->source), &problem) < 0)
+        flow = NULL;
+    daa__definition_document__free_unpacked(document, NULL);
+    return flow;
+}
+
+struct flow *definitions_flow(struct definitions *definitions, struct state *state,
+                              struct span digest)
+{
+    if (digest.size != SHA256_SIZE)
+        return NULL;
+    struct flow **place = &definitions->by_digest[digest.bytes[0] % PLACES];
+    pthread_mutex_lock(&definitions->lock);
+    struct flow *flow = *place && memcmp((*place)->digest, digest.bytes, SHA256_SIZE) == 0
+                            ? flow_ref(*place)
+                            : NULL;
+    pthread_mutex_unlock(&definitions->lock);
+    if (flow)
+        return flow;
+    flow = compile_document(definitions, state, digest.bytes);
+    if (flow)
+        keep(definitions, place, flow);
+    return flow;
 }

@@ -4,7 +4,6 @@
 #ifndef TOOLS_AGENT_DEFINITIONS_H
 #define TOOLS_AGENT_DEFINITIONS_H
 
-#include "core/base/arena.h"
 #include "core/base/budget.h"
 #include "core/base/span.h"
 #include "core/flow/flow.h"
@@ -19,9 +18,9 @@ void definitions_free(struct definitions *definitions);
 int definitions_compile(struct definitions *definitions, struct span source, struct flow **flow,
                         struct flow_problem *problem);
 
-/* The definition document with this digest, in `arena`: size 0 when there is none. 0 or negative.
- */
-int definitions_document(struct definitions *definitions, struct state *state, struct span digest,
-                         struct arena *arena, struct span *document);
+/* The flow of the definition document with this digest, to be unreffed; NULL when there is none, or
+ * none that compiles. */
+struct flow *definitions_flow(struct definitions *definitions, struct state *state,
+                              struct span digest);
 
 #endif

@@ -19,7 +19,8 @@
 #define BODY_KEPT_MAX 16384u
 #define LAG_BYTES_MAX (256ull << 20)
 #define LAG_NS_MAX (10ull * 1000000000)
-#define COMMAND_OVERHEAD 1024u /* bytes a request counts beside its body */
+#define SWALLOW_MAX (8ull << 20) /* of a body that is refused, so that its sender reads why */
+#define COMMAND_OVERHEAD 1024u   /* bytes a request counts beside its body */
 
 struct exchange *exchange_new(struct api *api, struct connection *connection)
 {
@@ -133,7 +134,7 @@ enum MHD_Result operation_problem(struct exchange *exchange, const struct proble
 
 struct headers {
     const char *host, *origin, *content_type, *authorization, *key, *request_id, *traceparent;
-    const char *content_length, *transfer_encoding;
+    const char *content_length, *transfer_encoding, *expect;
     unsigned content_lengths, hosts;
 };
 
@@ -154,6 +155,7 @@ static enum MHD_Result note_header(void *context, enum MHD_ValueKind kind, const
         { "X-Request-Id", &headers->request_id },
         { "traceparent", &headers->traceparent },
         { "Transfer-Encoding", &headers->transfer_encoding },
+        { "Expect", &headers->expect },
     };
     (void)kind;
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
@@ -200,7 +202,7 @@ static bool is_json(const char *type)
 }
 
 /* What makes the bytes behind these headers untrustworthy: answered at once, and closed. */
-static bool check_framing(const struct headers *headers, uint64_t body_max, struct problem *problem)
+static bool check_framing(const struct headers *headers, struct problem *problem)
 {
     if (headers->content_lengths > 1 || (headers->content_length && headers->transfer_encoding))
         problem_set(problem, 400, "ambiguous-length",
@@ -209,11 +211,20 @@ static bool check_framing(const struct headers *headers, uint64_t body_max, stru
                                                  : "both Content-Length and Transfer-Encoding");
     else if (headers->hosts > 1)
         problem_set(problem, 400, "ambiguous-host", "the request has more than one Host; send one");
-    else if (headers->content_length && strtoull(headers->content_length, NULL, 10) > body_max)
-        problem_set(problem, 413, "body-too-large",
-                    "the body has %s bytes, and [api] max_body_size allows %" PRIu64,
-                    headers->content_length, body_max);
     return problem->status == 0;
+}
+
+/* True: answered at once. A body that is on its way goes by first, up to a limit: a client that is
+ * still sending when its connection is closed does not get to read why. */
+static bool check_length(const struct headers *headers, uint64_t body_max, struct problem *problem)
+{
+    uint64_t size = headers->content_length ? strtoull(headers->content_length, NULL, 10) : 0;
+    if (size <= body_max)
+        return false;
+    problem_set(problem, 413, "body-too-large",
+                "the body has %s bytes, and [api] max_body_size allows %" PRIu64,
+                headers->content_length, body_max);
+    return headers->expect || size > body_max + SWALLOW_MAX;
 }
 
 static bool check_origin(struct exchange *exchange, const struct headers *headers)
@@ -292,9 +303,11 @@ enum MHD_Result exchange_begin(struct exchange *exchange, const char *method, co
     name_request(exchange, &headers);
     if (!connection_enter(exchange->connection, CONNECTION_BODY))
         return MHD_NO;
-    if (!check_framing(&headers, api->boot->config->api.max_body_size, &exchange->problem))
+    if (!check_framing(&headers, &exchange->problem) ||
+        check_length(&headers, api->boot->config->api.max_body_size, &exchange->problem))
         return operation_problem(exchange, &exchange->problem);
-    check_head(exchange, method, url, &headers);
+    if (exchange->problem.status == 0)
+        check_head(exchange, method, url, &headers);
     return MHD_YES;
 }
 
@@ -327,7 +340,7 @@ enum MHD_Result exchange_body(struct exchange *exchange, const char *bytes, size
 {
     uint64_t body_max = exchange->api->boot->config->api.max_body_size;
     exchange->body_size += exchange->body_too_large || exchange->problem.status != 0 ? size : 0;
-    if (exchange->body_size > 2 * body_max)
+    if (exchange->body_size > body_max + SWALLOW_MAX)
         return MHD_NO; /* chunks without end: nothing can be answered in between */
     if (exchange->body_too_large || exchange->problem.status != 0)
         return MHD_YES;
