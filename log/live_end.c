@@ -102,9 +102,9 @@ static int newest_begun(const struct directory *directory, struct source *probe,
     return 0;
 }
 
-/* Walks the newest segment up to `durable_seq`. */
-static void walk_to(struct live_end *end, struct source *probe, const struct segment_header *header,
-                    uint64_t durable_seq)
+/* Walks the newest segment to its last valid frame. */
+static void walk_to_end(struct live_end *end, struct source *probe,
+                        const struct segment_header *header)
 {
     struct frame_header frame;
     struct scan scan;
@@ -115,8 +115,35 @@ static void walk_to(struct live_end *end, struct source *probe, const struct seg
     do {
         end->end_offset = scan.counted.end_offset;
         end->last_seq = scan.counted.last_seq;
-    } while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME &&
-             frame_last_seq(&frame) <= durable_seq);
+    } while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME);
+}
+
+/* Goes on with the two walks over the segment that `probe` has open, or begins them. */
+static void take_up_walks(struct live_end *end, struct source *probe,
+                          const struct segment_header *header)
+{
+    bool same = end->proving && end->seen.header.segment_no == header->segment_no &&
+                end->seen.header.salt == header->salt;
+    end->seen.source = end->shown.source = probe;
+    if (same)
+        return;
+    scan_begin(&end->seen, probe, header);
+    scan_begin(&end->shown, probe, header);
+    end->proving = true;
+}
+
+/* Moves `shown` on over the frames that are durable. */
+static void walk_on(struct live_end *end, uint64_t durable_seq)
+{
+    struct frame_header frame;
+    struct scan next = end->shown;
+    const uint8_t *bytes;
+    while (scan_next(&next, &frame, &bytes) == SCAN_FRAME && frame_last_seq(&frame) <= durable_seq)
+        end->shown = next;
+    end->segment_no = next.header.segment_no;
+    memcpy(end->log_uuid, next.header.log_uuid, UUID_SIZE);
+    end->end_offset = end->shown.counted.end_offset;
+    end->last_seq = end->shown.counted.last_seq;
 }
 
 /* What CHECKPOINT and the frames of the active segment prove to be durable. */
@@ -126,7 +153,6 @@ static int prove_end(struct live_end *end, const struct directory *directory, st
     struct segment_header header;
     struct checkpoint checkpoint = { .durable_seq = 0 };
     struct frame_header frame;
-    struct scan scan;
     const uint8_t *bytes;
     unsigned damaged;
     end->mode = LIVE_NOTHING;
@@ -134,14 +160,14 @@ static int prove_end(struct live_end *end, const struct directory *directory, st
     int found = newest_begun(directory, probe, &header, error);
     if (found <= 0)
         return found;
-    scan_begin(&scan, probe, &header);
-    while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME)
+    take_up_walks(end, probe, &header);
+    while (scan_next(&end->seen, &frame, &bytes) == SCAN_FRAME)
         continue;
-    uint64_t durable_seq = scan.witness_seq;
+    uint64_t durable_seq = end->seen.witness_seq;
     if (checkpoint.durable_seq > durable_seq &&
         memcmp(checkpoint.log_uuid, header.log_uuid, UUID_SIZE) == 0)
         durable_seq = checkpoint.durable_seq;
-    walk_to(end, probe, &header, durable_seq);
+    walk_on(end, durable_seq);
     end->mode = LIVE_PROVEN;
     return 0;
 }
@@ -154,7 +180,7 @@ static int salvage_end(struct live_end *end, const struct directory *directory,
     int found = newest_begun(directory, probe, &header, error);
     if (found <= 0)
         return found;
-    walk_to(end, probe, &header, UINT64_MAX);
+    walk_to_end(end, probe, &header);
     end->recovery.last_segment_no = header.segment_no;
     end->recovery.verdict = LOG_DAMAGED;
     end->mode = LIVE_STOPPED;

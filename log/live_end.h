@@ -8,6 +8,7 @@
 
 #include "log/directory.h"
 #include "log/recovery.h"
+#include "log/scan.h"
 #include "mmapstore/image.h"
 
 #include <stdbool.h>
@@ -33,6 +34,10 @@ struct live_end {
     int current; /* of LIVE_IMAGE */
     uint64_t generation;
     uint32_t wake;
+    /* Of LIVE_PROVEN: the newest segment up to its last valid frame, and up to the last that may be
+     * shown. The next look goes on from there. */
+    bool proving;
+    struct scan seen, shown;
     struct log_recovery recovery; /* of LIVE_STOPPED */
     pid_t writer;                 /* who held the lock then; 0: nobody */
     uint64_t looked_ns;           /* when it was last asked whether the writer still runs */
