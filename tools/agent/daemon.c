@@ -148,6 +148,7 @@ static int block_signals(struct daemon *daemon, struct error *error)
     sigset_t set;
     ending_signals(&set);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write past a limit is an error like any other */
     signal(SIGCHLD, SIG_DFL); /* ignored, as a parent may leave it, no exit status would be seen */
     daemon->event_fd = eventfd(0, EFD_CLOEXEC);
     int status = daemon->event_fd < 0 ? -errno : -pthread_sigmask(SIG_BLOCK, &set, NULL);
