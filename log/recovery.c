@@ -370,6 +370,23 @@ static int scan_last(struct recovering *r, struct error *error)
     return code;
 }
 
+/* No segment is there: a new log, unless one was here whose files went away. */
+static int check_never_begun(struct recovering *r, struct error *error)
+{
+    struct checkpoint checkpoint = { .durable_seq = 0 };
+    unsigned damaged;
+    int found = directory_checkpoint(&r->directory, &r->source, &checkpoint, &damaged);
+    if (found < 0)
+        return error_set(error, found, "%s: %s", LOG_CHECKPOINT_NAME, error_text(found));
+    if (found == 0 || checkpoint.durable_seq == 0)
+        return 0;
+    return error_set(
+        error, ERROR_DAMAGED,
+        "no segment is there, but %s says that events up to %llu were durable: put the "
+        "segments back; to begin a new log, move the directory away",
+        LOG_CHECKPOINT_NAME, big(checkpoint.durable_seq));
+}
+
 static int recover(struct recovering *r, const struct log_witness *witnesses, unsigned count,
                    struct error *error)
 {
@@ -378,7 +395,7 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
         return code;
     if (r->last < 0)
         return r->beyond == LOG_SOUND
-                   ? 0
+                   ? check_never_begun(r, error)
                    : error_set(
                          error, ERROR_DAMAGED,
                          "no segment has a header that can be read, but %s: put a copy of the "

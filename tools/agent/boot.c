@@ -136,6 +136,20 @@ static enum log_sync sync_of(const struct config *config)
     }
 }
 
+/* Documents of a log that is not there: somebody forgot to mount or to copy it. */
+static int check_log_is_there(const struct boot *boot, const uint8_t uuid[16], uint64_t seq,
+                              struct error *error)
+{
+    char text[UUID_TEXT_SIZE];
+    if (seq == 0)
+        return 0;
+    uuid_to_text(text, uuid);
+    return error_set(error, ERROR_NOT_FOUND,
+                     "%s holds no event log, but the documents in %s stand for %" PRIu64
+                     " events of log %s: put that log back; to begin a new one, move %s away",
+                     boot->log_dir, boot->db_dir, seq, text, boot->db_dir);
+}
+
 static int open_log(struct boot *boot, struct error *error)
 {
     const struct config *config = boot->config;
@@ -148,6 +162,8 @@ static int open_log(struct boot *boot, struct error *error)
     uint8_t uuid[16];
     struct log_witness witness = { .name = "LMDB" };
     uint64_t seq = state_peek_applied_seq(boot->db_dir, uuid);
+    if (!before.exists && (status = check_log_is_there(boot, uuid, seq, error)) < 0)
+        return status;
     if (before.exists && memcmp(uuid, before.log_uuid, 16) == 0)
         witness.seq = seq;
     log_clock_init(&boot->clock, before.last_time_ns, host_monotonic_ns(), host_wall_ns());
@@ -351,6 +367,12 @@ static int catch_up(struct boot *boot, uint64_t applied_seq, struct error *error
     status = replay_all(&replay, applied_seq, error);
     arena_free(&replay.arena);
     log_reader_close(replay.reader);
+    if (status == ERROR_DAMAGED || status == ERROR_TRUNCATED || status == ERROR_NOT_FOUND)
+        return error_wrap(
+            error, status,
+            "the documents cannot be made from the log, so put its damaged or missing "
+            "segments back from a copy (daa-log verify %s names them)",
+            boot->log_dir);
     return status;
 }
 
