@@ -162,8 +162,11 @@ int directory_segment(const struct directory *directory, size_t index, struct so
         return state;
     }
     code = source_bytes(source, LOG_BLOCK_SIZE, LOG_BLOCK_SIZE, &bytes);
-    if (code == ERROR_TRUNCATED)
+    if (code == ERROR_TRUNCATED) {
+        error_set(what, code, "it is %llu bytes long, shorter than a header and a block",
+                  (unsigned long long)source->size);
         return SEGMENT_SHORT;
+    }
     if (code < 0)
         return error_set(what, code, "%s: first frame: %s", name, error_text(code));
     if (bytes_are_zero(bytes, LOG_BLOCK_SIZE))
