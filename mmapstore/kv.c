@@ -140,6 +140,26 @@ static bool has_lock_file(const char *dir)
     return snprintf(path, sizeof path, "%s/lock.mdb", dir) < PATH_MAX && access(path, F_OK) == 0;
 }
 
+/* LMDB reads its pages through a map, so one behind the end of a file that was cut is a signal, not
+ * an error. A hole in its place is a page that LMDB itself calls damaged. */
+static int fill_cut_end(struct kv *kv)
+{
+    MDB_envinfo info;
+    MDB_stat stat_of;
+    struct stat file;
+    char path[PATH_MAX + sizeof "/data.mdb"];
+    int code = translate(mdb_env_info(kv->env, &info));
+    if (code == 0)
+        code = translate(mdb_env_stat(kv->env, &stat_of));
+    if (code < 0)
+        return code;
+    off_t size = (off_t)(info.me_last_pgno + 1) * stat_of.ms_psize;
+    snprintf(path, sizeof path, "%s/data.mdb", kv->dir);
+    if (stat(path, &file) == 0 && file.st_size < size && truncate(path, size) < 0)
+        return -errno;
+    return 0;
+}
+
 static int open_env(struct kv *kv, const struct kv_options *options)
 {
     unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD;
@@ -156,6 +176,8 @@ static int open_env(struct kv *kv, const struct kv_options *options)
         code = translate(mdb_env_set_maxreaders(kv->env, READERS_MAX));
     if (code == 0)
         code = translate(mdb_env_open(kv->env, options->dir, flags, 0600));
+    if (code == 0)
+        code = fill_cut_end(kv);
     if (code == 0) /* readers that were killed keep pages from being used again */
         code = translate(mdb_reader_check(kv->env, &dead));
     return code == 0 ? open_table(kv) : code;
