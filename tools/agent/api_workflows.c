@@ -113,8 +113,16 @@ static bool member_string(struct exchange *exchange, const struct json *json, co
 
 /*--- Showing a workflow ------------------------------------------------------------------------*/
 
-/* 1 shown in `text`, 0 there is none, negative. *ended: it waits for nothing any more. */
-static int show(struct exchange *exchange, uint64_t stream, struct text *text, bool *ended)
+static bool has_ended(Daa__WorkflowStatus status)
+{
+    return status == DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED ||
+           status == DAA__WORKFLOW_STATUS__WORKFLOW_FAILED ||
+           status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
+}
+
+/* 1 shown in `text`, 0 there is none, negative. */
+static int show(struct exchange *exchange, uint64_t stream, struct text *text,
+                Daa__WorkflowStatus *status_of)
 {
     struct boot *boot = exchange->api->boot;
     struct document_key key = document_workflow_key(stream);
@@ -134,13 +142,12 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text, b
         flow_unref(flow);
     }
     free(bytes);
-    *ended = summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED ||
-             summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_FAILED ||
-             summary.status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
+    *status_of = summary.status;
     return status < 0 ? status : 1;
 }
 
-static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t stream)
+static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t stream,
+                                       Daa__WorkflowStatus status)
 {
     char id[WORKFLOW_ID_SIZE], location[WORKFLOW_ID_SIZE + 32];
     workflow_id_to_text(id, exchange->api->boot->log_uuid, stream);
@@ -149,8 +156,7 @@ static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t strea
     text_init(&text);
     text_json_open_object(&text, NULL);
     text_json_cstring(&text, "id", id);
-    text_json_cstring(&text, "status",
-                      workflow_status_name(DAA__WORKFLOW_STATUS__WORKFLOW_PENDING));
+    text_json_cstring(&text, "status", workflow_status_name(status));
     text_json_unsigned(&text, "seq", stream);
     text_json_close_object(&text);
     enum MHD_Result result = operation_answer(exchange, 202, &text, location);
@@ -163,9 +169,10 @@ static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t strea
                                        bool may_wait)
 {
     struct text text;
-    bool ended;
+    Daa__WorkflowStatus is = DAA__WORKFLOW_STATUS__WORKFLOW_PENDING;
     text_init(&text);
-    int status = show(exchange, stream, &text, &ended);
+    int status = show(exchange, stream, &text, &is);
+    bool ended = has_ended(is);
     if (status == 1 && !ended && may_wait && exchange->waits) {
         text_free(&text);
         return operation_wait(exchange, stream);
@@ -176,7 +183,7 @@ static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t strea
     else if (status == 1 && (ended || !accepted))
         result = operation_answer(exchange, 200, &text, NULL);
     else
-        result = accepted ? answer_accepted(exchange, stream) : not_found(exchange);
+        result = accepted ? answer_accepted(exchange, stream, is) : not_found(exchange);
     text_free(&text);
     return result;
 }
@@ -250,7 +257,7 @@ enum MHD_Result workflow_submitted(struct exchange *exchange)
     bool first_time = exchange->replayed != request->replayed;
     exchange->replayed = request->replayed;
     if (!exchange->waits)
-        return answer_accepted(exchange, request->stream);
+        return answer_accepted(exchange, request->stream, DAA__WORKFLOW_STATUS__WORKFLOW_PENDING);
     return answer_workflow(exchange, request->stream, true, request->replayed && first_time);
 }
 
