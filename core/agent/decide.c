@@ -20,7 +20,7 @@ static void refuse(struct plan *plan, int status, const char *code, const char *
     decision->kind = DECISION_REFUSED;
     decision->event_count = 0;
     decision->refusal = (struct refusal){ .status = status, .code = code };
-    decision->refusal.safe_to_retry = status == 429 || status == 503;
+    decision->refusal.safe_to_retry = true; /* what is refused did nothing */
     va_start(arguments, format);
     (void)vsnprintf(decision->refusal.text, sizeof decision->refusal.text, format, arguments);
     va_end(arguments);
