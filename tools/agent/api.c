@@ -74,6 +74,13 @@ static int parse_listen(const char *listen_at, struct address *address, char hos
     return 0;
 }
 
+int api_check_listen(const char *listen_at, struct error *error)
+{
+    struct address address;
+    char host[128];
+    return parse_listen(listen_at, &address, host, error);
+}
+
 static int listen_tcp(struct api *api, const char *listen_at, struct error *error)
 {
     struct address address;
@@ -123,7 +130,8 @@ static int listen_unix(struct api *api, const char *path, struct error *error)
         close(fd);
     api->socket_path[0] = 0;
     return error_set(error, status, "cannot listen on the Unix socket %s: %s", path,
-                     error_text(status));
+                     status == -EADDRINUSE ? "a file is in its place; remove it"
+                                           : error_text(status));
 }
 
 /*--- libmicrohttpd -----------------------------------------------------------------------------*/

@@ -15,6 +15,9 @@
 struct api;
 struct boot;
 
+/* Whether api_open() would take that `[agent] listen`. */
+int api_check_listen(const char *listen_at, struct error *error);
+
 /* Takes the address of `[agent] listen`, loopback only, and the socket. `boot` is being filled
  * meanwhile; nothing but its progress is looked at before api_ready(). */
 int api_open(struct api **api, struct boot *boot, struct error *error);

@@ -1,4 +1,5 @@
 /* daa-agent: the daemon. */
+#include "tools/agent/api.h"
 #include "tools/agent/daemon.h"
 #include "tools/command/command.h"
 #include "tools/config/config.h"
@@ -41,6 +42,8 @@ int main(int argc, char **argv)
     if ((data_dir && config_set(&config, "agent.data_dir", data_dir, &error) < 0) ||
         (listen_at && config_set(&config, "agent.listen", listen_at, &error) < 0))
         return command_misused(&command, "%s", error.text);
+    if (check && api_check_listen(config.agent.listen, &error) < 0)
+        return command_failed_error(&command, &error);
     if (check) {
         struct text text;
         text_init(&text);
