@@ -209,8 +209,10 @@ subtest 'usage' => sub {
     mkdir scratch() . '/empty';
     ($status) = daa_log('verify', scratch() . '/empty');
     is($status, 2, 'also where there is no segment');
-    ($status, $said) = daa_log('cat', scratch() . '/empty');
-    ok($status == 0 && $said eq '', 'cat shows nothing of it');
+    for my $command (qw(cat tail stat)) {
+        ($status, $said, $complained) = daa_log($command, scratch() . '/empty');
+        ok($status == 1 && $complained =~ /holds no segment/, "$command says so too");
+    }
     my $complaint = scratch() . '/complaint';
     is(`$program cat --json $dir 2>$complaint | head -n 1 | wc -l` + 0, 1, 'a reader of its output may stop');
     is(slurp($complaint), '', 'without a complaint');

@@ -119,8 +119,13 @@ struct log_reader *open_reader(const struct command *command, const char *dir, b
     struct log_reader *reader;
     struct error error;
     struct log_reader_options options = { .dir = dir, .skip_damage = skip_damage };
-    if (log_reader_open(&reader, &options, &error) == 0)
+    if (log_reader_open(&reader, &options, &error) < 0) {
+        (void)command_failed_error(command, &error);
+        return NULL;
+    }
+    if (log_reader_first_seq(reader) > 0 || log_reader_live(reader))
         return reader;
-    (void)command_failed_error(command, &error);
+    (void)command_failed(command, "%s holds no segment of a log", dir);
+    log_reader_close(reader);
     return NULL;
 }
