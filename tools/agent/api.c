@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <netdb.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,16 +217,29 @@ static void on_completed(void *context, struct MHD_Connection *mhd, void **reque
     *request_context = NULL;
 }
 
-static struct MHD_Daemon *start(struct api *api, int fd)
+static unsigned thread_count(const struct config *config)
 {
+    uint64_t count = config->runtime.worker_threads;
+    cpu_set_t cpus;
+    if (count == 0)
+        count = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? (uint64_t)CPU_COUNT(&cpus) : 1;
+    return (unsigned)(count < config->api.max_connections ? count : config->api.max_connections);
+}
+
+static struct MHD_Daemon *start(struct api *api, int fd, unsigned threads)
+{
+    const struct config *config = api->boot->config;
+    const struct MHD_OptionItem pool[] = {
+        { threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL },
+        { MHD_OPTION_END, 0, NULL },
+    };
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, api, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)api->boot->config->api.max_connections, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_END);
+        on_connection, api, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->api.max_connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
 }
 
 /*--- Open and close ----------------------------------------------------------------------------*/
@@ -252,7 +266,7 @@ static int open_unix(struct api *api, struct error *error)
     if (fd < 0)
         return fd;
     api->unix_fd = fd;
-    api->unix_socket = start(api, fd);
+    api->unix_socket = start(api, fd, 1);
     if (api->unix_socket)
         return 0;
     close(fd);
@@ -265,7 +279,7 @@ static int open_tcp(struct api *api, struct error *error)
     if (fd < 0)
         return fd;
     api->tcp_fd = fd;
-    api->tcp = start(api, fd);
+    api->tcp = start(api, fd, thread_count(api->boot->config));
     if (api->tcp)
         return 0;
     close(fd);
