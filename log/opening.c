@@ -189,6 +189,7 @@ static struct segment_header first_header(struct log *log, const struct log_reco
         .prev_segment_no = recovery->last_segment_no,
         .prev_last_seq = recovery->last_seq,
         .prev_end_offset = recovery->end_offset,
+        .durable_seq = recovery->last_seq, /* sync_last_segment() made it so */
         .hash = log->hash,
     };
     memcpy(header.log_uuid, log->log_uuid, UUID_SIZE);
