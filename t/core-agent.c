@@ -486,6 +486,114 @@ static void bad_bytes(void)
     shell_close(&shell);
 }
 
+/* A JSON string of so many bytes, in a static buffer. */
+static struct span long_string(size_t size)
+{
+    static uint8_t bytes[6 << 20];
+    memset(bytes, 'x', size);
+    bytes[0] = bytes[size - 1] = '"';
+    return span_of(bytes, size);
+}
+
+static void large_values(void)
+{
+    struct agent_shell shell = a_shell();
+    shell_open(&shell);
+    uint64_t stream =
+        shell_submit(&shell,
+                     "{\"name\":\"s\",\"steps\":[{\"id\":\"gate\",\"signal\":{\"name\":\"gate\"}},"
+                     "{\"id\":\"a\",\"needs\":[\"gate\"],\"signal\":{\"name\":\"go\"}},"
+                     "{\"id\":\"b\",\"needs\":[\"gate\"],\"signal\":{\"name\":\"go\"}},"
+                     "{\"id\":\"c\",\"needs\":[\"gate\"],\"signal\":{\"name\":\"go\"}}]}",
+                     "{}");
+    struct command signal = { .kind = COMMAND_SIGNAL, .stream = stream };
+    signal.signal.name = span_of_text("go");
+    signal.signal.payload = long_string(2 << 20);
+    for (int i = 0; i < 3; i++)
+        (void)shell_do(&shell, &signal);
+    signal.signal.payload = long_string(6 << 20);
+    is_refused(&shell, &signal, 413, "workflow-too-large", "send less");
+    signal.signal.name = span_of_text("gate");
+    signal.signal.payload = span_of_text("1");
+    (void)shell_decide(&shell, &signal);
+    struct command advance = { .kind = COMMAND_ADVANCE, .stream = stream };
+    (void)shell_decide(&shell, &advance);
+    is_int(shell.decision.event_count, 1, "one decision records no more than a frame may hold");
+    shell_advance(&shell);
+    shows(&shell, stream, "\"status\":\"completed\"", "the next ones go on");
+    shell_close(&shell);
+}
+
+static void lost_outputs(void)
+{
+    struct agent_shell shell = a_shell();
+    shell_open(&shell);
+    uint64_t stream = shell_submit(&shell, http("POST", ""), "{\"x\":1}");
+    shell_answer(&shell, stream, 0, DONE, "", "no memory for the output");
+    is_history(&shell, stream,
+               "workflow.submitted workflow.started step.started step.failed workflow.paused",
+               "what was done, but its output lost, is not passed on as if it were null");
+    shows(&shell, stream, "\"outcome\":\"done\"", "nor tried again: it was done");
+    shows(&shell, stream, "no memory for the output", "and says why it stopped");
+
+    stream = shell_submit(&shell, http("GET", ",\"retry\":{}"), "{\"x\":1}");
+    char *large = calloc(1, (9 << 20) + 1);
+    memset(large, 'x', 9 << 20);
+    large[0] = large[(9 << 20) - 1] = '"';
+    shell_answer(&shell, stream, 0, DONE, large, "");
+    shows(&shell, stream, "bytes is not kept", "so is an output that makes a workflow too large");
+    free(large);
+    shell_close(&shell);
+}
+
+static void memory_for_the_end(void)
+{
+    struct agent_shell shell = a_shell();
+    shell_open(&shell);
+    uint64_t stream =
+        shell_submit(&shell, "{\"name\":\"s\",\"steps\":[{\"id\":\"a\",\"sleep\":\"5s\"}]}", "{}");
+    uint64_t most = shell.budget.limit / 10 * 9 - shell.budget.used;
+    is_int(budget_reserve(&shell.budget, BUDGET_REQUESTS, most), 0, "when memory is short");
+    struct flow *flow = shell_flow(&shell, chain);
+    struct command submit = shell_submission(flow, "{}");
+    is_refused(&shell, &submit, 429, "memory-budget", "max_heap_size");
+    flow_unref(flow);
+    shell_wait(&shell, 5 * SECOND);
+    shows(&shell, stream, "\"status\":\"completed\"", "what was begun can end");
+    budget_release(&shell.budget, BUDGET_REQUESTS, most);
+    shell_close(&shell);
+}
+
+/* Loads the document of a workflow with every lack of memory that there may be. */
+static void half_loaded(void)
+{
+    struct agent_shell shell = a_shell();
+    shell_open(&shell);
+    uint64_t stream = shell_submit(&shell, http("POST", ""), "{\"x\":1}");
+    struct span output = long_string(3000);
+    char text[3001] = "";
+    memcpy(text, output.bytes, output.size);
+    shell_answer(&shell, stream, 0, DONE, text, "");
+    is_int(in_memory(&shell), 0, "a finished workflow is loaded again");
+    struct document_key key = document_workflow_key(stream), needs;
+    const struct shell_document *document =
+        shell_documents_get(&shell.documents, document_key_span(&key));
+    uint64_t limit = shell.budget.limit, tries = 0, halves = 0;
+    int status = ERROR_BUDGET;
+    for (; status == ERROR_BUDGET; tries++) {
+        shell.budget.limit = shell.budget.used + tries * 100;
+        status = agent_load(shell.agent, document_key_span(&key),
+                            span_of(document->bytes, document->size), &needs);
+        halves += status < 0 && in_memory(&shell) > 0;
+    }
+    shell.budget.limit = limit;
+    is_int(status, 0, "in the end with success");
+    ok(tries > 10, "after many refusals");
+    is_int(halves, 0, "none of which left half of it behind");
+    shell_take(&shell);
+    shell_close(&shell);
+}
+
 int main(void)
 {
     sleeping();
@@ -503,5 +611,9 @@ int main(void)
     over_budget();
     paused_branches();
     bad_bytes();
+    large_values();
+    lost_outputs();
+    memory_for_the_end();
+    half_loaded();
     return tap_done();
 }

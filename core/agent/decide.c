@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define COMMAND_EVENTS_MAX 6u /* that one step's end or beginning can make, with the workflow's */
+#define ADVANCE_SIZE_MAX (1u << 20) /* bytes of events and effects, then the next ADVANCE goes on */
 
 /*--- Refusals and needs ----------------------------------------------------------------------*/
 
@@ -77,6 +78,33 @@ static void refuse_finished(struct plan *plan, const char *what)
     char id[WORKFLOW_ID_SIZE];
     refuse(plan, 409, "invalid-transition", "the workflow %s cannot be %s: it is %s",
            id_text(plan, id), what, workflow_status_name(plan->workflow->status));
+}
+
+/* The last eighth of the budget is for ending what was begun, which gives memory back: if new work
+ * could take it, a change could not be encoded any more, and nothing would ever end. */
+static bool is_memory_short(struct plan *plan)
+{
+    struct budget *budget = plan->agent->options.budget;
+    uint64_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
+    if (used <= budget->limit - budget->limit / 8)
+        return false;
+    plan->no_memory_owner = BUDGET_WORKFLOWS;
+    refuse_memory(plan);
+    return true;
+}
+
+/* One workflow is one document, written again with each change, and needs as much memory again. */
+static size_t workflow_size_max(const struct plan *plan)
+{
+    uint64_t part = plan->agent->options.budget->limit / 16;
+    return part < STATE_WORKFLOW_SIZE_MAX ? (size_t)part : STATE_WORKFLOW_SIZE_MAX;
+}
+
+/* What is small may always be added: there are not many steps and signals. */
+static bool is_too_large(const struct plan *plan, size_t more)
+{
+    size_t limit = workflow_size_max(plan), reserved = plan->workflow->arena.reserved;
+    return more > 4096 && (more > limit || reserved > limit - more);
 }
 
 /*--- Submitting ------------------------------------------------------------------------------*/
@@ -184,13 +212,19 @@ static void decide_submit(struct plan *plan)
     if (definition == NULL && !store_is_absent(agent, &digest))
         need(plan, &digest);
     if (plan->decision->kind == DECISION_NEEDS || is_replay(plan, entry) ||
-        is_exec_refused(plan, flow))
+        is_exec_refused(plan, flow) || is_memory_short(plan))
         return;
     if (agent->unfinished >= agent->options.max_pending) {
         refuse(plan, 429, "too-many-workflows",
                "%" PRIu64 " workflows have not ended, and orchestrator.max_pending allows %" PRIu64
                ": ask again when some have ended",
                agent->unfinished, agent->options.max_pending);
+        return;
+    }
+    if (command->submit.input.size + command->submit.metadata.size > workflow_size_max(plan)) {
+        refuse(plan, 413, "workflow-too-large",
+               "input and metadata have %zu bytes, and a workflow holds at most %zu: send less",
+               command->submit.input.size + command->submit.metadata.size, workflow_size_max(plan));
         return;
     }
     if (definition == NULL)
@@ -256,6 +290,14 @@ static void decide_signal(struct plan *plan)
     }
     if (state_is_finished(workflow->status)) {
         refuse_finished(plan, "signalled");
+        return;
+    }
+    if (is_memory_short(plan))
+        return;
+    if (is_too_large(plan, 2 * plan->command->signal.payload.size)) {
+        refuse(plan, 413, "workflow-too-large",
+               "the workflow %s would hold more than %zu bytes with this signal: send less",
+               id_text(plan, id), workflow_size_max(plan));
         return;
     }
     int64_t step = find_waiting(workflow, name);
@@ -395,6 +437,7 @@ static void decide_advance(struct plan *plan)
     }
     while (plan->status == DAA__WORKFLOW_STATUS__WORKFLOW_RUNNING && !plan->no_memory &&
            plan->ready_first < plan->ready_end &&
+           plan->memory + plan->effects_size < ADVANCE_SIZE_MAX &&
            plan->decision->event_count + COMMAND_EVENTS_MAX <= DECISION_EVENTS_MAX)
         plan_begin_step(plan, plan->ready[plan->ready_first++]);
     plan_complete_if_done(plan);
@@ -450,6 +493,16 @@ static bool may_learn(const struct step *step, uint32_t attempt, int outcome)
            outcome != DAA__OUTCOME__OUTCOME_UNKNOWN;
 }
 
+static struct span not_kept(struct plan *plan, size_t size)
+{
+    char text[160];
+    (void)snprintf(text, sizeof text,
+                   "its output of %zu bytes is not kept: the workflow would hold more than %zu",
+                   size, workflow_size_max(plan));
+    struct span copy = arena_copy(&plan->decision->arena, span_of_text(text));
+    return copy.bytes != NULL ? copy : span_of_text("its output is not kept: no memory");
+}
+
 static void decide_outcome(struct plan *plan)
 {
     const struct command *command = plan->command;
@@ -458,13 +511,21 @@ static void decide_outcome(struct plan *plan)
         !may_learn(&plan->workflow->steps[index], command->outcome.attempt,
                    command->outcome.outcome))
         return;
-    struct span error = command->outcome.error;
+    struct span error = command->outcome.error, output = command->outcome.output;
+    if (is_too_large(plan, 2 * output.size)) {
+        if (error.size == 0)
+            error = not_kept(plan, output.size);
+        output = span_of(NULL, 0);
+    }
+    /* Done, with an error: what came of it is lost, and steps behind it must not go on without. */
+    bool lost = error.size > 0;
     if (error.size == 0)
         error = span_of_text("no reason was given");
-    if (command->outcome.outcome == DAA__OUTCOME__OUTCOME_DONE)
-        plan_complete_step(plan, index, command->outcome.output);
+    if (command->outcome.outcome == DAA__OUTCOME__OUTCOME_DONE && !lost)
+        plan_complete_step(plan, index, output);
     else
-        plan_fail_step(plan, index, command->outcome.outcome, error, command->outcome.output, true);
+        plan_fail_step(plan, index, command->outcome.outcome, error, output,
+                       command->outcome.outcome != DAA__OUTCOME__OUTCOME_DONE);
     plan_complete_if_done(plan);
 }
 

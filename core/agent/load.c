@@ -98,8 +98,8 @@ static int copy(struct workflow *workflow, ProtobufCBinaryData data, struct span
     return target->bytes != NULL ? 0 : ERROR_BUDGET;
 }
 
-static int load_step(struct agent *agent, struct workflow *workflow, uint32_t index,
-                     const Daa__StepDocument *from)
+/* All of a step but its status, which counts for the agent. */
+static int load_step(struct workflow *workflow, uint32_t index, const Daa__StepDocument *from)
 {
     struct step *step = &workflow->steps[index];
     if (!from->has_status || from->status < DAA__STEP_STATUS__STEP_BLOCKED ||
@@ -115,11 +115,7 @@ static int load_step(struct agent *agent, struct workflow *workflow, uint32_t in
     if (from->boot_id.len == sizeof step->boot_id)
         memcpy(step->boot_id, from->boot_id.data, sizeof step->boot_id);
     int result = copy(workflow, from->output, &step->output);
-    if (result == 0)
-        result = copy(workflow, from->error, &step->error);
-    if (result == 0)
-        state_set_step(agent, workflow, index, (int)from->status, from->due_ns);
-    return result;
+    return result < 0 ? result : copy(workflow, from->error, &step->error);
 }
 
 static void count_blocked(struct workflow *workflow)
@@ -178,8 +174,8 @@ static int load_texts(struct workflow *workflow, const Daa__WorkflowDocument *fr
     return result;
 }
 
-/* All but the steps, which count for the agent as soon as they are there. */
-static int load_head(struct workflow *workflow, const Daa__WorkflowDocument *from)
+/* All that can fail, before the agent knows of the workflow: half of one must never be there. */
+static int load_all(struct workflow *workflow, const Daa__WorkflowDocument *from)
 {
     workflow->last_seq = from->last_seq;
     workflow->submitted_ns = from->submitted_ns;
@@ -190,7 +186,11 @@ static int load_head(struct workflow *workflow, const Daa__WorkflowDocument *fro
     if (workflow->has_key)
         memcpy(workflow->key_digest, from->key_digest.data, SHA256_SIZE);
     int result = load_texts(workflow, from);
-    return result < 0 ? result : load_signals(workflow, from);
+    if (result == 0)
+        result = load_signals(workflow, from);
+    for (uint32_t i = 0; result == 0 && i < workflow->flow->step_count; i++)
+        result = load_step(workflow, i, from->steps[i]);
+    return result;
 }
 
 static int load_workflow(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
@@ -214,14 +214,14 @@ static int load_workflow(struct agent *agent, uint64_t stream, const Daa__Workfl
     if (workflow == NULL)
         return ERROR_BUDGET;
     workflow->stream = stream;
-    int result = load_head(workflow, from);
+    int result = load_all(workflow, from);
     if (result < 0) {
         state_workflow_free(workflow);
         return result;
     }
     state_workflow_enter(agent, workflow, (int)from->status);
-    for (uint32_t i = 0; result == 0 && i < count; i++)
-        result = load_step(agent, workflow, i, from->steps[i]);
+    for (uint32_t i = 0; i < count; i++)
+        state_set_step(agent, workflow, i, (int)from->steps[i]->status, from->steps[i]->due_ns);
     count_blocked(workflow);
     state_settle(agent, workflow);
     /* One that has ended leaves again with the next changes. */

@@ -40,7 +40,8 @@ struct plan {
     int status;                                     /* the workflow's */
     uint32_t signals_taken[STATE_SIGNALS_KEPT_MAX]; /* indexes of kept signals, ascending */
     uint32_t signals_taken_count;
-    size_t memory; /* that apply will need */
+    size_t memory;       /* that apply will need */
+    size_t effects_size; /* bytes of the effects that were rendered */
     bool no_memory;
     enum budget_owner no_memory_owner;
 };

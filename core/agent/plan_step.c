@@ -208,6 +208,7 @@ void plan_start_effect(struct plan *plan, uint32_t index)
     }
     if (result == 0) {
         effect_prepare(plan->agent, effect);
+        plan->effects_size += effect->arena.reserved;
         start(plan, index, DAA__STEP_STATUS__STEP_RUNNING, effect->attempt);
         return;
     }

@@ -18,9 +18,10 @@
 #define STATE_DEFINITIONS_IDLE_MAX 1024u
 #define STATE_KEYS_MAX 4096u
 #define STATE_ABSENT_MAX 64u
-#define STATE_SIGNALS_KEPT_MAX 64u       /* of one workflow */
-#define STATE_TEXT_SIZE_MAX 2000u        /* of an error or a reason, bytes */
-#define STATE_OUTPUT_SIZE_MAX (1u << 20) /* of a workflow's output, bytes, at most */
+#define STATE_SIGNALS_KEPT_MAX 64u          /* of one workflow */
+#define STATE_TEXT_SIZE_MAX 2000u           /* of an error or a reason, bytes */
+#define STATE_WORKFLOW_SIZE_MAX (64u << 20) /* bytes, or a 16th of the budget if that is less */
+#define STATE_OUTPUT_SIZE_MAX (1u << 20)    /* of a workflow's output, bytes, at most */
 
 struct step {
     uint8_t status;      /* Daa__StepStatus */
