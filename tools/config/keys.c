@@ -135,7 +135,7 @@ const struct key keys[] = {
     { "exec", "max_memory", KEY_SIZE, AT(exec.max_memory), 0, TB, "1GB",
       .doc = "Address space of a program; \"0B\" is no limit." },
     { "exec", "output_limit", KEY_SIZE, AT(exec.output_limit), KB, 8 * MB, "64KB",
-      .doc = "What is kept of a program's output and of its errors; the rest is cut." },
+      .doc = "A program whose output and errors together are longer is ended." },
 
     { "network", "allow", KEY_LIST, AT(network.allow), .fallback = "", .check = is_network_or_host,
       .expected = "addresses, CIDRs and host names", .example = "10.1.2.0/24",
