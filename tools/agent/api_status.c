@@ -26,16 +26,29 @@ enum MHD_Result status_health(struct exchange *exchange)
     return result;
 }
 
+/* The segment that is being written may have some room left; soon it will have none. */
+static bool is_out_of_room(const struct boot *boot, char *why, size_t size)
+{
+    struct log_stats stats;
+    log_stats_get(boot->log, &stats);
+    if (stats.spares > 0 || !stats.spare_error[0])
+        return false;
+    snprintf(why, size, "the event log has no room: %s; make room", stats.spare_error);
+    return true;
+}
+
 enum MHD_Result status_ready(struct exchange *exchange)
 {
     struct api *api = exchange->api;
-    char why[200] = "ready";
+    char why[320] = "ready";
     bool ready = atomic_load(&api->ready);
     if (atomic_load(&api->draining)) {
         ready = false;
         snprintf(why, sizeof why, "stopping");
     } else if (!ready) {
         boot_progress(api->boot, why, sizeof why);
+    } else if (is_out_of_room(api->boot, why, sizeof why)) {
+        ready = false;
     }
     struct text text;
     text_init(&text);
@@ -103,6 +116,7 @@ static void add_log(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "frames_in_flight_max", stats.frames_in_flight_max);
     text_json_unsigned(text, "spares", stats.spares);
     text_json_unsigned(text, "spare_waits", stats.spare_waits);
+    text_json_cstring(text, "trouble", stats.spare_error[0] ? stats.spare_error : NULL);
     text_json_unsigned(text, "commit_ns_mean",
                        stats.frames ? stats.commit_ns_sum / stats.frames : 0);
     text_json_cstring(text, "engine", stats.engine);

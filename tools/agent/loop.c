@@ -259,6 +259,17 @@ static void refuse(struct loop *loop, int http_status, const char *code, const c
     snprintf(decision->refusal.text, sizeof decision->refusal.text, "%.500s", text);
 }
 
+static void refuse_for_log(struct loop *loop)
+{
+    struct log_stats stats;
+    char text[400] = "the event log takes no writes at the moment; try again";
+    log_stats_get(loop->options.log, &stats);
+    if (stats.spare_error[0])
+        snprintf(text, sizeof text, "the event log has no room: %s; make room and try again",
+                 stats.spare_error);
+    refuse(loop, 503, "log-unavailable", text);
+}
+
 static void decide(struct loop *loop, const struct command *command)
 {
     struct agent_moment moment = { .now_ns = loop->now_ns, .random = random_bits(loop) };
@@ -431,8 +442,7 @@ static enum performed perform(struct loop *loop, const struct command *command,
             refuse(loop, 413, "event-too-large",
                    "what this would record is larger than an event may be; send less");
         else if (status < 0)
-            refuse(loop, 503, "log-unavailable",
-                   "the event log takes no writes at the moment; try again");
+            refuse_for_log(loop);
     }
     if (decision->kind == DECISION_REFUSED) {
         /* Memory comes back; an outcome, a timer or a ready step that was given up would leave its
