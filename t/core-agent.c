@@ -524,6 +524,28 @@ static void large_values(void)
     shell_close(&shell);
 }
 
+/* Each text is within its limit, all together are not. */
+static void large_effects(void)
+{
+    struct agent_shell shell = a_shell();
+    static char source[8192];
+    size_t size = (size_t)snprintf(source, sizeof source, "%s",
+                                   "{\"name\":\"l\",\"steps\":[{\"id\":\"a\",\"http\":{\"url\":"
+                                   "\"http://h/\",\"headers\":{");
+    for (int i = 0; i < 100; i++)
+        size += (size_t)snprintf(source + size, sizeof source - size, "%s\"h%d\":\"${{ input }}\"",
+                                 i > 0 ? "," : "", i);
+    (void)snprintf(source + size, sizeof source - size, "}}}]}");
+    shell_open(&shell);
+    struct flow *flow = shell_flow(&shell, source);
+    struct command submit = shell_submission(flow, "");
+    submit.submit.input = long_string(1 << 20);
+    is_int(shell_do(&shell, &submit), DECISION_EVENTS, "a step that repeats a large input");
+    flow_unref(flow);
+    shows(&shell, 2, "\"status\":\"paused\"", "fails before it takes all memory");
+    shell_close(&shell);
+}
+
 static void lost_outputs(void)
 {
     struct agent_shell shell = a_shell();
@@ -612,6 +634,7 @@ int main(void)
     paused_branches();
     bad_bytes();
     large_values();
+    large_effects();
     lost_outputs();
     memory_for_the_end();
     half_loaded();

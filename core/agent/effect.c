@@ -5,7 +5,10 @@
 #include "core/base/id.h"
 #include "core/flow/template.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+
+#define EFFECT_SIZE_MAX (64ull << 20) /* bytes, or a 16th of the budget if that is less */
 
 struct effect *effect_new(struct agent *agent, enum effect_kind kind, uint64_t stream)
 {
@@ -45,10 +48,23 @@ static bool output_of(void *context, struct span id, struct span *output)
     return output->size > 0;
 }
 
+/* An effect that is larger than the budget can ever hold would be tried for ever. */
+static int check_size(const struct rendering *rendering)
+{
+    uint64_t part = rendering->effect->budget->limit / 16;
+    uint64_t limit = part < EFFECT_SIZE_MAX ? part : EFFECT_SIZE_MAX;
+    if (rendering->effect->arena.reserved <= limit)
+        return 0;
+    return error_set(rendering->error, ERROR_TOO_LARGE,
+                     "with its values filled in the step needs more than %" PRIu64 " bytes", limit);
+}
+
 static int render(struct rendering *rendering, enum template_place place, struct span source,
                   const char *what, struct span *result)
 {
     int status = template_render(&rendering->values, place, source, result, rendering->error);
+    if (status == 0)
+        status = check_size(rendering);
     return status < 0 ? error_wrap(rendering->error, status, "%s", what) : 0;
 }
 
