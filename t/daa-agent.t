@@ -107,6 +107,26 @@ subtest 'cancel' => sub {
     is($agent->post("$workflows/$missing:cancel", {})->{status}, 404, 'what is not there cannot be cancelled');
 };
 
+subtest 'a refusal tells only of what is durable' => sub {
+    my ($first, $second) = map { $agent->client } 1, 2;
+    my ($refused, $early) = (0, 0);
+    for my $round (1 .. 50) {
+        my $id = submit($waits)->{json}{id};
+        my $cancel = "POST $workflows/$id:cancel HTTP/1.1\r\nHost: localhost\r\nAuthorization: $admin->{Authorization}\r\n"
+            . "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+        my $look = "GET $workflows/$id HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        $first->send($cancel);
+        $second->send($cancel . $look);
+        my ($again, $seen) = map { $second->answer } 1, 2;
+        $first->answer;
+        next if $again->{status} != 409;
+        $refused++;
+        $early++ if $seen->{json}{status} ne 'cancelled';
+    }
+    cmp_ok($refused, '>', 0, 'of two cancels the second is refused');
+    is($early, 0, 'and then everybody sees that it is cancelled');
+};
+
 subtest 'idempotency keys' => sub {
     my $key = { 'Idempotency-Key' => 'k1' };
     my $first = submit($nap, headers => $key);

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -114,8 +115,13 @@ static void take_change(struct span key, struct span bytes, void *context)
 static void close_turn(struct loop *loop)
 {
     if (loop->changed) {
-        if (agent_take_changes(loop->options.agent, take_change, loop) < 0)
+        if (agent_take_changes(loop->options.agent, take_change, loop) < 0) {
+            if (loop->open) { /* all of them come again */
+                state_batch_free(loop->open->batch);
+                loop->open->batch = NULL;
+            }
             return;
+        }
         loop->changed = false;
     }
     for (struct effect *effect; (effect = agent_next_effect(loop->options.agent));) {
@@ -159,7 +165,8 @@ static void answer_requests(struct loop *loop, struct turn *turn, enum request_a
 {
     for (struct request *request = turn->requests, *next; request; request = next) {
         next = request->next;
-        request->answer = answer;
+        if (request->answer != REQUEST_REFUSED)
+            request->answer = answer;
         inbox_answered(loop->options.inbox, request);
     }
 }
@@ -372,23 +379,34 @@ static void append_events(struct loop *loop, uint64_t first_seq, struct request 
     loop->changed = true;
 }
 
-static void answer_refusal(struct loop *loop, struct request *request)
-{
-    if (!request)
-        return;
-    request->answer = REQUEST_REFUSED;
-    request->refusal = loop->decision.refusal;
-    inbox_answered(loop->options.inbox, request);
-}
-
-static void answer_when_durable(struct loop *loop, struct request *request)
+static void answer_when_durable(struct loop *loop, struct request *request,
+                                enum request_answer answer)
 {
     if (!request)
         return;
     struct turn *turn = open_turn(loop);
+    request->answer = answer;
     request->next = NULL;
     *turn->requests_last = request;
     turn->requests_last = &request->next;
+}
+
+/* A refusal that tells of the state waits until that is durable, as any other answer: "it has
+ * completed" must not be said of what a crash may take back. */
+static void answer_refusal(struct loop *loop, struct request *request)
+{
+    if (!request)
+        return;
+    request->refusal = loop->decision.refusal;
+    const struct refusal *refusal = &request->refusal;
+    bool for_now = refusal->status == 429 || refusal->status == 503 ||
+                   strcmp(refusal->code, "idempotency-key-in-progress") == 0;
+    if (!for_now) {
+        answer_when_durable(loop, request, REQUEST_REFUSED);
+        return;
+    }
+    request->answer = REQUEST_REFUSED;
+    inbox_answered(loop->options.inbox, request);
 }
 
 /* Nothing to record: what is there already is the answer. */
@@ -408,7 +426,7 @@ static void answer_without_events(struct loop *loop, struct request *request)
         answer_refusal(loop, request);
         return;
     }
-    answer_when_durable(loop, request);
+    answer_when_durable(loop, request, REQUEST_DURABLE);
 }
 
 static bool give_up_waiting(const struct loop *loop)
@@ -454,7 +472,7 @@ static enum performed perform(struct loop *loop, const struct command *command,
     }
     loop->stalled_since_ns = 0;
     append_events(loop, first_seq, request);
-    answer_when_durable(loop, request);
+    answer_when_durable(loop, request, REQUEST_DURABLE);
     return PERFORMED;
 }
 
@@ -615,7 +633,7 @@ static uint64_t time_to_sleep(struct loop *loop, bool more)
 {
     if (more || (atomic_load(&loop->stopping) && idle(loop)))
         return 0;
-    if (loop->stalled || loop->starved)
+    if (loop->stalled || loop->starved || loop->changed) /* no room, or no memory */
         return STALLED_LOOK_NS;
     uint64_t due_ns =
         atomic_load(&loop->draining) ? UINT64_MAX : agent_next_deadline(loop->options.agent);
