@@ -131,10 +131,11 @@ static void json(void)
         "\"input\":{\"a\": [1,2]}}}",
         "JSON goes in as JSON, digests as hex, enums by name");
     is_shown(DAA__EVENT__BODY_TIMER_SET, timer,
-             "{\"payload\":{\"status\":\"sleeping\",\"index\":0,\"due_ns\":1700000000000000001,"
+             "{\"actor\":null,\"payload\":{\"status\":\"sleeping\",\"index\":0,\"due_ns\":"
+             "1700000000000000001,"
              "\"due\":\"2023-11-14T22:13:20.000000001Z\"}}",
              "a time is shown for people beside its number");
-    is_shown(4711, span_of("\x01\xff", 2), "{\"payload\":{\"undecoded\":\"01ff\"}}",
+    is_shown(4711, span_of("\x01\xff", 2), "{\"actor\":null,\"payload\":{\"undecoded\":\"01ff\"}}",
              "a kind that is not known is shown as its bytes");
 }
 
@@ -149,7 +150,8 @@ static void bad_json_inside(void)
     body.has_output = 1;
     body.output = data("{\"a\":");
     is_shown(DAA__EVENT__BODY_WORKFLOW_COMPLETED, pack(&event),
-             "{\"payload\":{\"output\":\"{\\\"a\\\":\"}}", "what is no JSON is shown as a string");
+             "{\"actor\":null,\"payload\":{\"output\":\"{\\\"a\\\":\"}}",
+             "what is no JSON is shown as a string");
 }
 
 static void unknown_field(void)
@@ -157,7 +159,8 @@ static void unknown_field(void)
     /* timer_set (64) with its field 15, a varint; this version has no such field. */
     static const uint8_t bytes[] = { 0x08, 1, 0x82, 0x04, 2, 0x78, 5 };
     is_shown(DAA__EVENT__BODY_TIMER_SET, span_of(bytes, sizeof bytes),
-             "{\"payload\":{\"field_15_0\":\"05\"}}", "a field that is not known is shown too");
+             "{\"actor\":null,\"payload\":{\"field_15_0\":\"05\"}}",
+             "a field that is not known is shown too");
 }
 
 static void refusals(void)

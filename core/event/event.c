@@ -308,6 +308,7 @@ void event_to_json(uint16_t kind, struct span payload, struct arena *arena, stru
 {
     Daa__Event *event;
     if (event_unpack(kind, payload, arena, &event) < 0) {
+        text_json_null(text, "actor");
         text_json_open_object(text, "payload");
         text_json_hex(text, "undecoded", payload);
         text_json_close_object(text);
@@ -315,6 +316,8 @@ void event_to_json(uint16_t kind, struct span payload, struct arena *arena, stru
     }
     if (event->actor != NULL)
         message_to_json(&event->actor->base, "actor", arena, text);
+    else
+        text_json_null(text, "actor");
     if (event->has_request_id)
         text_json_string(text, "request_id", span_of_data(event->request_id));
     if (event->has_traceparent)

@@ -42,11 +42,11 @@ int event_unpack(uint16_t kind, struct span payload, struct arena *arena, Daa__E
 size_t event_size(const Daa__Event *event);
 void event_pack(const Daa__Event *event, uint8_t *target); /* exactly event_size() bytes */
 
-/* Writes the members "actor", "request_id", "traceparent" (when present) and "payload" {...} of an
- * open JSON object. An event of an unknown kind or schema, or one that cannot be unpacked, is shown
- * as "payload": {"undecoded": "<hex>"} . JSON in bytes fields is put in as JSON when it is valid,
- * else as a string. Digests are hex, enums their names in lower case ("running"), times RFC 3339
- * beside *_ns. */
+/* Writes the members "actor" (null when nobody is named), "request_id" and "traceparent" (when they
+ * are there) and "payload" {...} of an open JSON object. An event of an unknown kind or schema, or
+ * one that cannot be unpacked, is shown as "payload": {"undecoded": "<hex>"}. JSON in bytes fields
+ * is put in as JSON when it is valid, else as a string. Digests are hex, enums their names in lower
+ * case ("running"), times RFC 3339 beside *_ns. */
 void event_to_json(uint16_t kind, struct span payload, struct arena *arena, struct text *text);
 
 /* The payload alone, of an event that is unpacked already, as that object. `key` may be NULL. */

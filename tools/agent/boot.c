@@ -443,8 +443,12 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
         status = load_unfinished(boot, error);
     if (status == 0)
         status = catch_up(boot, applied_seq, error);
-    if (status == 0)
+    if (status == 0) {
+        struct error violation;
+        if (agent_check(boot->agent, &violation) < 0)
+            host_say("a broken invariant, please report it: %s", violation.text);
         agent_live(boot->agent);
+    }
     return status;
 }
 
