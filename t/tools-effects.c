@@ -73,7 +73,14 @@ static bool serve(int fd, const char *request, const char *body)
         answer(fd, "200 OK", "Content-Type: text/plain\r\nX-Echo: s3cret-value\r\n", body);
     else if (strstr(request, " /status/") != NULL)
         answer(fd, strstr(request, " /status/") + 9, "", "no");
-    else if (strstr(request, " /large") != NULL) {
+    else if (strstr(request, " /headers") != NULL) {
+        char head[32768];
+        size_t size = (size_t)snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\n");
+        for (int i = 0; i < 1000; i++)
+            size += (size_t)snprintf(head + size, sizeof head - size, "h%d: x\r\n", i);
+        size += (size_t)snprintf(head + size, sizeof head - size, "Content-Length: 0\r\n\r\n");
+        return send(fd, head, size, MSG_NOSIGNAL) > 0;
+    } else if (strstr(request, " /large") != NULL) {
         char *large = calloc(1, 100001);
         memset(large, 'x', 100000);
         answer(fd, "200 OK", "", large);
@@ -443,6 +450,8 @@ static void what_was_sent_without_an_answer_is_unknown(void)
            "no answer in time");
     expect(perform(http_effect("POST", "/large", "{}", 20000)), UNKNOWN, NULL,
            "http_client.max_response_size", "an answer that is too large");
+    expect(perform(http_effect("POST", "/headers", "{}", 20000)), UNKNOWN, NULL, "500 headers",
+           "an answer with too many headers");
 
     expect(perform(http_effect("GET", "/json", NULL, 20000)), DONE, NULL, NULL,
            "a request that opens a connection");

@@ -23,7 +23,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { HEADERS_SIZE_MAX = 64 * 1024, WAKE_MS = 1000, WAKE_QUEUED_MS = 50 };
+enum { HEADERS_SIZE_MAX = 64 * 1024, HEADERS_MAX = 500, WAKE_MS = 1000, WAKE_QUEUED_MS = 50 };
 
 /* One request: in the inbox, then waiting, then under way, then gone. */
 struct transfer {
@@ -35,6 +35,7 @@ struct transfer {
     struct text url, body_out; /* with secrets: wiped at the end */
     size_t body_sent;
     struct text names;   /* of the answer's headers, as "name: value\n" */
+    uint32_t name_count; /* of these */
     struct text body_in; /* of the answer */
     uint64_t reserved;   /* bytes on the budget */
     bool too_large, no_memory;
@@ -107,9 +108,11 @@ static size_t take_header(char *bytes, size_t one, size_t size, void *context)
     struct transfer *transfer = context;
     size_t kept = size;
     (void)one;
-    if (size > 5 && memcmp(bytes, "HTTP/", 5) == 0)
-        text_clear(&transfer->names); /* of a 1xx answer before this one */
-    else if (transfer->names.size + size > HEADERS_SIZE_MAX)
+    if (size > 5 && memcmp(bytes, "HTTP/", 5) == 0) { /* the end of a 1xx answer before this one */
+        text_clear(&transfer->names);
+        transfer->name_count = 0;
+    } else if (transfer->names.size + size > HEADERS_SIZE_MAX ||
+               ++transfer->name_count > HEADERS_MAX + 1) /* the empty line counts */
         return transfer->too_large = true, (size_t)0;
     else {
         while (kept > 0 && (bytes[kept - 1] == '\r' || bytes[kept - 1] == '\n'))
@@ -488,8 +491,9 @@ static void write_failure(struct transfer *transfer, CURLcode code, bool sent, s
     else if (transfer->too_large)
         text_printf(text,
                     ": the answer is larger than http_client.max_response_size (%llu bytes) or "
-                    "has more than %d bytes of headers",
-                    (unsigned long long)config->http_client.max_response_size, HEADERS_SIZE_MAX);
+                    "has more than %d headers or %d bytes of them",
+                    (unsigned long long)config->http_client.max_response_size, HEADERS_MAX,
+                    HEADERS_SIZE_MAX);
     else if (transfer->no_memory)
         text_add_string(text, ": the memory budget of effects is used up");
     else if (code == CURLE_OPERATION_TIMEDOUT)
