@@ -58,8 +58,11 @@ static enum MHD_Result not_found(struct exchange *exchange)
 static enum MHD_Result unreadable(struct exchange *exchange, int status)
 {
     struct problem problem;
-    problem_set(&problem, 503, "state-unreadable", "the documents cannot be read: %s",
-                error_text(status));
+    problem_set(
+        &problem, 503, "state-unreadable",
+        "the documents cannot be read: %s; stop the agent and move %s away: the next start makes "
+        "them again from the log",
+        error_text(status), exchange->api->boot->db_dir);
     return operation_problem(exchange, &problem);
 }
 
