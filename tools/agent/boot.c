@@ -2,6 +2,7 @@
 
 #include "core/agent/agent.h"
 #include "core/base/check.h"
+#include "iouring/file.h"
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
@@ -50,29 +51,33 @@ static int make_dirs(const char *path, struct error *error)
     return 0;
 }
 
-/* Says early, and before the port is taken, what log_open() would say. */
-static int check_unlocked(const char *data_dir, struct error *error)
+/* One agent per directory, from before the port, the socket and the token are touched until the
+ * process ends: log_open() locks too, but later. */
+static int lock_data_dir(const char *data_dir, int *lock_fd, struct error *error)
 {
     char path[PATH_MAX], pid[32] = "";
-    if (snprintf(path, sizeof path, "%s/log/LOCK", data_dir) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/agent.lock", data_dir) >= (int)sizeof path)
         return error_set(error, -ENAMETOOLONG, "data directory: the path is too long");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return 0;
-    int status = 0;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
-        ssize_t size = read(fd, pid, sizeof pid - 1);
+        return error_set(error, -errno, "cannot open %s: %s", path, error_text(-errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        ssize_t size = errno == EWOULDBLOCK ? pread(fd, pid, sizeof pid - 1, 0) : 0;
         pid[size > 0 ? strspn(pid, "0123456789") : 0] = 0;
-        status = error_set(error, ERROR_LOCKED,
-                           "data directory %s belongs to another agent that runs, pid %s; stop it "
-                           "first or choose another --data-dir",
-                           data_dir, pid[0] ? pid : "unknown");
+        close(fd);
+        return error_set(error, ERROR_LOCKED,
+                         "data directory %s belongs to another agent that runs, pid %s; stop it "
+                         "first or choose another --data-dir",
+                         data_dir, pid[0] ? pid : "unknown");
     }
-    close(fd);
-    return status;
+    int size = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) < 0 || file_write_at(fd, pid, (size_t)size, 0) < 0)
+        host_say("cannot write our pid into %s: %s", path, error_text(-errno));
+    *lock_fd = fd;
+    return 0;
 }
 
-int boot_data_dir(const char *data_dir, struct error *error)
+int boot_data_dir(const char *data_dir, int *lock_fd, struct error *error)
 {
     struct stat stat_of;
     struct statfs filesystem;
@@ -101,7 +106,7 @@ int boot_data_dir(const char *data_dir, struct error *error)
     if (access(data_dir, R_OK | W_OK | X_OK) < 0)
         return error_set(error, -errno, "data directory %s is not writable: %s", data_dir,
                          error_text(-errno));
-    return check_unlocked(data_dir, error);
+    return lock_data_dir(data_dir, lock_fd, error);
 }
 
 /*--- The log -----------------------------------------------------------------------------------*/

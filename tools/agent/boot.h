@@ -62,8 +62,9 @@ struct boot {
 };
 
 /* Makes the data directory (0700) when it is missing and checks that it can be ours: ours, not
- * writable by others, on a disk, and no other agent's at work. */
-int boot_data_dir(const char *data_dir, struct error *error);
+ * writable by others, on a disk, and no other agent's at work. It stays locked until the caller
+ * closes *lock_fd. */
+int boot_data_dir(const char *data_dir, int *lock_fd, struct error *error);
 
 void boot_init(struct boot *boot, const struct config *config);
 

@@ -24,6 +24,7 @@ struct daemon {
     struct boot boot;
     struct api *api;
     pthread_t signals, agent;
+    int lock_fd;       /* of the data directory; open until the process ends */
     int event_fd;      /* a signal came, or the agent's loop has ended */
     _Atomic int stage; /* 0 starting, 1 ready, 2 stopping */
     sem_t booted;      /* boot_open() has returned */
@@ -99,7 +100,7 @@ static void *run_agent(void *argument)
 
 static int start(struct daemon *daemon, struct error *error)
 {
-    int status = boot_data_dir(daemon->config->agent.data_dir, error);
+    int status = boot_data_dir(daemon->config->agent.data_dir, &daemon->lock_fd, error);
     if (status < 0)
         return status;
     boot_init(&daemon->boot, daemon->config);

@@ -688,6 +688,9 @@ static void finish(struct loop *loop)
 static int fail(struct loop *loop, struct error *error)
 {
     const char *why = log_failure(loop->options.log);
+    if (!why)
+        why = "the event log has no room, so that the agent stopped is not in it; free disk space, "
+              "the next start goes on";
     inbox_refuse(loop->options.inbox);
     inbox_take(loop->options.inbox, &loop->lists);
     abandon_turns(loop);
@@ -699,7 +702,7 @@ static int fail(struct loop *loop, struct error *error)
     loop->lists.requests = NULL;
     loop->lists.requests_last = &loop->lists.requests;
     finish(loop);
-    return error_set(error, ERROR_UNAVAILABLE, "%s", why ? why : "the event log failed");
+    return error_set(error, ERROR_UNAVAILABLE, "%s", why);
 }
 
 int loop_run(struct loop *loop, struct error *error)
@@ -719,6 +722,8 @@ int loop_run(struct loop *loop, struct error *error)
         bool stopping = atomic_load(&loop->stopping);
         if (one_turn(loop) < 0)
             return fail(loop, error);
+        if (stopping && loop->stalled && give_up_waiting(loop))
+            return fail(loop, error); /* nobody can make room while we are being stopped */
         if (!stopping || !idle(loop))
             continue;
         if (ending)
