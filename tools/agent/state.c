@@ -676,6 +676,7 @@ int state_digest(struct state *state, uint8_t digest[SHA256_SIZE], uint64_t *seq
 {
     struct pooled_reader *pooled;
     int status = settle(state, error);
+    uint64_t applied_seq = state_applied_seq(state);
     if (status == 0)
         status = reader_take(state, &pooled, error);
     if (status < 0)
@@ -685,7 +686,8 @@ int state_digest(struct state *state, uint8_t digest[SHA256_SIZE], uint64_t *seq
     struct span key, value;
     *seq = read_position(pooled->reader, uuid);
     sha256_init(&sha256);
-    int found = kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value);
+    int found = *seq < applied_seq ? ERROR_DAMAGED
+                                   : kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value);
     for (; found == 1; found = kv_next(pooled->reader, false, &key, &value)) {
         if (key.size > 0 && key.bytes[0] == '!')
             continue;
