@@ -163,11 +163,12 @@ static void read_events(struct agent_shell *shell, const uint8_t *bytes, size_t 
     }
 }
 
-/* step.skipped is named in the schema and not written by this version. */
+/* step.skipped is named in the schema and not written by this version; kinds from 80 on have tests
+ * of their own. */
 static void has_all_kinds(const struct agent_shell *shell)
 {
     unsigned missing = 0;
-    for (uint16_t kind = 16; kind < 128; kind++) {
+    for (uint16_t kind = 16; kind < 80; kind++) {
         bool there = event_kind_name(kind) == NULL || kind == DAA__EVENT__BODY_STEP_SKIPPED;
         for (size_t i = 0; i < shell->log_count; i++)
             there |= shell->log[i].header.kind == kind;

@@ -1,5 +1,6 @@
 #include "core/agent/document.h"
 
+#include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "core/base/error.h"
 #include "core/base/id.h"
@@ -21,21 +22,32 @@ static struct document_key key_of(char kind, const void *bytes, size_t size)
     return key;
 }
 
-/* Big-endian, so that keys sort as the numbers do. */
-static struct document_key key_of_stream(char kind, uint64_t stream)
+/* Two parts after the kind: a number as keys have it, then bytes. */
+static struct document_key key_of_number(char kind, uint64_t number, const void *bytes, size_t size)
 {
-    uint64_t sorted = __builtin_bswap64(stream);
-    return key_of(kind, &sorted, sizeof sorted);
+    uint8_t parts[DOCUMENT_KEY_SIZE_MAX];
+    uint64_t sorted = __builtin_bswap64(number);
+    memcpy(parts, &sorted, sizeof sorted);
+    if (size > 0)
+        memcpy(parts + sizeof sorted, bytes, size);
+    return key_of(kind, parts, sizeof sorted + size);
+}
+
+static uint64_t number_at(struct span key, size_t at)
+{
+    uint64_t number;
+    memcpy(&number, key.bytes + at, sizeof number);
+    return __builtin_bswap64(number);
 }
 
 struct document_key document_workflow_key(uint64_t stream)
 {
-    return key_of_stream('w', stream);
+    return key_of_number('w', stream, NULL, 0);
 }
 
 struct document_key document_active_key(uint64_t stream)
 {
-    return key_of_stream('a', stream);
+    return key_of_number('a', stream, NULL, 0);
 }
 
 struct document_key document_definition_key(const uint8_t digest[SHA256_SIZE])
@@ -43,9 +55,25 @@ struct document_key document_definition_key(const uint8_t digest[SHA256_SIZE])
     return key_of('d', digest, SHA256_SIZE);
 }
 
+struct document_key document_usage_key(const uint8_t digest[SHA256_SIZE])
+{
+    return key_of('u', digest, SHA256_SIZE);
+}
+
 struct document_key document_idempotency_key(const uint8_t digest[SHA256_SIZE])
 {
     return key_of('k', digest, SHA256_SIZE);
+}
+
+struct document_key document_expiry_key(uint64_t expires_ns, const uint8_t digest[SHA256_SIZE])
+{
+    return key_of_number('x', expires_ns, digest, SHA256_SIZE);
+}
+
+struct document_key document_finished_key(uint64_t ended_ns, uint64_t stream)
+{
+    uint64_t sorted = __builtin_bswap64(stream);
+    return key_of_number('f', ended_ns, &sorted, sizeof sorted);
 }
 
 struct document_key document_agent_key(void)
@@ -55,10 +83,65 @@ struct document_key document_agent_key(void)
 
 bool document_stream_of_key(struct span key, uint64_t *stream)
 {
-    if (key.size != 1 + sizeof *stream || (key.bytes[0] != 'w' && key.bytes[0] != 'a'))
+    if (key.size != 9 || (key.bytes[0] != 'w' && key.bytes[0] != 'a'))
         return false;
-    memcpy(stream, key.bytes + 1, sizeof *stream);
-    *stream = __builtin_bswap64(*stream);
+    *stream = number_at(key, 1);
+    return true;
+}
+
+bool document_expiry_of_key(struct span key, uint64_t *expires_ns, uint8_t digest[SHA256_SIZE])
+{
+    if (key.size != 9 + SHA256_SIZE || key.bytes[0] != 'x')
+        return false;
+    *expires_ns = number_at(key, 1);
+    memcpy(digest, key.bytes + 9, SHA256_SIZE);
+    return true;
+}
+
+bool document_finished_of_key(struct span key, uint64_t *ended_ns, uint64_t *stream)
+{
+    if (key.size != 17 || key.bytes[0] != 'f')
+        return false;
+    *ended_ns = number_at(key, 1);
+    *stream = number_at(key, 9);
+    return true;
+}
+
+/*--- Values that are not protobuf --------------------------------------------------------------*/
+
+void document_active_timer_put(uint8_t *value, uint32_t i, uint32_t index, uint64_t due_ns)
+{
+    bytes_put_u32(value + document_active_size(i), index);
+    bytes_put_u64(value + document_active_size(i) + 4, due_ns);
+}
+
+int64_t document_active_timers(struct span value)
+{
+    if (value.size < 1 || (value.size - 1) % DOCUMENT_TIMER_SIZE != 0 ||
+        value.bytes[0] > (DOCUMENT_READY | DOCUMENT_RUNNING))
+        return -1;
+    return (int64_t)((value.size - 1) / DOCUMENT_TIMER_SIZE);
+}
+
+void document_active_timer_get(struct span value, uint32_t i, uint32_t *index, uint64_t *due_ns)
+{
+    *index = bytes_get_u32(value.bytes + document_active_size(i));
+    *due_ns = bytes_get_u64(value.bytes + document_active_size(i) + 4);
+}
+
+void document_finished_encode(uint8_t value[DOCUMENT_FINISHED_SIZE],
+                              const struct document_finished *finished)
+{
+    bytes_put_u64(value, finished->size);
+    memcpy(value + 8, finished->definition, SHA256_SIZE);
+}
+
+bool document_finished_decode(struct span value, struct document_finished *finished)
+{
+    if (value.size != DOCUMENT_FINISHED_SIZE)
+        return false;
+    finished->size = bytes_get_u64(value.bytes);
+    memcpy(finished->definition, value.bytes + 8, SHA256_SIZE);
     return true;
 }
 

@@ -1,10 +1,16 @@
 /* The documents: the agent's state as values by key, what LMDB holds and what a cold start reads.
  *
- *   w<8 bytes big-endian stream>   WorkflowDocument
- *   a<8 bytes big-endian stream>   empty: the workflow has not ended (a cold start walks these)
- *   d<32 bytes digest>             DefinitionDocument
- *   k<32 bytes key digest>         KeyDocument
- *   g                              AgentDocument
+ *   w<stream>                WorkflowDocument
+ *   a<stream>                the workflow has not ended: what a cold start needs (document_active)
+ *   f<ended_ns><stream>      it has ended: document_finished; in the order of their ends
+ *   d<digest>                DefinitionDocument
+ *   u<digest>                document_usage: how many `w` documents use this definition
+ *   k<key digest>            KeyDocument
+ *   x<expires_ns><digest>    empty: an idempotency key whose time will be over
+ *   g                        AgentDocument
+ *
+ * Numbers in keys are 8 bytes, big-endian, so that keys sort as the numbers do. A cold start walks
+ * `a` and reads `g`; expiry walks `f` and `x` from their beginnings.
  *
  * The shell adds keys of its own under "!" (applied_seq, the log's uuid and chain), which no digest
  * covers.
@@ -23,7 +29,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DOCUMENT_KEY_SIZE_MAX 40u
+#define DOCUMENT_KEY_SIZE_MAX 41u
+
+/* Of keys and values. Another one in the database: it is rebuilt, not guessed. */
+#define DOCUMENT_VERSION 2u
 
 struct document_key {
     uint8_t bytes[DOCUMENT_KEY_SIZE_MAX];
@@ -34,7 +43,14 @@ struct document_key document_workflow_key(uint64_t stream);
 struct document_key document_active_key(uint64_t stream);
 struct document_key document_definition_key(const uint8_t digest[SHA256_SIZE]);
 struct document_key document_idempotency_key(const uint8_t digest[SHA256_SIZE]);
+struct document_key document_usage_key(const uint8_t digest[SHA256_SIZE]);
+struct document_key document_expiry_key(uint64_t expires_ns, const uint8_t digest[SHA256_SIZE]);
+struct document_key document_finished_key(uint64_t ended_ns, uint64_t stream);
 struct document_key document_agent_key(void);
+
+/* Splits keys again; false for another kind of key. */
+bool document_expiry_of_key(struct span key, uint64_t *expires_ns, uint8_t digest[SHA256_SIZE]);
+bool document_finished_of_key(struct span key, uint64_t *ended_ns, uint64_t *stream);
 
 static inline struct span document_key_span(const struct document_key *key)
 {
@@ -43,6 +59,36 @@ static inline struct span document_key_span(const struct document_key *key)
 
 /* The stream of a `w` or `a` key; false for another key. */
 bool document_stream_of_key(struct span key, uint64_t *stream);
+
+/* The value of an `a` document: one byte of flags, then 12 bytes for each step that waits for a
+ * timer: its index and when it is due (agent time: log time less what accepted clocks moved it
+ * on). */
+enum document_active_flags {
+    DOCUMENT_READY = 1,   /* a step may begin: into the queue */
+    DOCUMENT_RUNNING = 2, /* a step is under way: into memory */
+};
+#define DOCUMENT_TIMER_SIZE 12u
+static inline size_t document_active_size(uint32_t timers)
+{
+    return 1 + (size_t)timers * DOCUMENT_TIMER_SIZE;
+}
+void document_active_timer_put(uint8_t *value, uint32_t i, uint32_t index, uint64_t due_ns);
+/* How many timers; -1: not such a value. */
+int64_t document_active_timers(struct span value);
+void document_active_timer_get(struct span value, uint32_t i, uint32_t *index, uint64_t *due_ns);
+
+/* The value of an `f` document: what must be known to expire the workflow. */
+struct document_finished {
+    uint64_t size; /* of its `w` document's value */
+    uint8_t definition[SHA256_SIZE];
+};
+#define DOCUMENT_FINISHED_SIZE (8u + SHA256_SIZE)
+void document_finished_encode(uint8_t value[DOCUMENT_FINISHED_SIZE],
+                              const struct document_finished *finished);
+bool document_finished_decode(struct span value, struct document_finished *finished);
+
+/* The value of a `u` document: 8 bytes. */
+#define DOCUMENT_USAGE_SIZE 8u
 
 /* What the API shows of a workflow (GET /api/v1/workflows/{id}): a JSON object with id, name,
  * status, reason, times, metadata, input, output, error and steps[] {id, kind, status, attempts,

@@ -36,6 +36,11 @@ static const struct {
     { DAA__EVENT__BODY_TIMER_SET, "timer.set" },
     { DAA__EVENT__BODY_TIMER_FIRED, "timer.fired" },
     { DAA__EVENT__BODY_SIGNAL_RECEIVED, "signal.received" },
+    { DAA__EVENT__BODY_CLOCK_STEPPED, "clock.stepped" },
+    { DAA__EVENT__BODY_STATE_SNAPSHOT, "state.snapshot" },
+    { DAA__EVENT__BODY_STORAGE_REMOVED, "storage.removed" },
+    { DAA__EVENT__BODY_KEYS_EXPIRED, "keys.expired" },
+    { DAA__EVENT__BODY_WORKFLOWS_EXPIRED, "workflows.expired" },
 };
 
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
@@ -103,7 +108,7 @@ const char *outcome_name(int outcome)
 /*--- What the fields hold --------------------------------------------------------------------*/
 
 /* Every bytes field of the events is a digest, an id of fixed size, JSON, or text. */
-enum content { CONTENT_TEXT, CONTENT_JSON, CONTENT_DIGEST, CONTENT_BOOT_ID };
+enum content { CONTENT_TEXT, CONTENT_JSON, CONTENT_DIGEST, CONTENT_ID };
 
 static bool ends_with(const char *name, const char *end)
 {
@@ -119,8 +124,8 @@ static enum content content_of(const ProtobufCFieldDescriptor *field)
             return CONTENT_JSON;
     if (strcmp(field->name, "definition") == 0 || ends_with(field->name, "digest"))
         return CONTENT_DIGEST;
-    if (strcmp(field->name, "boot_id") == 0)
-        return CONTENT_BOOT_ID;
+    if (strcmp(field->name, "boot_id") == 0 || strcmp(field->name, "log_uuid") == 0)
+        return CONTENT_ID;
     return CONTENT_TEXT;
 }
 
@@ -134,10 +139,20 @@ static const void *field_value(const ProtobufCMessage *message,
         const uint32_t *which = (const void *)(base + field->quantifier_offset);
         return *which == field->id ? value : NULL;
     }
+    if (field->label == PROTOBUF_C_LABEL_REPEATED)
+        return *(const size_t *)(const void *)(base + field->quantifier_offset) > 0 ? value : NULL;
     if (field->type == PROTOBUF_C_TYPE_MESSAGE)
         return *(ProtobufCMessage *const *)value != NULL ? value : NULL;
     const protobuf_c_boolean *has = (const void *)(base + field->quantifier_offset);
     return *has ? value : NULL;
+}
+
+/* Only messages are repeated. How many of them `value`, a field_value(), holds. */
+static size_t field_count(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+    const uint8_t *count = (const uint8_t *)message + field->quantifier_offset;
+    CHECK(field->type == PROTOBUF_C_TYPE_MESSAGE);
+    return *(const size_t *)(const void *)count;
 }
 
 /*--- Unpacking -------------------------------------------------------------------------------*/
@@ -147,7 +162,7 @@ static int check_bytes(const ProtobufCFieldDescriptor *field, const ProtobufCBin
     switch (content_of(field)) {
     case CONTENT_DIGEST:
         return data->len == SHA256_SIZE ? 0 : ERROR_DAMAGED;
-    case CONTENT_BOOT_ID:
+    case CONTENT_ID:
         return data->len == 16 ? 0 : ERROR_DAMAGED;
     case CONTENT_TEXT:
     case CONTENT_JSON:
@@ -156,7 +171,7 @@ static int check_bytes(const ProtobufCFieldDescriptor *field, const ProtobufCBin
     return utf8_is_valid(span_of_data(*data)) ? 0 : ERROR_DAMAGED;
 }
 
-/* One level: what a message nested in it holds is for the caller. */
+/* Its own fields and those of messages repeated in it; a single message is for the caller. */
 static int check_fields(const ProtobufCMessage *message)
 {
     for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
@@ -165,7 +180,10 @@ static int check_fields(const ProtobufCMessage *message)
         int result = 0;
         if (value == NULL)
             continue;
-        if (field->type == PROTOBUF_C_TYPE_BYTES)
+        if (field->label == PROTOBUF_C_LABEL_REPEATED)
+            for (size_t j = 0; result == 0 && j < field_count(message, field); j++)
+                result = check_fields((*(ProtobufCMessage *const *const *)value)[j]);
+        else if (field->type == PROTOBUF_C_TYPE_BYTES)
             result = check_bytes(field, value);
         else if (field->type == PROTOBUF_C_TYPE_ENUM &&
                  protobuf_c_enum_descriptor_get_value(field->descriptor, *(const int *)value) ==
@@ -240,7 +258,7 @@ static void bytes_to_json(const ProtobufCFieldDescriptor *field, struct span byt
     struct json json;
     switch (content_of(field)) {
     case CONTENT_DIGEST:
-    case CONTENT_BOOT_ID:
+    case CONTENT_ID:
         text_json_hex(text, field->name, bytes);
         return;
     case CONTENT_JSON:
@@ -255,11 +273,18 @@ static void bytes_to_json(const ProtobufCFieldDescriptor *field, struct span byt
     text_json_string(text, field->name, bytes);
 }
 
+/* A time, unless it is one of the few that say how long. */
+static bool is_time(const char *name)
+{
+    return ends_with(name, "_ns") && strcmp(name, "key_ttl_ns") != 0 &&
+           strcmp(name, "shift_ns") != 0;
+}
+
 static void unsigned_to_json(const char *name, uint64_t value, struct text *text)
 {
     char time[32];
     text_json_unsigned(text, name, value);
-    if (ends_with(name, "_ns")) {
+    if (is_time(name)) {
         (void)snprintf(time, sizeof time, "%.*s", (int)(strlen(name) - 3), name);
         text_json_time(text, time, value);
     }
@@ -276,6 +301,21 @@ static void field_to_json(const ProtobufCFieldDescriptor *field, const void *val
         text_json_unsigned(text, field->name, *(const uint32_t *)value);
     else if (field->type == PROTOBUF_C_TYPE_UINT64)
         unsigned_to_json(field->name, *(const uint64_t *)value, text);
+    else if (field->type == PROTOBUF_C_TYPE_SINT64)
+        text_json_integer(text, field->name, *(const int64_t *)value);
+}
+
+static void message_to_json(const ProtobufCMessage *message, const char *key, struct arena *arena,
+                            struct text *text);
+
+static void messages_to_json(const ProtobufCFieldDescriptor *field,
+                             ProtobufCMessage *const *messages, size_t count, struct arena *arena,
+                             struct text *text)
+{
+    text_json_open_array(text, field->name);
+    for (size_t i = 0; i < count; i++)
+        message_to_json(messages[i], NULL, arena, text);
+    text_json_close_array(text);
 }
 
 /* Fields that a newer version knows are shown as they are. */
@@ -287,7 +327,10 @@ static void message_to_json(const ProtobufCMessage *message, const char *key, st
     for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &message->descriptor->fields[i];
         const void *value = field_value(message, field);
-        if (value != NULL)
+        if (value != NULL && field->label == PROTOBUF_C_LABEL_REPEATED)
+            messages_to_json(field, *(ProtobufCMessage *const *const *)value,
+                             field_count(message, field), arena, text);
+        else if (value != NULL)
             field_to_json(field, value, arena, text);
     }
     for (unsigned i = 0; i < message->n_unknown_fields; i++) {
