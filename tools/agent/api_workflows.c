@@ -140,8 +140,8 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
     if (status == 0) {
         struct flow *flow =
             definitions_flow(exchange->api->definitions, boot->state, summary.definition);
-        status =
-            document_workflow_show(document, flow, boot->log_uuid, stream, &exchange->arena, text);
+        status = document_workflow_show(document, flow, lineage_uuid(&boot->lineage, stream),
+                                        stream, &exchange->arena, text);
         flow_unref(flow);
     }
     free(bytes);
@@ -153,7 +153,7 @@ static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t strea
                                        Daa__WorkflowStatus status)
 {
     char id[WORKFLOW_ID_SIZE], location[WORKFLOW_ID_SIZE + 32];
-    workflow_id_to_text(id, exchange->api->boot->log_uuid, stream);
+    lineage_id_to_text(id, &exchange->api->boot->lineage, stream);
     snprintf(location, sizeof location, "/api/v1/workflows/%s", id);
     struct text text;
     text_init(&text);
@@ -316,9 +316,9 @@ static bool list_one(struct span key, struct span bytes, void *context)
     list->last_stream = stream;
     list->failed = document_workflow_summary(bytes, arena, &summary);
     if (list->failed == 0 && list_wants(list, &summary)) {
-        list->failed =
-            document_workflow_to_json(bytes, span_of(NULL, 0), list->exchange->api->boot->log_uuid,
-                                      stream, true, arena, &list->text);
+        list->failed = document_workflow_to_json(
+            bytes, span_of(NULL, 0), lineage_uuid(&list->exchange->api->boot->lineage, stream),
+            stream, true, arena, &list->text);
         list->count++;
     }
     arena_reset(arena);
@@ -643,7 +643,7 @@ enum MHD_Result workflow_changed(struct exchange *exchange)
     exchange->seq = request->seq;
     exchange->replayed = request->replayed;
     char id[WORKFLOW_ID_SIZE];
-    workflow_id_to_text(id, exchange->api->boot->log_uuid, request->command.stream);
+    lineage_id_to_text(id, &exchange->api->boot->lineage, request->command.stream);
     struct text text;
     text_init(&text);
     text_json_open_object(&text, NULL);

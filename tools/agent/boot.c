@@ -29,6 +29,7 @@
 #define OWN_KINDS 16u      /* kinds below are the log's own */
 #define REPLAY_BATCH 1000u /* events between two hand-overs */
 #define REPLAY_LAG (64ull << 20)
+#define LOAD_LEVELS 2
 #define INBOX_BYTES_MAX (64ull << 20)
 
 /*--- The data directory ------------------------------------------------------------------------*/
@@ -196,8 +197,8 @@ static int open_log(struct boot *boot, struct error *error)
 
 /*--- Documents ---------------------------------------------------------------------------------*/
 
-/* A workflow asks for its definition first: one level deep. */
-static int load(struct boot *boot, struct span key, bool first, struct error *error)
+/* An `a` document may ask for its workflow first, and a workflow for its definition: two levels. */
+static int load(struct boot *boot, struct span key, int levels, struct error *error)
 {
     struct document_key needs;
     uint8_t *bytes = NULL;
@@ -206,9 +207,8 @@ static int load(struct boot *boot, struct span key, bool first, struct error *er
     if (status >= 0) {
         struct span value = status == 1 ? span_of(bytes, size) : span_of(NULL, 0);
         status = agent_load(boot->agent, key, value, &needs);
-        if (status == 1 && first)
-            status = load(boot, document_key_span(&needs), false, error);
-        if (status == 0 && first)
+        if (status == 1 && levels > 0 &&
+            (status = load(boot, document_key_span(&needs), levels - 1, error)) == 0)
             status = agent_load(boot->agent, key, value, &needs);
     }
     free(bytes);
@@ -245,7 +245,7 @@ static int load_unfinished(struct boot *boot, struct error *error)
 {
     atomic_store(&boot->stage, BOOT_DOCUMENTS);
     struct document_key agent_key = document_agent_key();
-    int status = load(boot, document_key_span(&agent_key), true, error);
+    int status = load(boot, document_key_span(&agent_key), 0, error);
     if (status < 0)
         return status;
     struct streams streams = { 0 };
@@ -254,8 +254,8 @@ static int load_unfinished(struct boot *boot, struct error *error)
     if (status < 0)
         error_set(error, status, "the state cannot be read: %s", error_text(status));
     for (size_t i = 0; i < streams.count && status == 0; i++) {
-        struct document_key key = document_workflow_key(streams.items[i]);
-        status = load(boot, document_key_span(&key), true, error);
+        struct document_key key = document_active_key(streams.items[i]);
+        status = load(boot, document_key_span(&key), LOAD_LEVELS, error);
     }
     boot->loaded = streams.count;
     free(streams.items);
@@ -320,7 +320,7 @@ static int replay_event(struct replay *replay, const struct record *record, stru
                          "start that one, or read the log with daa-log",
                          record->seq, record->kind);
     while (status == 0 && agent_event_needs(agent, &header, event, &key))
-        if ((status = load(replay->boot, document_key_span(&key), true, error)) < 0)
+        if ((status = load(replay->boot, document_key_span(&key), LOAD_LEVELS, error)) < 0)
             return status;
     if (status == 0)
         status = agent_apply(agent, &header, event);
@@ -453,6 +453,8 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
         if (agent_check(boot->agent, &violation) < 0)
             host_say("a broken invariant, please report it: %s", violation.text);
         agent_live(boot->agent);
+        boot->lineage = *agent_lineage(boot->agent);
+        lineage_add(&boot->lineage, boot->log_uuid, log_next_seq(boot->log));
     }
     return status;
 }

@@ -11,7 +11,7 @@
 
 #include "core/base/budget.h"
 #include "core/base/error.h"
-#include "core/base/id.h"
+#include "core/base/lineage.h"
 #include "core/base/log_clock.h"
 #include "log/recovery.h"
 #include "tools/config/config.h"
@@ -51,6 +51,7 @@ struct boot {
     struct effects *effects;
     struct loop *loop;
     uint8_t log_uuid[UUID_SIZE];
+    struct lineage lineage;      /* of the log; settled before the agent is ready */
     bool rebuilt;                /* the documents belonged to another log */
     uint64_t loaded;             /* workflows */
     uint64_t replayed;           /* events */
