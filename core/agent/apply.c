@@ -552,6 +552,8 @@ int agent_apply(struct agent *agent, const struct event_header *header, const Da
         return install(agent, header, event->definition_installed);
     case DAA__EVENT__BODY_WORKFLOW_SUBMITTED:
         return submit(agent, header, event->workflow_submitted);
+    case DAA__EVENT__BODY_CLOCK_STEPPED:
+        return clock_apply(agent, event->clock_stepped);
     default:
         break;
     }

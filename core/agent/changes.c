@@ -193,6 +193,9 @@ static int give_counts(struct changes *changes)
     put_number(&document.has_failed, &document.failed, agent->failed);
     put_number(&document.has_cancelled, &document.cancelled, agent->cancelled);
     put_number(&document.has_schema, &document.schema, EVENT_SCHEMA);
+    put_number(&document.has_shift_ns, &document.shift_ns, agent->shift_ns);
+    put_number(&document.has_clock_behind_ns, &document.clock_behind_ns, agent->clock_behind_ns);
+    document.has_clock_stepped = document.clock_stepped = agent->clock_stepped;
     arena_reset(&changes->agent->scratch);
     return give(changes, &key, &document.base);
 }

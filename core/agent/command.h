@@ -26,6 +26,7 @@ enum command_kind {
     COMMAND_SPAWNED,  /* an exec's process began */
     COMMAND_REGISTER, /* the agent starts */
     COMMAND_STOP,     /* the agent stops in order */
+    COMMAND_CLOCK,    /* clock_watch_look() gave this one; or a client accepts the wall clock */
 };
 
 struct command_actor {
@@ -35,7 +36,7 @@ struct command_actor {
 
 struct command {
     enum command_kind kind;
-    uint64_t stream; /* the workflow; 0 for SUBMIT, REGISTER, STOP */
+    uint64_t stream; /* the workflow; 0 for SUBMIT, REGISTER, STOP, CLOCK */
     struct command_actor actor;
     struct span request_id;
     struct span traceparent;
@@ -82,6 +83,9 @@ struct command {
         struct {
             struct span reason;
         } stop;
+        struct {
+            int change; /* DAA__CLOCK_STEPPED__CHANGE__... */
+        } clock;
     };
 };
 

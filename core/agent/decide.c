@@ -633,6 +633,11 @@ void agent_decide(struct agent *agent, const struct command *command,
     case COMMAND_SPAWNED:
         decide_of_workflow(&plan);
         return;
+    case COMMAND_CLOCK:
+        if (!clock_decide(&plan))
+            refuse(&plan, 409, "clock-not-stepped",
+                   "there is nothing to accept: the wall clock is not stepped");
+        break;
     }
     if (plan.no_memory)
         refuse_memory(&plan);

@@ -10,6 +10,7 @@ bool agent_event_needs(struct agent *agent, const struct event_header *header,
     case DAA__EVENT__BODY_AGENT_REGISTERED:
     case DAA__EVENT__BODY_AGENT_STOPPED:
     case DAA__EVENT__BODY_DEFINITION_INSTALLED:
+    case DAA__EVENT__BODY_CLOCK_STEPPED:
         return false;
     case DAA__EVENT__BODY_WORKFLOW_SUBMITTED:
         if (!event->workflow_submitted->has_definition)
@@ -85,6 +86,9 @@ static void load_counts(struct agent *agent, const Daa__AgentDocument *from)
     agent->completed = from->completed;
     agent->failed = from->failed;
     agent->cancelled = from->cancelled;
+    agent->shift_ns = from->shift_ns;
+    agent->clock_stepped = from->clock_stepped;
+    agent->clock_behind_ns = from->clock_behind_ns;
 }
 
 /*--- Workflows -------------------------------------------------------------------------------*/

@@ -12,6 +12,7 @@
 #define CORE_AGENT_STATE_H
 
 #include "core/agent/agent.h"
+#include "core/agent/clock.h"
 #include "core/agent/timers.h"
 #include "core/base/table.h"
 
@@ -118,6 +119,9 @@ struct agent {
     uint32_t absent_next;
     uint64_t submitted, completed, failed, cancelled; /* since the log began */
     uint64_t unfinished, pending, running, paused;
+    uint64_t shift_ns;        /* how far accepted clocks moved log time on */
+    uint64_t clock_behind_ns; /* how far behind the wall clock was accepted; 0: it has returned */
+    bool clock_stepped;       /* DEGRADED */
     bool counts_changed;
     bool live;
     struct effect *effects, **effects_end; /* due */
