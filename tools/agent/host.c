@@ -21,10 +21,17 @@ uint64_t host_monotonic_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+uint64_t host_boottime_ns(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
+}
+
 uint64_t host_wall_ns(void)
 {
     return read_clock(CLOCK_REALTIME);
 }
+
+const struct host_clock host_clock = { host_boottime_ns, host_wall_ns };
 
 uint64_t host_coarse_ns(void)
 {

@@ -6,7 +6,15 @@
 
 #include <stdint.h>
 
+/* The two clocks that log time is made of, to be handed on, so that a test can give its own. */
+struct host_clock {
+    uint64_t (*elapsed_ns)(void); /* never back; suspend counts */
+    uint64_t (*wall_ns)(void);
+};
+extern const struct host_clock host_clock; /* the machine's */
+
 uint64_t host_monotonic_ns(void);
+uint64_t host_boottime_ns(void); /* monotonic that goes on in suspend */
 uint64_t host_wall_ns(void);
 uint64_t host_coarse_ns(void); /* monotonic, a few ms behind, nearly free */
 
