@@ -162,12 +162,13 @@ static int check_log_is_there(const struct boot *boot, const uint8_t uuid[16], u
 static void begin_clock(struct boot *boot, const struct log_recovery *before, uint64_t applied_seq,
                         bool is_its_state)
 {
-    const struct host_clock *host = boot->host_clock;
+    uint64_t elapsed_ns, wall_ns;
+    boot->host_clock->read(&elapsed_ns, &wall_ns);
     bool trusted = !before->exists || (is_its_state && clock_was_trusted(boot, applied_seq));
     if (trusted)
-        log_clock_init(&boot->clock, before->last_time_ns, host->elapsed_ns(), host->wall_ns());
+        log_clock_init(&boot->clock, before->last_time_ns, elapsed_ns, wall_ns);
     else
-        log_clock_init_held(&boot->clock, before->last_time_ns, host->elapsed_ns());
+        log_clock_init_held(&boot->clock, before->last_time_ns, elapsed_ns);
 }
 
 static int open_log(struct boot *boot, struct error *error)
@@ -448,6 +449,14 @@ static int open_agent(struct boot *boot, struct error *error)
     return agent_open(&boot->agent, &options, error);
 }
 
+/* Now the events are known that say whether the wall clock is trusted. */
+static void resume_clock(struct boot *boot)
+{
+    uint64_t elapsed_ns, wall_ns;
+    boot->host_clock->read(&elapsed_ns, &wall_ns);
+    agent_clock_resume(boot->agent, &boot->clock, boot->clock.last_ns, elapsed_ns, wall_ns);
+}
+
 static int open_state_and_agent(struct boot *boot, struct error *error)
 {
     struct state_options options = { .dir = boot->db_dir,
@@ -468,8 +477,7 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
         if (agent_check(boot->agent, &violation) < 0)
             host_say("a broken invariant, please report it: %s", violation.text);
         agent_live(boot->agent);
-        agent_clock_resume(boot->agent, &boot->clock, boot->clock.last_ns,
-                           boot->host_clock->elapsed_ns(), boot->host_clock->wall_ns());
+        resume_clock(boot);
     }
     return status;
 }

@@ -97,8 +97,8 @@ int clock_view_get(const struct boot *boot, struct clock_view *view)
     if (status < 0)
         return status;
     loop_counts_get(boot->loop, &counts);
-    uint64_t elapsed_ns = boot->host_clock->elapsed_ns();
-    view->wall_ns = boot->host_clock->wall_ns();
+    uint64_t elapsed_ns;
+    boot->host_clock->read(&elapsed_ns, &view->wall_ns);
     /* What was accepted is durable a moment before, or after, the counts say it. */
     view->log_ns = counts.now_ns + view->shift_ns - counts.shift_ns;
     if (elapsed_ns > counts.elapsed_ns)

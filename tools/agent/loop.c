@@ -74,8 +74,7 @@ enum performed { PERFORMED, NO_ROOM, NO_MEMORY };
 
 static void read_clocks_once(struct loop *loop)
 {
-    loop->monotonic_ns = loop->options.host_clock->elapsed_ns();
-    loop->wall_ns = loop->options.host_clock->wall_ns();
+    loop->options.host_clock->read(&loop->monotonic_ns, &loop->wall_ns);
     loop->now_ns = log_clock_now(&loop->clock, loop->monotonic_ns, loop->wall_ns);
 }
 
@@ -814,7 +813,7 @@ int loop_open(struct loop **opened, const struct loop_options *options, struct e
     loop->lists.requests_last = &loop->lists.requests;
     loop->lists.outcomes_last = &loop->lists.outcomes;
     if (getrandom(&loop->random, sizeof loop->random, 0) != sizeof loop->random)
-        loop->random = options->host_clock->wall_ns();
+        loop->random = host_wall_ns();
     host_boot_id(loop->boot_id);
     if (gethostname(loop->host, sizeof loop->host - 1) != 0)
         loop->host[0] = 0;
