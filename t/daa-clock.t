@@ -76,7 +76,9 @@ subtest 'a second is no step, nor is a suspended machine, nor a time zone' => su
     my $shown;
     ok(wait_until(sub { $shown = $agent->get("/api/v1/workflows/$slept")->{json}; $shown->{status} eq 'completed' }),
         'what was due while the machine was suspended is done');
-    is(substr(clock_of($agent)->{wall_time}, 0, 13), POSIX::strftime('%Y-%m-%dT%H', gmtime(time + $hour)), 'times are UTC');
+    my @utc = map { POSIX::strftime('%Y-%m-%dT%H:%M:%S', gmtime($_ + $hour)) } time, time + 60;
+    my $wall = substr clock_of($agent)->{wall_time}, 0, 19;
+    ok($utc[0] le $wall && $wall le $utc[1], "times are UTC: $wall");
     is(clock_of($agent)->{state}, 'ok', 'all that is trusted');
     is($agent->stop, 0, 'the agent ends in order');
     is(story($agent), '', 'and no event');
@@ -177,10 +179,10 @@ subtest 'restarts' => sub {
         is(seconds(clock_of($agent)->{difference_ns} / 1e6), sprintf('%.0f', ($year - $hour) / 1e6), 'wall time is a year ahead');
         cmp_ok(substr((log_of($agent))[-1]{time}, 0, 4) - substr($newest, 0, 4), '<', 1, 'log time is not');
     }
-    set_clock($file, $hour);
+    set_clock($file, $year - clock_of($agent)->{difference_ns} / 1e9);
     ok(becomes($agent, 'ok'), 'back within 10 s of log time it is trusted');
     is($agent->stop, 0, 'the agent ends in order');
-    like(story($agent), qr/^stepped -3(600|599), returned \d$/, 'each told once');
+    like(story($agent), qr/^stepped -3\d+, returned 0$/, 'each told once');
     ok(never_back($agent), 'in order of time');
 };
 
