@@ -75,7 +75,7 @@ bool agent_next_ready(struct agent *agent, uint64_t *stream)
 bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *command)
 {
     struct timer timer;
-    if (!timers_first(&agent->timers, &timer) || timer.due_ns > state_agent_time(agent, now_ns))
+    if (!timers_first(&agent->timers, &timer) || timer.due_ns > agent_time(agent, now_ns))
         return false;
     *command = (struct command){ .kind = COMMAND_TIMER, .stream = timer.stream };
     command->timer.index = (uint32_t)timer.index;
@@ -86,7 +86,7 @@ bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *comm
 uint64_t agent_next_deadline(const struct agent *agent)
 {
     struct timer timer;
-    return timers_first(&agent->timers, &timer) ? timer.due_ns + agent->shift_ns : UINT64_MAX;
+    return timers_first(&agent->timers, &timer) ? agent_log_time(agent, timer.due_ns) : UINT64_MAX;
 }
 
 void agent_give_up(struct agent *agent, const struct command *command)
@@ -104,7 +104,7 @@ uint32_t agent_soon(struct agent *agent, uint64_t now_ns, uint64_t *streams, uin
 {
     struct timer due[COMMAND_EXPIRE_MAX];
     uint32_t count = 0, found = max < COMMAND_EXPIRE_MAX ? max : COMMAND_EXPIRE_MAX;
-    found = timers_due(&agent->timers, state_agent_time(agent, now_ns), due, found);
+    found = timers_due(&agent->timers, agent_time(agent, now_ns), due, found);
     for (uint32_t i = 0; i < found; i++)
         if (state_workflow(agent, due[i].stream) == NULL)
             streams[count++] = due[i].stream;

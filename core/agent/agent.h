@@ -62,8 +62,9 @@ struct agent_options {
 
 /* When a decision is made. */
 struct agent_moment {
-    uint64_t now_ns; /* log time, not before that of any event applied */
-    uint64_t random; /* 64 random bits, for jitter */
+    uint64_t now_ns;  /* log time, not before that of any event applied */
+    uint64_t random;  /* 64 random bits, for jitter */
+    uint64_t wall_ns; /* wall time, for COMMAND_CLOCK */
 };
 
 enum decision_kind { DECISION_EVENTS = 1, DECISION_REFUSED, DECISION_NEEDS };

@@ -484,7 +484,7 @@ static int end(struct agent *agent, struct workflow *workflow, const struct even
     cancel_steps(agent, workflow, header);
     struct key_entry *key = workflow->has_key ? store_key(agent, workflow->key_digest) : NULL;
     if (key != NULL && key->stream == workflow->stream) {
-        key->expires_ns = state_agent_time(agent, header->time_ns) + key->ttl_ns;
+        key->expires_ns = agent_time(agent, header->time_ns) + key->ttl_ns;
         store_changed(&agent->keys, key);
     }
     if (agent->live)
@@ -618,6 +618,8 @@ static int apply_to_agent(struct agent *agent, const struct event_header *header
         return expire_keys(agent, event->keys_expired);
     case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
         return expire_workflows(agent, event->workflows_expired);
+    case DAA__EVENT__BODY_CLOCK_STEPPED:
+        return clock_apply(agent, event->clock_stepped);
     default:
         return 1;
     }

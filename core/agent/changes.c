@@ -325,6 +325,7 @@ static int give_agent(struct changes *changes)
     put_number(&document.has_removed_segment, &document.removed_segment, agent->removed_segment);
     put_number(&document.has_removed_seq, &document.removed_seq, agent->removed_seq);
     put_number(&document.has_shift_ns, &document.shift_ns, agent->shift_ns);
+    put_number(&document.has_clock_behind_ns, &document.clock_behind_ns, agent->clock_behind_ns);
     document.has_clock_stepped = document.clock_stepped = agent->clock_stepped;
     int result = fill_agent(&document, agent, &changes->agent->scratch);
     return result < 0 ? result : give(changes, &key, &document.base);

@@ -30,6 +30,7 @@ enum command_kind {
     COMMAND_EXPIRE_WORKFLOWS, /* `f` documents whose time is over, or that are too much */
     COMMAND_SNAPSHOT,         /* a snapshot was made and verified */
     COMMAND_REMOVE,           /* segments of the log are to be deleted */
+    COMMAND_CLOCK, /* clock_watch_look() gave this one; or a client accepts the wall clock */
 };
 
 /* What a shell finds in `x` and `f` documents. It must have been handed over: the next EXPIRE only
@@ -52,7 +53,7 @@ struct command_actor {
 
 struct command {
     enum command_kind kind;
-    uint64_t stream; /* the workflow; 0 for SUBMIT, REGISTER, STOP */
+    uint64_t stream; /* the workflow; 0 for SUBMIT, REGISTER, STOP, CLOCK */
     struct command_actor actor;
     struct span request_id;
     struct span traceparent;
@@ -116,6 +117,9 @@ struct command {
             uint64_t first_segment, last_segment, first_seq, last_seq, bytes;
             struct span reason;
         } remove;
+        struct {
+            int change; /* DAA__CLOCK_STEPPED__CHANGE__... */
+        } clock;
     };
 };
 

@@ -115,7 +115,7 @@ static bool is_replay(struct plan *plan, const struct key_entry *key)
 {
     char id[WORKFLOW_ID_SIZE];
     const struct command *command = plan->command;
-    uint64_t now_ns = state_agent_time(plan->agent, plan->moment->now_ns);
+    uint64_t now_ns = agent_time(plan->agent, plan->moment->now_ns);
     if (key == NULL || !key->there || (key->expires_ns != 0 && key->expires_ns <= now_ns))
         return false;
     if (memcmp(key->request_digest, command->request_digest, SHA256_SIZE) == 0) {
@@ -675,6 +675,11 @@ void agent_decide(struct agent *agent, const struct command *command,
     case COMMAND_SPAWNED:
         decide_of_workflow(&plan);
         return;
+    case COMMAND_CLOCK:
+        if (!clock_decide(&plan))
+            refuse(&plan, 409, "clock-not-stepped",
+                   "there is nothing to accept: the wall clock is not stepped");
+        break;
     }
     if (plan.no_memory)
         refuse_memory(&plan);

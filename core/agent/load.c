@@ -178,6 +178,7 @@ static int load_agent(struct agent *agent, const Daa__AgentDocument *from)
     agent->removed_seq = from->removed_seq;
     agent->shift_ns = from->shift_ns;
     agent->clock_stepped = from->clock_stepped;
+    agent->clock_behind_ns = from->clock_behind_ns;
     return load_lists(agent, from);
 }
 

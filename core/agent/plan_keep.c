@@ -17,7 +17,7 @@ static bool is_key_over(struct plan *plan, const struct expired_key *item)
         return false;
     }
     return entry->there && entry->expires_ns == item->expires_ns && item->expires_ns != 0 &&
-           item->expires_ns <= state_agent_time(agent, plan->moment->now_ns);
+           item->expires_ns <= agent_time(agent, plan->moment->now_ns);
 }
 
 static void add_key(struct plan *plan, Daa__KeysExpired *body, const struct expired_key *item)

@@ -18,6 +18,7 @@
 #define CORE_AGENT_STATE_H
 
 #include "core/agent/agent.h"
+#include "core/agent/clock.h"
 #include "core/agent/ready.h"
 #include "core/agent/timers.h"
 #include "core/base/lineage.h"
@@ -174,8 +175,9 @@ struct agent {
     struct lineage logs;
     struct agent_snapshot snapshots[2]; /* the newest last; seq 0: none */
     uint64_t removed_segment, removed_seq;
-    uint64_t shift_ns;
-    bool clock_stepped;
+    uint64_t shift_ns;        /* how far accepted clocks moved log time on */
+    uint64_t clock_behind_ns; /* how far behind the wall clock was accepted; 0: it has returned */
+    bool clock_stepped;       /* DEGRADED */
     bool counts_changed;
     bool live;
     struct effect *effects, **effects_end; /* due */
@@ -191,11 +193,6 @@ struct agent {
     struct workflow *orphan;
     uint32_t orphan_index;
 };
-
-static inline uint64_t state_agent_time(const struct agent *agent, uint64_t log_ns)
-{
-    return log_ns > agent->shift_ns ? log_ns - agent->shift_ns : 0;
-}
 
 /* state.c: workflows */
 struct workflow *state_workflow(const struct agent *agent, uint64_t stream);

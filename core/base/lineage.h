@@ -1,4 +1,4 @@
-/* A log and the logs it was forked from (DESIGN §4, Identity). An event belongs to the log that was
+/* A log and the logs it was forked from (DESIGN 4, Identity). An event belongs to the log that was
  * written when it was appended, and so does the id of what it created: after a fork ids go on
  * meaning what they meant.
  *

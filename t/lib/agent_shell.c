@@ -199,7 +199,9 @@ static void apply_all(struct agent_shell *shell)
 enum decision_kind shell_decide(struct agent_shell *shell, const struct command *command)
 {
     struct decision *decision = &shell->decision;
-    struct agent_moment moment = { shell->now_ns, shell->random += 0x9e3779b97f4a7c15ull };
+    struct agent_moment moment = { .now_ns = shell->now_ns,
+                                   .random = shell->random += 0x9e3779b97f4a7c15ull,
+                                   .wall_ns = shell->wall_ns };
     shell->commands++;
     for (bool first = true;; first = false) {
         agent_decide(shell->agent, command, &moment, decision);

@@ -23,7 +23,7 @@
 
 /*--- What all have in common -------------------------------------------------------------------*/
 
-static enum MHD_Result answer_refusal(struct exchange *exchange)
+enum MHD_Result operation_refusal(struct exchange *exchange)
 {
     const struct refusal *refusal = &exchange->request.refusal;
     struct problem problem;
@@ -33,7 +33,7 @@ static enum MHD_Result answer_refusal(struct exchange *exchange)
     return operation_problem(exchange, &problem);
 }
 
-static enum MHD_Result answer_unknown(struct exchange *exchange)
+enum MHD_Result operation_unknown(struct exchange *exchange)
 {
     struct problem problem;
     problem_set(&problem, 503, "outcome-unknown",
@@ -253,9 +253,9 @@ enum MHD_Result workflow_submitted(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
     if (request->answer == REQUEST_REFUSED)
-        return answer_refusal(exchange);
+        return operation_refusal(exchange);
     if (request->answer == REQUEST_UNKNOWN)
-        return answer_unknown(exchange);
+        return operation_unknown(exchange);
     exchange->seq = request->seq;
     bool first_time = exchange->replayed != request->replayed;
     exchange->replayed = request->replayed;
@@ -637,9 +637,9 @@ enum MHD_Result workflow_changed(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
     if (request->answer == REQUEST_REFUSED)
-        return answer_refusal(exchange);
+        return operation_refusal(exchange);
     if (request->answer == REQUEST_UNKNOWN)
-        return answer_unknown(exchange);
+        return operation_unknown(exchange);
     exchange->seq = request->seq;
     exchange->replayed = request->replayed;
     char id[WORKFLOW_ID_SIZE];

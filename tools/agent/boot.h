@@ -23,6 +23,7 @@
 
 struct agent;
 struct effects;
+struct host_clock;
 struct inbox;
 struct io;
 struct log;
@@ -43,7 +44,8 @@ struct boot {
     char log_dir[PATH_MAX], db_dir[PATH_MAX];
     struct io *io;
     struct log *log;
-    struct log_recovery recovery; /* what was found */
+    struct log_recovery recovery;        /* what was found */
+    const struct host_clock *host_clock; /* boot_init() says the machine's */
     struct log_clock clock;
     struct state *state;
     struct agent *agent;

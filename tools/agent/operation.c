@@ -23,6 +23,10 @@ const struct operation operations[] = {
       workflow_changed, "sends a signal to a workflow" },
     { "GET", "/api/v1/state/digest", AUTH_READ, false, status_digest, status_digested,
       "SHA-256 over all documents" },
+    { "GET", "/api/v1/clock", AUTH_READ, false, clock_show, NULL,
+      "shows log time, wall time and whether the latter is trusted" },
+    { "POST", "/api/v1/clock:accept", AUTH_ADMIN, false, clock_accept, clock_accepted,
+      "accepts a wall clock that was stepped" },
     { .method = NULL },
 };
 

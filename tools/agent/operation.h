@@ -99,6 +99,10 @@ enum MHD_Result operation_answer(struct exchange *exchange, int status, struct t
                                  const char *location);
 enum MHD_Result operation_problem(struct exchange *exchange, const struct problem *problem);
 
+/* The two answers that every operation_ask() may get: REQUEST_REFUSED, REQUEST_UNKNOWN. */
+enum MHD_Result operation_refusal(struct exchange *exchange);
+enum MHD_Result operation_unknown(struct exchange *exchange);
+
 /* Suspends the connection and sends exchange->request, whose command is filled in but for what all
  * have in common. */
 enum MHD_Result operation_ask(struct exchange *exchange);
@@ -124,5 +128,6 @@ operation_function workflow_submit, workflow_submitted;
 operation_function workflow_list, workflow_get, workflow_history;
 operation_function workflow_signal, workflow_cancel, workflow_resolve, workflow_changed;
 operation_function status_health, status_ready, status_all, status_digest, status_digested;
+operation_function clock_show, clock_accept, clock_accepted;
 
 #endif
