@@ -126,14 +126,19 @@ static bool same_file(const char *a, const char *b, const char *name)
     return same;
 }
 
+/* Trying to open a log changes LOCK and image, which hold nothing of it. */
+static bool is_ours(const char *name)
+{
+    return name[0] != '.' && strcmp(name, LOG_LOCK_NAME) != 0 && strcmp(name, "image") != 0;
+}
+
 static bool holds(const char *a, const char *b)
 {
     DIR *names = opendir(a);
     struct dirent *entry;
     bool same = names != NULL;
     while (same && (entry = readdir(names)) != NULL) {
-        if (entry->d_name[0] == '.' || strcmp(entry->d_name, LOG_LOCK_NAME) == 0 ||
-            strcmp(entry->d_name, LOG_PLACE_NAME) == 0)
+        if (!is_ours(entry->d_name))
             continue;
         same = same_file(a, b, entry->d_name);
         if (!same)

@@ -30,7 +30,7 @@ enum log_verdict log_names_verify(const char *dir, unsigned *findings, char *tex
 
 bool log_names_exists(const char *dir, const char *name);
 
-/* True if both directories hold files of the same names, LOCK and PLACE left out, with the same
+/* True if both directories hold files of the same names, LOCK and image left out, with the same
  * bytes. */
 bool log_names_same_files(const char *a, const char *b);
 
