@@ -390,6 +390,79 @@ static void cut_short_by_power(void)
     ok(lost > 24 && lost < tried, "%u of %u openings were cut short", lost, tried);
 }
 
+/* Segment 2 of the copy gets this header. */
+static void forge(const struct segment_header *header)
+{
+    char path[4400];
+    uint8_t block[LOG_BLOCK_SIZE];
+    scratch_remove(copy);
+    scratch_copy(dir, copy);
+    snprintf(path, sizeof path, "%s/seg-0000000002.log", copy);
+    segment_header_encode(block, header);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block)
+        tap_bail_out("cannot write %s", path);
+    close(fd);
+}
+
+/* How the reader ends; *skipped counts the ranges it passes over, and NULL lets it pass none. */
+static int read_all(const char *where, uint64_t *skipped)
+{
+    struct log_reader_options options = { .dir = where, .skip_damage = skipped != NULL };
+    struct log_reader *reader;
+    struct record record;
+    int code = log_reader_open(&reader, &options, &error);
+    if (code < 0)
+        return code;
+    while ((code = log_reader_next(reader, &record, NULL, &error)) == 1)
+        continue;
+    if (skipped != NULL)
+        *skipped = log_reader_skipped(reader);
+    log_reader_close(reader);
+    return code;
+}
+
+/* Another name is right only where the log forked. */
+static void foreign_segments(void)
+{
+    static const char *const names[] = { "another log", "without its parent", "left earlier",
+                                         "left another history", "left another log" };
+    struct segment_header headers[4];
+    begin_anew();
+    live_plain(2, false, false);
+    live_plain(2, true, true);
+    is_int(log_names_headers(dir, headers, 4), 2, "a fork of two segments");
+    forge(&headers[1]);
+    uint64_t skipped;
+    is_int(read_all(copy, NULL), 0, "as it is, it can be read");
+    ok(read_all(copy, &skipped) == 0 && skipped == 0, "and nothing is passed over");
+    for (int i = 0; i < 5; i++) {
+        struct segment_header header = headers[1];
+        struct log_recovery recovery;
+        char text[600] = "";
+        unsigned findings;
+        if (i == 0)
+            memset(header.log_uuid, 0x77, UUID_SIZE);
+        if (i <= 1) {
+            header.incompat = 0;
+            header.parent_seq = 0;
+            memset(header.parent_uuid, 0, UUID_SIZE);
+            memset(header.parent_chain, 0, SHA256_SIZE);
+        }
+        header.parent_seq -= i == 2;
+        header.parent_chain[5] ^= i == 3;
+        header.parent_uuid[5] ^= i == 4;
+        forge(&header);
+        is_int(log_recover(copy, NULL, 0, &recovery, &error), ERROR_MISMATCH,
+               "%s: recovery refuses it: %s", names[i], error.text);
+        ok(read_all(copy, NULL) < 0, "%s: a reader does not go on: %s", names[i], error.text);
+        ok(read_all(copy, &skipped) == 0 && skipped == 1,
+           "%s: one that passes over damage counts it", names[i]);
+        is_int(log_names_verify(copy, &findings, text, sizeof text), LOG_DAMAGED,
+               "%s: it is reported: %s", names[i], text);
+    }
+}
+
 static void older_programs(void)
 {
     struct log_recovery recovery;
@@ -437,6 +510,7 @@ int main(void)
     cut_short_by_errors(-EIO);
     cut_short_by_errors(1024);
     cut_short_by_power();
+    foreign_segments();
     older_programs();
     log_commands_free(&commands);
     is_int((intmax_t)atomic_load(&budget.used), 0, "all memory went back to the budget");
