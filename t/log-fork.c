@@ -176,6 +176,50 @@ static void in_order(void)
     is_sound("three forks");
 }
 
+/* Reads up to event `last_seq`, waiting for it. */
+static void read_on(struct log_reader *reader, uint64_t last_seq, struct log_place *place)
+{
+    struct record record = { .seq = 0 };
+    while (record.seq < last_seq) {
+        int code = log_reader_next(reader, &record, place, &error);
+        if (code < 0)
+            tap_bail_out("%s", error.text);
+        if (code == 0)
+            (void)log_reader_wait(reader, 1000000000);
+    }
+    is_int((intmax_t)record.seq, (intmax_t)last_seq, "the reader gets what there is");
+}
+
+/* A reader that follows a log over a fork, live before and after. */
+static void followed(void)
+{
+    struct log_reader_options reading = { .dir = dir, .verify_chain = true };
+    struct log_reader *reader;
+    struct log_place place;
+    struct log *log = NULL;
+    begin_anew();
+    struct io *io = plain();
+    struct log_options options = log_names_options(dir, io, &budget);
+    for (int fork = 0; fork < 2; fork++) {
+        options.fork = fork;
+        if (log_open(&log, &options, NULL, &error) < 0 ||
+            !log_commands_append(&commands, log, 3, 100) || !log_commands_settle(log))
+            tap_bail_out("%s", error.text);
+        if (!fork && log_reader_open(&reader, &reading, &error) < 0)
+            tap_bail_out("%s", error.text);
+        read_on(reader, log_durable_seq(log), &place);
+        ok(log_reader_live(reader), "from the writer's image");
+        ok(is_same_name(place.log_uuid, log_uuid(log)), "under the name of the log");
+        ok(is_same_name(log_reader_uuid(reader), log_uuid(log)), "which is its own now");
+        if (log_close(&log, &error) < 0)
+            tap_bail_out("%s", error.text);
+    }
+    read_on(reader, recover().last_seq, &place);
+    log_reader_close(reader);
+    io_close(io);
+    is_int(log_names_count(dir), 2, "over a fork");
+}
+
 /* The last write of the log is cut short after `bytes`. */
 static void tear(int bytes)
 {
@@ -503,6 +547,7 @@ int main(void)
     snprintf(dir, sizeof dir, "%s/log", scratch_memory_dir());
     snprintf(copy, sizeof copy, "%s/copy", scratch_memory_dir());
     in_order();
+    followed();
     at_other_ends();
     at_a_damaged_end();
     by_file();

@@ -276,6 +276,16 @@ static void copied_over_a_roll(void)
     is_int(log_open(&log, &options, NULL, &error), ERROR_DAMAGED, "a whole segment is missing: %s",
            error.text);
     ok(strstr(error.text, "daa-log backup") != NULL, "with the way out");
+    unsigned findings;
+    is_int(log_names_verify(copy, &findings, NULL, 0), LOG_UNPROVEN, "verify calls it unproven");
+
+    scratch_remove(copy);
+    scratch_copy(dir, copy);
+    write_zeros(copy, 3, 0, LOG_BLOCK_SIZE);
+    is_int(log_open(&log, &options, NULL, &error), ERROR_DAMAGED,
+           "a header is missing that was written while its file was copied: %s", error.text);
+    ok(strstr(error.text, "daa-log backup") != NULL, "with the way out");
+    is_int(log_names_verify(copy, &findings, NULL, 0), LOG_UNPROVEN, "verify calls it unproven");
 }
 
 static void without_place(void)
