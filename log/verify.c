@@ -311,6 +311,8 @@ static void count_records(struct verifying *v, const struct frame_header *frame,
             v->min_time_ns = record.time_ns;
         if (record.time_ns > v->max_time_ns)
             v->max_time_ns = record.time_ns;
+        if (v->options->record != NULL)
+            v->options->record(&record, v->options->context);
     }
     v->result->frames++;
     v->result->records += frame->record_count;
@@ -533,6 +535,38 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
     v->joined = false;
 }
 
+/* True if this segment and all before it were removed since the names were read. */
+static bool was_removed(const struct verifying *v, uint64_t segment_no)
+{
+    struct directory now;
+    struct error ignored;
+    if (directory_open(&now, v->directory.path, &ignored) < 0)
+        return false;
+    bool removed = now.count > 0 && now.segments[0] > segment_no;
+    directory_close(&now);
+    return removed;
+}
+
+/* The log begins behind it from now on. */
+static void pass_removed(struct verifying *v)
+{
+    v->result->shortened = true;
+    v->result->first_seq = 0;
+    v->joined = false;
+    v->before = (struct segment_header){ .segment_no = 0 };
+}
+
+/* What goes before the segment, or that nothing does. */
+static void begin_file(struct verifying *v, const struct segment_header *header)
+{
+    if (v->result->segments > 0 && !(v->result->shortened && v->result->first_seq == 0))
+        check_joint(v, header);
+    else if (v->result->first_seq == 0)
+        v->result->begins_late = header->prev_segment_no != 0;
+    if (v->result->first_seq == 0)
+        v->result->first_seq = header->first_seq;
+}
+
 /* The file number `index`. */
 static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, struct error *error)
 {
@@ -551,19 +585,23 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
         verify_spare(v, capacity);
         return 0;
     }
+    if (state == -ENOENT && was_removed(v, v->directory.segments[index])) {
+        pass_removed(v);
+        return 0;
+    }
     if (state != SEGMENT_BEGUN) {
         report_file(v, index, state, what.text);
         return 0;
     }
-    if (v->result->segments > 0)
-        check_joint(v, &header);
-    else if (v->result->first_seq == 0)
-        v->result->begins_late = header.prev_segment_no != 0;
-    if (v->result->first_seq == 0)
-        v->result->first_seq = header.first_seq;
     int found = next_header(v, index, &next, error);
     if (found < 0)
         return found;
+    /* What would say where it ends was removed too. */
+    if (found && next.prev_segment_no != header.segment_no && was_removed(v, header.segment_no)) {
+        pass_removed(v);
+        return 0;
+    }
+    begin_file(v, &header);
     int code = verify_segment(v, &header, found ? &next : NULL, error);
     if (code == 0)
         end_segment(v);
