@@ -563,8 +563,10 @@ static void begin_file(struct verifying *v, const struct segment_header *header)
         check_joint(v, header);
     else if (v->result->first_seq == 0)
         v->result->begins_late = header->prev_segment_no != 0;
-    if (v->result->first_seq == 0)
-        v->result->first_seq = header->first_seq;
+    if (v->result->first_seq != 0)
+        return;
+    v->result->first_seq = header->first_seq;
+    v->result->first_segment_no = header->segment_no;
 }
 
 /* The file number `index`. */

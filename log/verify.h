@@ -43,6 +43,7 @@ struct log_verify_result {
     enum log_verdict verdict; /* the worst: damaged, then torn or unproven tail, then sound */
     uint64_t segments, spares, frames, records, payload_bytes, bytes_read, findings;
     uint64_t first_seq, last_seq;
+    uint64_t first_segment_no;
     bool live;         /* a writer runs; checked up to what was durable */
     bool begins_late;  /* its first segments are gone: first_seq is not 1 */
     bool shortened;    /* segments were removed meanwhile; first_seq is what was left then */
