@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define PROGRESS_BYTES (4u << 20)
+/* How often it begins anew when segments are removed faster than they are read. */
+#define ATTEMPTS_MAX 4
 
 struct verifying {
     const struct log_verify_options *options;
@@ -616,7 +618,8 @@ static int find_last(struct verifying *v, struct error *error)
     struct error what = { 0 };
     for (v->last = (ptrdiff_t)v->directory.count - 1; v->last >= 0; v->last--) {
         int state = directory_segment(&v->directory, (size_t)v->last, &v->probe, &v->before, &what);
-        if (state == ERROR_NEWER)
+        /* -ENOENT: spares stay, so all that the names promise was removed. */
+        if (state == ERROR_NEWER || state == -ENOENT)
             return error_set(error, state, "%s", what.text);
         bool beyond = v->result->live && v->before.segment_no > v->end.segment_no;
         if (state == SEGMENT_BEGUN && !beyond)
@@ -637,14 +640,19 @@ static int verify_files(struct verifying *v, struct error *error)
     v->all_bytes = capacity * v->directory.count;
     for (ptrdiff_t i = 0; code == 0 && i < (ptrdiff_t)v->directory.count; i++)
         code = verify_file(v, i, capacity, error);
+    if (code == 0 && v->result->shortened && v->result->first_seq == 0)
+        return error_set(error, -ENOENT,
+                         "the segments of %s are removed faster than they can be read",
+                         v->directory.path);
     if (code == 0 && v->result->segments == 0 && v->result->findings == 0)
         return error_set(error, ERROR_NOT_FOUND, "%s holds no segment that was begun",
                          v->directory.path);
     return code;
 }
 
-int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
-               struct error *error)
+/* -ENOENT: all that the names promised was removed. */
+static int verify_once(const struct log_verify_options *options, struct log_verify_result *result,
+                       struct error *error)
 {
     struct verifying v = {
         .options = options, .result = result, .source = { .fd = -1 }, .probe = { .fd = -1 }
@@ -666,5 +674,21 @@ int log_verify(const struct log_verify_options *options, struct log_verify_resul
     block_index_free(&v.index);
     live_end_close(&v.end);
     directory_close(&v.directory);
+    return code;
+}
+
+int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
+               struct error *error)
+{
+    struct directory directory;
+    struct error ignored;
+    int code = verify_once(options, result, error);
+    for (int i = 0; code == -ENOENT && i < ATTEMPTS_MAX; i++) {
+        if (directory_open(&directory, options->dir, &ignored) < 0)
+            break; /* it is the directory that is not there */
+        directory_close(&directory);
+        code = verify_once(options, result, error);
+        result->shortened = true;
+    }
     return code;
 }

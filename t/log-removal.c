@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "log/log.h"
@@ -434,6 +435,91 @@ static void test_live(bool image)
     scratch_remove(dir);
 }
 
+/* Reads from wherever the log begins, and asks for an event. 0 or ERROR_NOT_FOUND is good. */
+static int read_once(unsigned *seed)
+{
+    struct log_reader_options options = { .dir = dir };
+    struct log_reader *reader;
+    struct record record;
+    uint64_t last = 0;
+    int code = log_reader_open(&reader, &options, &error);
+    if (code < 0)
+        return code;
+    while ((code = log_reader_next(reader, &record, NULL, &error)) == 1) {
+        if (last != 0 && record.seq != last + 1)
+            code = error_set(&error, ERROR_INVALID, "event %llu follows %llu",
+                             (unsigned long long)record.seq, (unsigned long long)last);
+        last = record.seq;
+    }
+    uint64_t seq = 1 + (unsigned)rand_r(seed) % (log_reader_durable_seq(reader) + 1);
+    if (code == 0 || code == ERROR_NOT_FOUND)
+        code = log_reader_get(reader, seq, &record, NULL, &error);
+    if (code == 1)
+        code = record.seq == seq ? 0 : error_set(&error, ERROR_INVALID, "another event");
+    log_reader_close(reader);
+    return code;
+}
+
+static void say(const struct log_finding *finding, void *context)
+{
+    (void)context;
+    fprintf(stderr, "# %s at %llu: %s\n", finding->file, (unsigned long long)finding->offset,
+            finding->text);
+}
+
+/* In a process of its own: reads and verifies until the file `done` is there. 0, or 1 when anything
+ * else is heard of than events, or that some are not there any more. */
+static int read_for_ever(const char *done)
+{
+    unsigned seed = 1;
+    for (uint64_t reads = 0; access(done, F_OK) < 0 || reads == 0; reads++) {
+        struct log_verify_options options = { .dir = dir, .finding = say };
+        struct log_verify_result result = { .verdict = LOG_SOUND };
+        int code = read_once(&seed);
+        if (code == 0 || code == ERROR_NOT_FOUND)
+            code = log_verify(&options, &result, &error);
+        if (code < 0 || result.verdict != LOG_SOUND) {
+            fprintf(stderr, "# %d: %s\n", code, error.text);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void test_race(void)
+{
+    struct log_commands commands = { .time_ns = 1 };
+    struct io *io;
+    int status;
+    char path[256], done[300];
+    snprintf(path, sizeof path, "%s/log", scratch_memory_dir());
+    snprintf(done, sizeof done, "%s/done", scratch_memory_dir());
+    dir = path;
+    budget_init(&budget, 1ull << 30);
+    if (io_open_plain(&io) < 0)
+        tap_bail_out("no engine");
+    struct log *log = open_log(io);
+    roll(&commands, log, 5, true);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(read_for_ever(done));
+    for (int i = 0; child > 0 && i < 100; i++) {
+        roll(&commands, log, 1, true);
+        log_remove_before(dir, newest_segment(log) - 2, NULL, &error);
+    }
+    FILE *file = fopen(done, "w");
+    if (child < 0 || file == NULL || fclose(file) != 0 || waitpid(child, &status, 0) != child)
+        tap_bail_out("no other process");
+    ok(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+       "another process reads and verifies beside a hundred removals");
+    is_int(log_close(&log, &error), 0, "and the writer ends in order");
+    log_commands_free(&commands);
+    io_close(io);
+    scratch_remove(dir);
+    scratch_remove(done);
+}
+
 int main(void)
 {
     test_list();
@@ -447,5 +533,6 @@ int main(void)
     test_verify();
     test_live(true);
     test_live(false);
+    test_race();
     return tap_done();
 }
