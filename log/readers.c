@@ -241,7 +241,7 @@ static int read_position(const char *readers, const char *name,
     char path[PATH_MAX + NAME_MAX + 2], bytes[FILE_SIZE_MAX + 1];
     struct stat status;
     *position = (struct log_reader_position){ .pid = 0 };
-    (void)snprintf(position->name, sizeof position->name, "%s", name);
+    (void)snprintf(position->name, sizeof position->name, "%.63s", name);
     (void)snprintf(path, sizeof path, "%s/%s", readers, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 && errno == ENOENT)
