@@ -4,6 +4,7 @@
 #include "log/writer.h"
 
 #include <stdio.h>
+#include <string.h>
 
 int log_reserve(struct log *log, uint32_t record_count, uint64_t payload_size, uint64_t *first_seq)
 {
@@ -89,6 +90,12 @@ int log_wait(struct log *log, int wake_fd, uint64_t timeout_ns)
 uint64_t log_durable_seq(const struct log *log)
 {
     return atomic_load_explicit(&log->counters.durable_seq, memory_order_acquire);
+}
+
+void log_durable_mark(const struct log *log, uint64_t *seq, uint8_t chain[SHA256_SIZE])
+{
+    *seq = log->durable_seq;
+    memcpy(chain, log->durable_chain, SHA256_SIZE);
 }
 
 uint64_t log_next_seq(const struct log *log)

@@ -50,10 +50,12 @@ struct log_options {
     uint32_t spares;            /* segments made ahead, at least 2; 0: 2 */
     enum log_sync sync;         /* PROBE: RWF_DSYNC unless write + fdatasync is over 15 % faster */
     bool no_chain;
-    bool maintain_inline; /* no thread: the caller calls log_maintain() */
-    bool allow_tmpfs;     /* tests only: the filesystem is not looked at; otherwise a directory in
+    uint16_t event_schema; /* the highest event schema that the caller may write; 0 means 1 */
+    bool fork;             /* go on under a new uuid (log/fork.h); no effect on a new log */
+    bool maintain_inline;  /* no thread: the caller calls log_maintain() */
+    bool allow_tmpfs;      /* tests only: the filesystem is not looked at; otherwise a directory in
                                memory is refused */
-    bool verify;          /* tests: checks each frame once more when it is closed */
+    bool verify;           /* tests: checks each frame once more when it is closed */
     const uint8_t
         *boot_id; /* 16 bytes, for files that must be the same again; NULL: the kernel's */
     uint64_t start_time_ns; /* log time now, not before the newest record's: the OPEN record's */
@@ -92,8 +94,13 @@ int log_flush(struct log *log);
 int log_wait(struct log *log, int wake_fd, uint64_t timeout_ns);
 
 uint64_t log_durable_seq(const struct log *log); /* everything up to here survives a crash */
-uint64_t log_next_seq(const struct log *log);    /* the next reservation's first */
-const uint8_t *log_uuid(const struct log *log);  /* 16 bytes */
+/* The newest durable event and the chain after its frame (zeros with no_chain), together: what a
+ * consumer stores beside its position, to find later that (log, seq) is still the same history
+ * (log_place.frame_chain of that record). A command's events end with a frame, so the mark never
+ * lies inside one. For the writer's thread only. */
+void log_durable_mark(const struct log *log, uint64_t *seq, uint8_t chain[SHA256_SIZE]);
+uint64_t log_next_seq(const struct log *log);   /* the next reservation's first */
+const uint8_t *log_uuid(const struct log *log); /* 16 bytes */
 uint32_t log_payload_size_max(const struct log *log);
 enum log_health log_health(const struct log *log);
 const char *log_failure(const struct log *log); /* a sentence; NULL while healthy */

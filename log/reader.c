@@ -25,7 +25,8 @@ static int fail(struct log_reader *reader, struct error *error)
 static int open_next(struct log_reader *reader, struct error *error)
 {
     struct scan_mark last = reader->cursor.scan.counted;
-    uint64_t segment_no = reader->cursor.view.header.segment_no;
+    const struct segment_header before = reader->cursor.view.header;
+    uint64_t segment_no = before.segment_no;
     size_t index = 0;
     while (index < reader->directory.count && reader->directory.segments[index] <= segment_no)
         index++;
@@ -38,15 +39,21 @@ static int open_next(struct log_reader *reader, struct error *error)
         reader->cursor.scan.here.link_known = last.link_known;
     }
     reader_points_trim(reader);
-    if (header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
+    bool ours = segment_is_of_line(&before, header);
+    if (ours && header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
         return 1;
     if (header->prev_segment_no != segment_no && directory_find(&reader->directory, segment_no) < 0)
         /* Removed from the oldest on, beyond the one that was read. */
         return error_set(error, -ENOENT, "segment %llu was removed", big(segment_no + 1));
     if (reader->skip_damage) {
-        reader->skipped += header->prev_last_seq > last.last_seq;
+        reader->skipped += header->prev_last_seq > last.last_seq || !ours;
         return 1;
     }
+    if (!ours && header->prev_segment_no == segment_no)
+        return error_set(error, ERROR_DAMAGED,
+                         "segment %llu belongs to another log than segment %llu: put the files of "
+                         "one log into a directory of their own",
+                         big(header->segment_no), big(segment_no));
     return error_set(error, ERROR_DAMAGED,
                      "segment %llu ends with event %llu, but segment %llu goes on behind segment "
                      "%llu and event %llu: events between are missing",
@@ -239,6 +246,7 @@ static void fill_place(const struct log_reader *reader, uint32_t at, struct log_
     place->epoch = reader->frame.epoch;
     memcpy(place->frame_chain, reader->frame.chain, SHA256_SIZE);
     place->frame_last_seq = frame_last_seq(&reader->frame);
+    memcpy(place->log_uuid, reader->cursor.view.header.log_uuid, UUID_SIZE);
 }
 
 /* 1, or 0 when no segment has been begun. */

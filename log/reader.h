@@ -44,6 +44,7 @@ struct log_place {
     uint32_t epoch;
     uint8_t frame_chain[SHA256_SIZE]; /* chain after the record's frame */
     uint64_t frame_last_seq;
+    uint8_t log_uuid[UUID_SIZE]; /* of its segment: a log that forked had others before */
 };
 
 int log_reader_open(struct log_reader **reader, const struct log_reader_options *options,
@@ -71,8 +72,8 @@ int log_reader_wait(struct log_reader *reader, uint64_t timeout_ns);
 
 uint64_t log_reader_first_seq(struct log_reader *reader);   /* the oldest that is there; 0: none */
 uint64_t log_reader_durable_seq(struct log_reader *reader); /* the newest that may be shown now */
-const uint8_t *
-log_reader_uuid(struct log_reader *reader);      /* 16 bytes; zero while there is no segment */
+const uint8_t *log_reader_uuid(
+    struct log_reader *reader); /* 16 bytes, of the newest segment; zero: there is none */
 bool log_reader_live(struct log_reader *reader); /* the tail comes from a writer's image */
 
 /* Closes what was kept open of removed segments for point reads (up to 16), so that their disk is

@@ -47,6 +47,8 @@ struct log_verify_result {
     bool live;         /* a writer runs; checked up to what was durable */
     bool begins_late;  /* its first segments are gone: first_seq is not 1 */
     bool shortened;    /* segments were removed meanwhile; first_seq is what was left then */
+    bool moved;        /* the directory is not where the log was written (log/recovery.h): events
+                          that a copy of a live log misses are LOG_UNPROVEN, not LOG_DAMAGED */
     uint8_t chain[32]; /* at last_seq */
 };
 
