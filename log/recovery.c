@@ -24,6 +24,8 @@
 /* The write of a process that was killed may still be under way for this long. */
 #define LOCK_WAIT_MS 30000
 #define LOCK_POLL_MS 10
+/* How often the names are read anew when old segments are being removed. */
+#define ATTEMPTS_MAX 4
 
 struct recovering {
     bool wait;
@@ -523,15 +525,23 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
 static int recover_dir(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                        bool wait, struct log_recovery *recovery, struct error *error)
 {
-    struct recovering r = { .wait = wait, .source = { .fd = -1 }, .result = recovery, .last = -1 };
-    *recovery = (struct log_recovery){ .exists = false };
     CHECK(witnesses != NULL || witness_count == 0);
-    r.witness.name = "nothing";
-    int code = directory_open(&r.directory, dir, error);
-    if (code == 0)
-        code = recover(&r, witnesses, witness_count, error);
-    source_close(&r.source);
-    directory_close(&r.directory);
+    int code = 0;
+    bool again = true;
+    for (int i = 0; again && i < ATTEMPTS_MAX; i++) {
+        struct recovering r = { .wait = wait, .source = { .fd = -1 }, .last = -1 };
+        *recovery = (struct log_recovery){ .exists = false };
+        r.result = recovery;
+        r.witness.name = "nothing";
+        code = directory_open(&r.directory, dir, error);
+        again = code == 0;
+        if (code == 0)
+            code = recover(&r, witnesses, witness_count, error);
+        /* Removed between the reading of the names and the opening (log/removal.h). */
+        again = again && code == -ENOENT;
+        source_close(&r.source);
+        directory_close(&r.directory);
+    }
     return code < 0 ? error_wrap(error, code, "log %s", dir) : 0;
 }
 

@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define PROGRESS_BYTES (4u << 20)
+/* How often it begins anew when segments are removed faster than they are read. */
+#define ATTEMPTS_MAX 4
 
 struct verifying {
     const struct log_verify_options *options;
@@ -331,6 +333,8 @@ static void count_records(struct verifying *v, const struct frame_header *frame,
             v->min_time_ns = record.time_ns;
         if (record.time_ns > v->max_time_ns)
             v->max_time_ns = record.time_ns;
+        if (v->options->record != NULL)
+            v->options->record(&record, v->options->context);
     }
     v->result->frames++;
     v->result->records += frame->record_count;
@@ -588,6 +592,40 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
     v->joined = false;
 }
 
+/* True if this segment and all before it were removed since the names were read. */
+static bool was_removed(const struct verifying *v, uint64_t segment_no)
+{
+    struct directory now;
+    struct error ignored;
+    if (directory_open(&now, v->directory.path, &ignored) < 0)
+        return false;
+    bool removed = now.count > 0 && now.segments[0] > segment_no;
+    directory_close(&now);
+    return removed;
+}
+
+/* The log begins behind it from now on. */
+static void pass_removed(struct verifying *v)
+{
+    v->result->shortened = true;
+    v->result->first_seq = 0;
+    v->joined = false;
+    v->before = (struct segment_header){ .segment_no = 0 };
+}
+
+/* What goes before the segment, or that nothing does. */
+static void begin_file(struct verifying *v, const struct segment_header *header)
+{
+    if (v->result->segments > 0 && !(v->result->shortened && v->result->first_seq == 0))
+        check_joint(v, header);
+    else if (v->result->first_seq == 0)
+        v->result->begins_late = header->prev_segment_no != 0;
+    if (v->result->first_seq != 0)
+        return;
+    v->result->first_seq = header->first_seq;
+    v->result->first_segment_no = header->segment_no;
+}
+
 /* The file number `index`. */
 static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, struct error *error)
 {
@@ -606,19 +644,23 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
         verify_spare(v, capacity);
         return 0;
     }
+    if (state == -ENOENT && was_removed(v, v->directory.segments[index])) {
+        pass_removed(v);
+        return 0;
+    }
     if (state != SEGMENT_BEGUN) {
         report_file(v, index, state, what.text);
         return 0;
     }
-    if (v->result->segments > 0)
-        check_joint(v, &header);
-    else if (v->result->first_seq == 0)
-        v->result->begins_late = header.prev_segment_no != 0;
-    if (v->result->first_seq == 0)
-        v->result->first_seq = header.first_seq;
     int found = next_header(v, index, &next, error);
     if (found < 0)
         return found;
+    /* What would say where it ends was removed too. */
+    if (found && next.prev_segment_no != header.segment_no && was_removed(v, header.segment_no)) {
+        pass_removed(v);
+        return 0;
+    }
+    begin_file(v, &header);
     int code = verify_segment(v, &header, found ? &next : NULL, error);
     if (code == 0)
         end_segment(v);
@@ -631,7 +673,8 @@ static int find_last(struct verifying *v, struct error *error)
     struct error what = { 0 };
     for (v->last = (ptrdiff_t)v->directory.count - 1; v->last >= 0; v->last--) {
         int state = directory_segment(&v->directory, (size_t)v->last, &v->probe, &v->before, &what);
-        if (state == ERROR_NEWER)
+        /* -ENOENT: spares stay, so all that the names promise was removed. */
+        if (state == ERROR_NEWER || state == -ENOENT)
             return error_set(error, state, "%s", what.text);
         bool beyond = v->result->live && v->before.segment_no > v->end.segment_no;
         if (state == SEGMENT_BEGUN && !beyond)
@@ -654,14 +697,19 @@ static int verify_files(struct verifying *v, struct error *error)
     v->all_bytes = capacity * v->directory.count;
     for (ptrdiff_t i = 0; code == 0 && i < (ptrdiff_t)v->directory.count; i++)
         code = verify_file(v, i, capacity, error);
+    if (code == 0 && v->result->shortened && v->result->first_seq == 0)
+        return error_set(error, -ENOENT,
+                         "the segments of %s are removed faster than they can be read",
+                         v->directory.path);
     if (code == 0 && v->result->segments == 0 && v->result->findings == 0)
         return error_set(error, ERROR_NOT_FOUND, "%s holds no segment that was begun",
                          v->directory.path);
     return code;
 }
 
-int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
-               struct error *error)
+/* -ENOENT: all that the names promised was removed. */
+static int verify_once(const struct log_verify_options *options, struct log_verify_result *result,
+                       struct error *error)
 {
     struct verifying v = {
         .options = options, .result = result, .source = { .fd = -1 }, .probe = { .fd = -1 }
@@ -683,5 +731,21 @@ int log_verify(const struct log_verify_options *options, struct log_verify_resul
     block_index_free(&v.index);
     live_end_close(&v.end);
     directory_close(&v.directory);
+    return code;
+}
+
+int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
+               struct error *error)
+{
+    struct directory directory;
+    struct error ignored;
+    int code = verify_once(options, result, error);
+    for (int i = 0; code == -ENOENT && i < ATTEMPTS_MAX; i++) {
+        if (directory_open(&directory, options->dir, &ignored) < 0)
+            break; /* it is the directory that is not there */
+        directory_close(&directory);
+        code = verify_once(options, result, error);
+        result->shortened = true;
+    }
     return code;
 }

@@ -141,7 +141,13 @@ subtest 'damage' => sub {
         or diag($said);
     unlink "$copy/seg-0000000001.log";
     ($status, $said) = daa_log('verify', $copy);
-    ok($status == 0 && $said =~ /its beginning is gone/, 'a log whose beginning is gone is sound');
+    ok($status == 1 && $said =~ /its beginning is gone/, 'a log whose beginning is gone is damaged')
+        or diag($said);
+    like($said, qr/^damaged: seg-0000000002\.log at 0: the beginning is missing and no event says that it was removed/m,
+        'when no event says that it was removed');
+    spew("$copy/BACKUP", '');
+    ($status, $said) = daa_log('verify', $copy);
+    ok($status == 0 && $said =~ /^a backup of the events from \d+ on$/m, 'but not when it is a backup') or diag($said);
     truncate "$copy/seg-0000000002.log", 20000;
     ($status, $said) = daa_log('verify', $copy);
     is($status, 1, 'a file cut before what CHECKPOINT knows is damaged') or diag($said);

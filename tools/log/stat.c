@@ -2,6 +2,7 @@
 #include "log/frame.h"
 #include "log/lineage.h"
 #include "log/storage.h"
+#include "tools/log/beginning.h"
 #include "tools/log/log.h"
 
 #include <dirent.h>
@@ -37,6 +38,9 @@ struct statistics {
     bool live, closed;
     uint64_t skipped;
     struct log_lineage lineage;
+
+    struct beginning beginning;
+    enum beginning_state begins;
 
     /* The frame under way. */
     uint64_t segment_no, frame_offset, frame_records, frame_body;
@@ -102,6 +106,7 @@ static void count_record(struct statistics *s, const struct record *record,
     if (record->kind == LOG_KIND_OPENED)
         count_opening(s, record);
     s->closed = record->kind == LOG_KIND_CLOSED;
+    beginning_note(&s->beginning, record);
 }
 
 static void count_files(struct statistics *s, const char *dir)
@@ -159,6 +164,16 @@ static double percent(uint64_t part, uint64_t whole)
     return whole == 0 ? 0 : 100.0 * (double)part / (double)whole;
 }
 
+static void print_beginning(const struct statistics *s)
+{
+    struct text text;
+    text_init(&text);
+    beginning_describe(&s->beginning, s->begins, s->first_seq, &text);
+    if (s->begins != BEGINNING_WHOLE)
+        printf("beginning  %s\n", text_string(&text));
+    text_free(&text);
+}
+
 static void print_names(const struct log_lineage *lineage)
 {
     char uuid[UUID_TEXT_SIZE];
@@ -184,6 +199,7 @@ static void print_text(const struct statistics *s)
     print_names(&s->lineage);
     printf("events     %llu, %llu to %llu%s\n", big(s->events), big(s->first_seq), big(s->last_seq),
            s->live ? ", a writer is running" : "");
+    print_beginning(s);
     printf("time       %s to %s\n", time_text(s->first_ns), time_text(s->last_ns));
     printf("payload    %llu bytes\n", big(s->payload_bytes));
     printf("frames     %llu, %llu bytes; %.1f %% is headers and padding\n", big(s->frames),
@@ -299,6 +315,7 @@ static void print_json(const struct statistics *s)
     text_json_unsigned(&text, "crashes", s->crashes);
     text_json_unsigned(&text, "skipped", s->skipped);
     text_json_bool(&text, "live", s->live);
+    beginning_to_json(&s->beginning, s->begins, s->first_seq, &text);
     json_names(&s->lineage, &text);
     json_kinds(s, &text);
     json_openings(s, &text);
@@ -322,7 +339,12 @@ static int count_all(struct statistics *s, const struct command *command, const 
     }
     s->live = log_reader_live(reader);
     uint64_t end = log_reader_durable_seq(reader);
-    while ((code = log_reader_next(reader, &record, &place, &error)) == 1) {
+    while ((code = log_reader_next(reader, &record, &place, &error)) == 1 ||
+           code == ERROR_NOT_FOUND) {
+        if (code == ERROR_NOT_FOUND) { /* removed meanwhile */
+            (void)log_reader_seek(reader, log_reader_first_seq(reader), &error);
+            continue;
+        }
         count_record(s, &record, &place);
         if (record.seq >= end)
             break; /* a live log may grow for ever */
@@ -360,6 +382,8 @@ int log_stat(int argc, char **argv)
         status = count_all(&statistics, &command, argv[first]);
     if (status == COMMAND_GOOD) {
         count_files(&statistics, argv[first]);
+        statistics.begins =
+            beginning_state(&statistics.beginning, statistics.first_seq, argv[first]);
         if (json)
             print_json(&statistics);
         else
