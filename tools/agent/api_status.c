@@ -185,10 +185,11 @@ static void add_start(const struct boot *boot, struct text *text)
     const struct log_recovery *found = &boot->recovery;
     text_json_open_object(text, "start");
     text_json_unsigned(text, "ms", (boot->ready_ns - boot->began_ns) / 1000000);
-    text_json_unsigned(text, "workflows_loaded", boot->loaded);
-    text_json_unsigned(text, "events_replayed", boot->replayed);
+    text_json_unsigned(text, "workflows_loaded", boot->rebuild.loaded);
+    text_json_unsigned(text, "events_replayed", boot->rebuild.replayed);
+    text_json_unsigned(text, "snapshot_loaded", boot->rebuild.snapshot_seq);
     text_json_unsigned(text, "effects_orphaned", boot->orphans);
-    text_json_bool(text, "documents_of_another_log", boot->rebuilt);
+    text_json_bool(text, "documents_rebuilt", boot->rebuilt);
     text_json_cstring(text, "log_end", found->exists ? verdict_name(found->verdict) : "new");
     text_json_bool(text, "log_closed_in_order", found->exists && found->clean);
     text_json_cstring(text, "log_end_reason", found->exists ? found->reason : NULL);
