@@ -4,10 +4,12 @@
 #include "iouring/file.h"
 #include "iouring/io.h"
 #include "log/log.h"
+#include "log/reader.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/inbox.h"
 #include "tools/agent/loop.h"
+#include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
 
 #include <errno.h>
@@ -316,6 +318,53 @@ static int open_workers(struct boot *boot, void (*ended)(uint64_t stream, void *
     return status;
 }
 
+/*--- Snapshots ---------------------------------------------------------------------------------*/
+
+static uint64_t log_position(void *context)
+{
+    const struct boot *boot = context;
+    struct log_stats stats;
+    log_stats_get(boot->log, &stats);
+    return stats.segment_no * stats.capacity + stats.segment_offset;
+}
+
+/* The same for an event of the past; 0: not known. */
+static uint64_t position_of(struct boot *boot, uint64_t seq)
+{
+    struct log_reader_options options = { .dir = boot->log_dir, .budget = &boot->budget };
+    struct log_reader *reader;
+    struct record record;
+    struct log_place place;
+    struct log_stats stats;
+    uint64_t position = 0;
+    if (seq == 0 || log_reader_open(&reader, &options, NULL) < 0)
+        return 0;
+    log_stats_get(boot->log, &stats);
+    if (log_reader_get(reader, seq, &record, &place, NULL) == 1)
+        position = place.segment_no * stats.capacity + place.record_offset;
+    log_reader_close(reader);
+    return position;
+}
+
+static int open_snapshots(struct boot *boot, struct error *error)
+{
+    uint64_t *items;
+    size_t count;
+    rebuild_set_aside(boot->log_dir, boot->snapshots_dir, &boot->budget, say, NULL);
+    int status = snapshot_list(boot->snapshots_dir, &items, &count, error);
+    if (status < 0)
+        return status;
+    struct snapshots_options options = { .dir = boot->snapshots_dir,
+                                         .state = boot->state,
+                                         .interval_ns = boot->config->state.snapshot_interval,
+                                         .log_bytes = boot->config->state.snapshot_bytes,
+                                         .log_position = log_position,
+                                         .last_position = position_of(boot, count ? items[0] : 0),
+                                         .context = boot };
+    free(items);
+    return snapshots_open(&boot->snapshots, &options, error);
+}
+
 void boot_init(struct boot *boot, const struct config *config)
 {
     *boot = (struct boot){ .config = config, .began_ns = host_monotonic_ns() };
@@ -338,6 +387,8 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
         status = open_state_and_agent(boot, error);
     if (status == 0)
         status = open_workers(boot, ended, context, error);
+    if (status == 0)
+        status = open_snapshots(boot, error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -352,6 +403,8 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    snapshots_close(boot->snapshots);
+    boot->snapshots = NULL;
     if (boot->effects)
         effects_close(boot->effects, 0);
     loop_close(boot->loop);

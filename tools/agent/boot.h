@@ -28,6 +28,7 @@ struct inbox;
 struct io;
 struct log;
 struct loop;
+struct snapshots;
 struct state;
 
 enum boot_stage {
@@ -50,6 +51,7 @@ struct boot {
     struct inbox *inbox;
     struct effects *effects;
     struct loop *loop;
+    struct snapshots *snapshots;
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;

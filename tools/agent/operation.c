@@ -21,8 +21,12 @@ const struct operation operations[] = {
       "shows the events of a workflow" },
     { "POST", "/api/v1/workflows/{id}/signals/{name}", AUTH_SUBMIT, false, workflow_signal,
       workflow_changed, "sends a signal to a workflow" },
-    { "GET", "/api/v1/state/digest", AUTH_READ, false, status_digest, status_digested,
+    { "GET", "/api/v1/state/digest", AUTH_READ, false, state_digest_begin, state_digest_end,
       "SHA-256 over all documents" },
+    { "GET", "/api/v1/state/snapshots", AUTH_READ, false, state_snapshot_list, NULL,
+      "lists the snapshots of all documents" },
+    { "POST", "/api/v1/state:snapshot", AUTH_ADMIN, false, state_snapshot_begin, state_snapshot_end,
+      "writes a snapshot of all documents" },
     { .method = NULL },
 };
 

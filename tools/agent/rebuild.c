@@ -1,5 +1,6 @@
 #include "tools/agent/rebuild.h"
 
+#include "core/agent/agent.h"
 #include "core/base/check.h"
 #include "log/format.h"
 #include "log/reader.h"

@@ -13,32 +13,18 @@
 #ifndef TOOLS_AGENT_REBUILD_H
 #define TOOLS_AGENT_REBUILD_H
 
-#include "core/agent/agent.h"
 #include "core/base/budget.h"
 #include "core/base/error.h"
 #include "tools/agent/state.h"
+#include "tools/rebuild/rebuild.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-enum rebuild_stage {
-    REBUILD_BEGINS = 0,
-    REBUILD_SNAPSHOT,  /* loads a snapshot: counts are of documents */
-    REBUILD_DOCUMENTS, /* loads what has not ended */
-    REBUILD_REPLAY,    /* replays the log: counts are of sequence numbers */
-    REBUILD_ENDED,
-};
-
-struct rebuild_progress {
-    _Atomic int stage;                /* enum rebuild_stage */
-    _Atomic uint64_t first, at, last; /* of the stage */
-    _Atomic uint64_t bytes;           /* of the log, replayed */
-    _Atomic uint64_t began_ns;        /* of the stage, monotonic */
-};
-
 /* A sentence: how far it is, how fast, and about how much is left. */
 void rebuild_progress_text(const struct rebuild_progress *progress, char *text, size_t size);
+
+struct agent;
 
 struct rebuild_options {
     const char *log_dir;
@@ -55,15 +41,6 @@ struct rebuild_options {
     void *context;
 };
 
-struct rebuild_result {
-    bool foreign;          /* the documents were of another history */
-    uint64_t snapshot_seq; /* of the one that was loaded; 0: none */
-    uint64_t loaded;       /* workflows, into the agent */
-    uint64_t replayed;     /* events */
-    uint64_t seq;          /* what the state stands for now */
-    uint64_t time_ns;      /* log time of the last event replayed; 0: none was */
-};
-
 /* 0 with the state standing for until_seq (or less when the log is shorter) and the agent with it;
  * what is handed over may not be in LMDB yet. Errors name the event, file or document, and the way
  * out. */
@@ -76,5 +53,10 @@ struct log_reader;
  * 1, 0 with a clause in `why`, negative. */
 int rebuild_history(struct log_reader *reader, const uint8_t uuid[16], uint64_t seq,
                     const struct state_mark *mark, char *why, size_t why_size, struct error *error);
+
+/* Gives snapshots of another history (a log that was put back to an earlier end, say) another name,
+ * "snap-....zst.other", so that nobody takes them for newer ones of this log. Says so. */
+void rebuild_set_aside(const char *log_dir, const char *snapshots_dir, struct budget *budget,
+                       void (*say)(const char *sentence, void *context), void *context);
 
 #endif

@@ -5,6 +5,7 @@
 #include "tools/agent/snapshot.h"
 #include "tools/agent/state_view.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -113,4 +114,48 @@ int rebuild_load_snapshot(struct rebuild *rebuild, struct error *error)
             status = try_one(rebuild, items[i], error);
     free(items);
     return status < 0 ? status : 0;
+}
+
+/*--- Those of another history ------------------------------------------------------------------*/
+
+static void set_aside(struct rebuild *rebuild, const char *path)
+{
+    char other[PATH_MAX + 8], why[256];
+    struct snapshot_info info;
+    struct error error;
+    if (snapshot_look(path, &info, &error) < 0 ||
+        info.seq + 1 < log_reader_first_seq(rebuild->reader) ||
+        rebuild_history(rebuild->reader, info.log_uuid, info.seq, &info.mark, why, sizeof why,
+                        &error) != 0)
+        return;
+    snprintf(other, sizeof other, "%s.other", path);
+    if (rename(path, other) < 0)
+        rebuild_say(rebuild, "the snapshot %s is of another history and cannot be renamed: %s",
+                    path, error_text(-errno));
+    else
+        rebuild_say(rebuild, "the snapshot %s is of another history (%s); it is %s from now on",
+                    path, why, other);
+}
+
+void rebuild_set_aside(const char *log_dir, const char *snapshots_dir, struct budget *budget,
+                       void (*say)(const char *sentence, void *context), void *context)
+{
+    struct rebuild_options options = { .say = say, .context = context };
+    struct rebuild rebuild = { .options = &options };
+    struct log_reader_options reader = { .dir = log_dir, .budget = budget };
+    char path[PATH_MAX], name[SNAPSHOT_NAME_SIZE];
+    struct error error;
+    uint64_t *items;
+    size_t count;
+    if (snapshot_list(snapshots_dir, &items, &count, &error) < 0 || count == 0)
+        return;
+    if (log_reader_open(&rebuild.reader, &reader, &error) == 0) {
+        for (size_t i = 0; i < count; i++) {
+            snapshot_name(name, items[i]);
+            if (snprintf(path, sizeof path, "%s/%s", snapshots_dir, name) < (int)sizeof path)
+                set_aside(&rebuild, path);
+        }
+        log_reader_close(rebuild.reader);
+    }
+    free(items);
 }

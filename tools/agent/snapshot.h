@@ -1,7 +1,7 @@
 /* A snapshot: all documents of the state at one position of the log, in a file of its own.
  *
  *   <dir>/snap-<seq, 20 digits>.zst
- *     a skippable zstd frame of 128 bytes: magic, versions, log uuid, seq, mark, documents, time, CRC
+ *     a skippable zstd frame of 128 bytes: magic, versions, log uuid, seq, mark, count, time, CRC
  *     one zstd frame with its checksum: of each document in key order
  *         key size u32, key, value size u32, value
  *     a skippable zstd frame of 80 bytes: magic, documents, bytes, SHA-256, CRC

@@ -18,7 +18,7 @@ int snapshot_header_decode(const uint8_t source[SNAPSHOT_HEADER_SIZE], struct sn
 
 void snapshot_trailer_encode(uint8_t target[SNAPSHOT_TRAILER_SIZE],
                              const struct snapshot_info *info);
-/* Documents, bytes and digest; ERROR_DAMAGED also when it counts other documents than the header. */
+/* Documents, bytes and digest; ERROR_DAMAGED also when it counts others than the header. */
 int snapshot_trailer_decode(const uint8_t source[SNAPSHOT_TRAILER_SIZE],
                             struct snapshot_info *info);
 
