@@ -1,6 +1,6 @@
 /* An agent, its log and its state, as the daemon has them but without threads and effects: for
- * tests and benchmarks that need a real log of real workflows, and what the live state was at each place
- * of it. Bails out when something fails.
+ * tests and benchmarks that need a real log of real workflows, and what the live state was at each
+ * place of it. Bails out when something fails.
  *
  * Threads: one. */
 #ifndef AGENT_LOG_H

@@ -33,7 +33,8 @@ enum trailer_at {
     TRAILER_AT_DOCUMENTS = 16,
     TRAILER_AT_BYTES = 24,
     TRAILER_AT_DIGEST = 32,
-    TRAILER_AT_CRC = 76, /* of all before it */
+    TRAILER_AT_FILE_CRC = 64, /* of all before the trailer */
+    TRAILER_AT_CRC = 76,      /* of all before it */
 };
 
 static bool is_whole(const uint8_t *source, uint32_t size, const char magic[8])
@@ -82,21 +83,24 @@ int snapshot_header_decode(const uint8_t source[SNAPSHOT_HEADER_SIZE], struct sn
 }
 
 void snapshot_trailer_encode(uint8_t target[SNAPSHOT_TRAILER_SIZE],
-                             const struct snapshot_info *info)
+                             const struct snapshot_info *info, uint32_t crc)
 {
     begin(target, SNAPSHOT_TRAILER_SIZE, trailer_magic);
     bytes_put_u64(target + TRAILER_AT_DOCUMENTS, info->documents);
     bytes_put_u64(target + TRAILER_AT_BYTES, info->bytes);
     memcpy(target + TRAILER_AT_DIGEST, info->digest, SHA256_SIZE);
+    bytes_put_u32(target + TRAILER_AT_FILE_CRC, crc);
     bytes_put_u32(target + TRAILER_AT_CRC, crc32c(target, TRAILER_AT_CRC));
 }
 
-int snapshot_trailer_decode(const uint8_t source[SNAPSHOT_TRAILER_SIZE], struct snapshot_info *info)
+int snapshot_trailer_decode(const uint8_t source[SNAPSHOT_TRAILER_SIZE], struct snapshot_info *info,
+                            uint32_t *crc)
 {
     if (!is_whole(source, SNAPSHOT_TRAILER_SIZE, trailer_magic) ||
         bytes_get_u64(source + TRAILER_AT_DOCUMENTS) != info->documents)
         return ERROR_DAMAGED;
     info->bytes = bytes_get_u64(source + TRAILER_AT_BYTES);
+    *crc = bytes_get_u32(source + TRAILER_AT_FILE_CRC);
     memcpy(info->digest, source + TRAILER_AT_DIGEST, SHA256_SIZE);
     return 0;
 }

@@ -16,10 +16,11 @@ void snapshot_header_encode(uint8_t target[SNAPSHOT_HEADER_SIZE], const struct s
 /* 0, ERROR_DAMAGED or ERROR_NEWER. */
 int snapshot_header_decode(const uint8_t source[SNAPSHOT_HEADER_SIZE], struct snapshot_info *info);
 
+/* `crc`: of all bytes before it, since zstd passes over bits that it has no use for. */
 void snapshot_trailer_encode(uint8_t target[SNAPSHOT_TRAILER_SIZE],
-                             const struct snapshot_info *info);
+                             const struct snapshot_info *info, uint32_t crc);
 /* Documents, bytes and digest; ERROR_DAMAGED also when it counts others than the header. */
-int snapshot_trailer_decode(const uint8_t source[SNAPSHOT_TRAILER_SIZE],
-                            struct snapshot_info *info);
+int snapshot_trailer_decode(const uint8_t source[SNAPSHOT_TRAILER_SIZE], struct snapshot_info *info,
+                            uint32_t *crc);
 
 #endif

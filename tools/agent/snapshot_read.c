@@ -1,4 +1,5 @@
 #include "core/base/bytes.h"
+#include "core/base/crc32c.h"
 #include "iouring/file.h"
 #include "mmapstore/kv.h"
 #include "tools/agent/snapshot_format.h"
@@ -22,7 +23,8 @@
 struct reader {
     const char *path;
     int fd;
-    uint64_t offset, end; /* of the compressed bytes that were not read yet */
+    uint64_t offset, end;     /* of the compressed bytes that were not read yet */
+    uint32_t crc, wanted_crc; /* of all bytes before the trailer */
     ZSTD_DCtx *zstd;
     bool frame_ended;
     uint8_t *in, *plain;
@@ -67,7 +69,8 @@ static int open_file(struct reader *reader, struct snapshot_info *info, struct e
     if (status == ERROR_NEWER)
         return failed(reader, status, error);
     if (status == 0)
-        status = snapshot_trailer_decode(trailer, info);
+        status = snapshot_trailer_decode(trailer, info, &reader->wanted_crc);
+    reader->crc = crc32c(header, sizeof header);
     return status < 0 ? damaged(reader, "its beginning or its end is not whole", error) : 0;
 }
 
@@ -91,6 +94,7 @@ static int fill(struct reader *reader, struct error *error)
     /* Nobody reads it again soon. */
     (void)posix_fadvise(reader->fd, (off_t)reader->offset, (off_t)size, POSIX_FADV_DONTNEED);
     reader->offset += size;
+    reader->crc = crc32c_more(reader->crc, reader->in, size);
     reader->from = (ZSTD_inBuffer){ .src = reader->in, .size = size };
     return 0;
 }
@@ -210,6 +214,8 @@ static int read_documents(struct reader *reader, const struct snapshot_info *inf
     if (more < 0)
         return more;
     state_sum_end(&reader->sum, digest);
+    if (reader->crc != reader->wanted_crc)
+        return damaged(reader, "its bytes have another checksum than it says", error);
     if (reader->used > 0)
         return damaged(reader, "the last document is cut", error);
     if (reader->sum.documents != info->documents || reader->sum.bytes != info->bytes ||

@@ -2,6 +2,7 @@
  * so that neither the log's writes nor the pages that others need suffer. */
 #include "core/base/bytes.h"
 #include "core/base/check.h"
+#include "core/base/crc32c.h"
 #include "iouring/file.h"
 #include "tools/agent/snapshot_format.h"
 #include "tools/agent/state_view.h"
@@ -29,6 +30,7 @@ struct writer {
     int fd;
     uint64_t offset;             /* of what write() was given */
     uint64_t started, forgotten; /* write-back begun up to; pages dropped up to */
+    uint32_t crc;                /* of what write() was given */
     ZSTD_CCtx *zstd;
     uint8_t *stage, *out;
     size_t staged, pending; /* bytes in them */
@@ -67,6 +69,7 @@ static int put_bytes(struct writer *writer, const void *bytes, size_t size)
     if (status < 0)
         return status;
     writer->offset += size;
+    writer->crc = crc32c_more(writer->crc, bytes, size);
     keep_cache_small(writer);
     return 0;
 }
@@ -155,7 +158,7 @@ static int write_all(struct writer *writer, struct state_view *view, struct snap
     CHECK(sum.documents == info->documents);
     info->bytes = sum.bytes;
     state_sum_end(&sum, info->digest);
-    snapshot_trailer_encode(trailer, info);
+    snapshot_trailer_encode(trailer, info, writer->crc);
     status = put_bytes(writer, trailer, sizeof trailer);
     if (status == 0 && fdatasync(writer->fd) < 0)
         status = -errno;

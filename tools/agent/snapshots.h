@@ -4,8 +4,8 @@
  *   agent records it in the log -> snapshots_recorded() -> all but the two newest are removed
  *
  * An older one is removed only after a newer one is recorded: so at any time the newest recorded
- * one and the one before it are there. A failure leaves the others as they are, is said in the status,
- * and is tried again after a minute.
+ * one and the one before it are there. A failure leaves the others as they are, is said in the
+ * status, and is tried again after a minute.
  *
  * Threads: a thread of its own, of low priority, which reads LMDB while the agent goes on. The
  * functions may be called by any, open and close by one. */
