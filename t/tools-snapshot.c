@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -578,6 +579,144 @@ static void one_is_made_when_due(void)
     is_int(state_close(state, NULL), 0, "(closed)");
 }
 
+/*--- Failures ----------------------------------------------------------------------------------*/
+
+static struct rlimit limit_files(rlim_t bytes)
+{
+    struct rlimit before, limit;
+    getrlimit(RLIMIT_FSIZE, &before);
+    limit = before;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    return before;
+}
+
+/* The disk is full at each of many places. */
+static void a_full_disk_leaves_nothing(void)
+{
+    struct budget budget;
+    struct state *state;
+    struct state_found found;
+    struct snapshot_info info;
+    struct error error = { 0 };
+    static char dir[PATH_MAX], leftover[PATH_MAX + 16];
+    snprintf(dir, sizeof dir, "%s", scratch_path("full-snapshots"));
+    snprintf(leftover, sizeof leftover, "%s/.snap-new", dir);
+    budget_init(&budget, 1ull << 30);
+    struct state_options options = { .dir = scratch_path("full-db"), .budget = &budget };
+    if (mkdir(dir, 0700) < 0 || state_open(&state, &options, &found, &error) < 0)
+        tap_bail_out("%s", error.text);
+    for (uint64_t seq = 1; seq <= 500; seq++)
+        put_document(state, seq);
+    if (snapshot_write(dir, state, 1, NULL, &info, &error) < 0)
+        tap_bail_out("%s", error.text);
+    uint64_t size = info.file_bytes;
+    int wrong = 0, tried = 0;
+    for (uint64_t at = 0; at < size; at += at < 200 ? 40 : size / 40, tried++) {
+        struct rlimit before = limit_files(at);
+        int status = snapshot_write(dir, state, 1, NULL, &info, &error);
+        setrlimit(RLIMIT_FSIZE, &before);
+        wrong += status != -EFBIG || files_in(dir) != 1 || !is_sound(snapshot_path(dir, 500)) ||
+                 access(leftover, F_OK) == 0;
+    }
+    is_int(wrong, 0, "a disk that is full after each of %d sizes: an error, and nothing else",
+           tried);
+    is_int(state_close(state, NULL), 0, "(closed)");
+
+    struct rebuild_copy copy;
+    struct rlimit before = limit_files(100000);
+    int status = copy_from(log_dir, snapshots_dir, 0, &copy);
+    struct error why = rebuild_error;
+    int other = copy_from(log_dir, NULL, 0, &copy);
+    setrlimit(RLIMIT_FSIZE, &before);
+    ok(status < 0 && other < 0, "a rebuild on a full disk fails: %s", why.text);
+    is_int(copy_from(log_dir, snapshots_dir, 0, &copy), 0, "and goes well when there is room");
+    is_mem(copy.digest, points[POINTS - 1].digest, SHA256_SIZE, "with the right digest");
+}
+
+static _Noreturn void snapshot_until_killed(const char *dir, const char *db, int pipe_fd)
+{
+    struct budget budget;
+    struct state *state;
+    struct state_found found;
+    struct snapshot_info info;
+    budget_init(&budget, 1ull << 30);
+    struct state_options options = { .dir = db, .budget = &budget };
+    if (state_open(&state, &options, &found, NULL) < 0)
+        _exit(1);
+    for (uint64_t seq = found.applied_seq + 1;; seq++) {
+        put_document(state, seq);
+        if (snapshot_write(dir, state, 1, NULL, &info, NULL) < 0 ||
+            write(pipe_fd, &seq, sizeof seq) != sizeof seq)
+            _exit(1);
+    }
+}
+
+static void a_kill_leaves_whole_ones(void)
+{
+    static char dir[PATH_MAX], db[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", scratch_path("killed-snapshots"));
+    snprintf(db, sizeof db, "%s", scratch_path("killed-db"));
+    if (mkdir(dir, 0700) < 0)
+        tap_bail_out("no directory");
+    int wrong = 0;
+    uint64_t seq = 0, last = 0;
+    for (int round = 0; round < 10; round++) {
+        int pipe_fds[2];
+        fflush(stdout);
+        pid_t child = pipe(pipe_fds) < 0 ? -1 : fork();
+        if (child == 0)
+            snapshot_until_killed(dir, db, pipe_fds[1]);
+        close(pipe_fds[1]);
+        for (unsigned i = next_random() % 8; i > 0 && read(pipe_fds[0], &seq, sizeof seq) > 0; i--)
+            ;
+        nanosleep(&(struct timespec){ .tv_nsec = next_random() % 3000000 }, NULL);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        while (read(pipe_fds[0], &seq, sizeof seq) == sizeof seq)
+            ;
+        close(pipe_fds[0]);
+        last = seq > last ? seq : last;
+        uint64_t *items;
+        size_t count;
+        if (snapshot_list(dir, &items, &count, NULL) < 0)
+            tap_bail_out("no list");
+        wrong += last > 0 && (count == 0 || items[0] < last);
+        for (size_t i = 0; i < count; i++)
+            wrong += !is_sound(snapshot_path(dir, items[i]));
+        free(items);
+    }
+    is_int(wrong, 0, "killed while it writes: what has a name is whole, what was said is there");
+}
+
+/*--- Words -------------------------------------------------------------------------------------*/
+
+static void progress_has_words(void)
+{
+    struct rebuild_progress progress = { .stage = REBUILD_REPLAY };
+    struct timespec now;
+    char text[300];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    progress.first = 1000;
+    progress.at = 11000;
+    progress.last = 3011000;
+    progress.bytes = 1000000;
+    progress.began_ns = now_ns - 1000000000;
+    rebuild_progress_text(&progress, text, sizeof text);
+    ok(strstr(text, "at event 11000 of 1001 to 3011000, ") &&
+           strstr(text, " events/s; about 300.0 MB"),
+       "a replay says where it is, how fast, and what is left: %s", text);
+    progress.stage = REBUILD_SNAPSHOT;
+    rebuild_progress_text(&progress, text, sizeof text);
+    ok(strstr(text, "document 11000 of 3011000; about "), "and so does loading a snapshot: %s",
+       text);
+    progress.at = progress.bytes = 0;
+    progress.stage = REBUILD_REPLAY;
+    rebuild_progress_text(&progress, text, sizeof text);
+    ok(!strstr(text, "left"), "which is not guessed at the beginning: %s", text);
+}
+
 /*--- Loading -----------------------------------------------------------------------------------*/
 
 static void half_a_load_is_nothing(void)
@@ -627,6 +766,9 @@ int main(int argc, char **argv)
     another_history_is_noticed();
     two_are_kept();
     one_is_made_when_due();
+    a_full_disk_leaves_nothing();
+    a_kill_leaves_whole_ones();
+    progress_has_words();
     half_a_load_is_nothing();
     return tap_done();
 }
