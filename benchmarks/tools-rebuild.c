@@ -52,12 +52,12 @@ static const char *path_of(char path[PATH_MAX], const char *dir, const char *nam
     return path;
 }
 
-static void make_log(const char *log_dir, uint64_t workflows)
+static void make_log(const char *log_dir, const char *db_dir, uint64_t workflows)
 {
     static const char source[] = "{\"name\":\"three\",\"steps\":[{\"id\":\"a\",\"sleep\":\"0s\"},"
                                  "{\"id\":\"b\",\"sleep\":\"0s\",\"needs\":[\"a\"]},"
                                  "{\"id\":\"c\",\"sleep\":\"0s\",\"needs\":[\"b\"]}]}";
-    struct agent_log made = { .log_dir = log_dir };
+    struct agent_log made = { .log_dir = log_dir, .db_dir = db_dir };
     agent_log_open(&made);
     struct flow *flow = agent_log_flow(&made, source);
     for (uint64_t i = 0; i < workflows; i++) {
@@ -181,7 +181,7 @@ int main(int argc, char **argv)
                                              { NULL, 0, NULL, 0 } };
     const char *dir = "/var/tmp", *log_dir = NULL;
     uint64_t workflows = 200000;
-    char work[PATH_MAX], log_path[PATH_MAX];
+    char work[PATH_MAX], log_path[PATH_MAX], db_path[PATH_MAX];
     for (int letter; (letter = getopt_long(argc, argv, "", options, NULL)) != -1;)
         switch (letter) {
         case 'd':
@@ -200,7 +200,8 @@ int main(int argc, char **argv)
     if (!mkdtemp((char *)(uintptr_t)path_of(work, dir, "daa-rebuild-XXXXXX")))
         return 1;
     if (!log_dir)
-        make_log(log_dir = path_of(log_path, work, "log"), workflows);
+        make_log(log_dir = path_of(log_path, work, "log"), path_of(db_path, work, "live"),
+                 workflows);
     measure(log_dir, work);
     scratch_remove(work);
     return 0;

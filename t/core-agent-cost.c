@@ -55,7 +55,8 @@ static void count_change(struct span key, struct span bytes, void *context)
 
 static void perform(struct cost *cost, const struct command *command)
 {
-    struct agent_moment moment = { 1700000000 * SHELL_SECOND + cost->seq, cost->seq };
+    struct agent_moment moment = { .now_ns = 1700000000 * SHELL_SECOND + cost->seq,
+                                   .random = cost->seq };
     struct document_key needs;
     for (;;) {
         agent_decide(cost->agent, command, &moment, &cost->decision);

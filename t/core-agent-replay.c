@@ -19,7 +19,7 @@ struct world {
     struct shell_documents saved;
     uint64_t saved_seq;
     uint64_t random;
-    uint64_t replays, wrong_digests, restarts;
+    uint64_t replays, wrong_digests, restarts, expired;
 };
 
 static const char *const programs[] = { "/bin/true" };
@@ -182,6 +182,62 @@ static void spawn_one(struct world *world)
     (void)shell_do(&world->shell, &command);
 }
 
+/* What the first `x` and `f` documents say, whether their time has come or not, as if much of it
+ * had passed. */
+static void expire_keys(struct world *world)
+{
+    struct expired_key items[COMMAND_EXPIRE_MAX];
+    struct command command = { .kind = COMMAND_EXPIRE_KEYS };
+    const struct shell_documents *documents = &world->shell.documents;
+    uint32_t count = 0;
+    for (size_t i = 0; i < documents->count && count < COMMAND_EXPIRE_MAX; i++)
+        count += document_expiry_of_key(document_key_span(&documents->items[i].key),
+                                        &items[count].expires_ns, items[count].digest);
+    command.expire_keys.items = items;
+    command.expire_keys.count = count;
+    (void)shell_do(&world->shell, &command);
+}
+
+static void expire_workflows(struct world *world)
+{
+    struct expired_workflow items[COMMAND_EXPIRE_MAX];
+    struct command command = { .kind = COMMAND_EXPIRE_WORKFLOWS };
+    const struct shell_documents *documents = &world->shell.documents;
+    uint32_t count = 0, max = (uint32_t)below(world, COMMAND_EXPIRE_MAX + 1);
+    for (size_t i = 0; i < documents->count && count < max; i++) {
+        const struct shell_document *document = &documents->items[i];
+        struct document_finished finished;
+        struct expired_workflow *item = &items[count];
+        if (!document_finished_of_key(document_key_span(&document->key), &item->ended_ns,
+                                      &item->stream))
+            continue;
+        if (!document_finished_decode(span_of(document->bytes, document->size), &finished))
+            tap_bail_out("a document of what has ended cannot be read");
+        item->size = finished.size;
+        item->settled = finished.settled;
+        memcpy(item->definition, finished.definition, SHA256_SIZE);
+        count++;
+    }
+    command.expire_workflows.items = items;
+    command.expire_workflows.count = count;
+    command.expire_workflows.reason = span_of_text("their time is over");
+    world->expired += (uint64_t)count;
+    (void)shell_do(&world->shell, &command);
+}
+
+static void note_keeping(struct world *world)
+{
+    struct command command = { .kind = COMMAND_SNAPSHOT };
+    command.snapshot.seq = world->shell.log_count;
+    if (below(world, 2) == 0) {
+        command = (struct command){ .kind = COMMAND_REMOVE };
+        command.remove.last_segment = below(world, 100);
+        command.remove.last_seq = command.remove.last_segment * 7;
+    }
+    if (world->shell.log_count > 0)
+        (void)shell_do(&world->shell, &command);
+}
+
 /*--- Replays ---------------------------------------------------------------------------------*/
 
 static void replay_from(struct world *world, const struct shell_documents *from, uint64_t seq)
@@ -214,14 +270,17 @@ static void restart(struct world *world)
 static void act(struct world *world)
 {
     static void (*const acts[])(struct world *) = {
-        submit,       submit,     submit,     answer,      answer,      answer,     answer,
-        wild_outcome, signal_one, signal_one, resolve_one, resolve_one, cancel_one, spawn_one
+        submit,     submit,       submit,      answer,      answer,      answer,
+        answer,     wild_outcome, signal_one,  signal_one,  resolve_one, resolve_one,
+        cancel_one, spawn_one,    expire_keys, note_keeping
     };
     static const struct shell_documents nothing;
     uint64_t what = below(world, 100);
     if (what >= 90)
         shell_take(&world->shell);
-    if (what < 80)
+    if (what < 2)
+        expire_workflows(world);
+    else if (what < 80)
         acts[below(world, sizeof acts / sizeof acts[0])](world);
     else if (what < 90)
         shell_wait(&world->shell, below(world, 40) * SHELL_SECOND);
@@ -343,6 +402,8 @@ static void round_of(uint64_t seed)
     world.shell.options.exec_allow = programs;
     world.shell.options.exec_allow_count = 1;
     world.shell.options.max_concurrent_workflows = 1 + (uint32_t)(seed % 8);
+    world.shell.options.idempotency_ttl_ns = 60 * SHELL_SECOND;
+    world.shell.options.idle_bytes_max = seed % 3 == 0 ? 1 : 0; /* 1: what may leave memory does */
     world.shell.lazy_changes = seed % 2 == 0;
     shell_open(&world.shell);
     for (int i = 0; i < FLOWS; i++)
@@ -352,9 +413,10 @@ static void round_of(uint64_t seed)
     shell_take(&world.shell);
     replay_from(&world, &nothing, 0);
     replay_from(&world, &world.saved, world.saved_seq);
-    tap_note(
-        "seed %" PRIu64 ": %zu events, %zu documents, %" PRIu64 " replays, %" PRIu64 " restarts",
-        seed, world.shell.log_count, world.shell.documents.count, world.replays, world.restarts);
+    tap_note("seed %" PRIu64 ": %zu events, %zu documents, %" PRIu64 " replays, %" PRIu64
+             " restarts, %" PRIu64 " documents loaded, %" PRIu64 " workflows to expire",
+             seed, world.shell.log_count, world.shell.documents.count, world.replays,
+             world.restarts, world.shell.needs, world.expired);
     is_int(world.wrong_digests, 0, "every replay has the documents of the live agent");
     is_int(count_doubled(&world), 0, "nothing that may have happened is repeated by itself");
     is_int(count_left_behind(&world.shell), 0, "no step is left behind in a workflow that ended");

@@ -46,6 +46,53 @@ static void slews(void)
            "three years between two calls are no problem");
 }
 
+/* What is off by more than 10 s may as well be the wall clock: log time is not spoiled by it. */
+static void distrusts(void)
+{
+    struct log_clock clock;
+    log_clock_init(&clock, 0, 0, 1000 * second);
+    is_int(log_clock_now(&clock, 100 * second, 1200 * second), 1100 * second,
+           "a wall clock that was stepped ahead does not pull");
+    is_int(log_clock_now(&clock, 200 * second, 1000 * second), 1200 * second,
+           "nor does one that was stepped back");
+    is_int(log_clock_now(&clock, 300 * second, 1301 * second), 1300 * second + 50000000,
+           "until it has returned");
+    clock.held = true;
+    is_int(log_clock_now(&clock, 400 * second, 1401 * second), 1400 * second + 50000000,
+           "held, log time is not slewed at all");
+    log_clock_init_held(&clock, 5 * second, 77);
+    is_int(log_clock_now(&clock, 78, 1000 * second), 5 * second + 1,
+           "a start that is held goes on from the log alone");
+}
+
+static void accepted(void)
+{
+    struct log_clock clock;
+    log_clock_init(&clock, 5000 * second, 0, 1000 * second);
+    ok(log_clock_stepped(&clock, 1000 * second), "4000 s behind is stepped");
+    is_int(log_clock_difference_ns(&clock, 1000 * second), -4000 * (int64_t)second, "so far");
+    clock.behind_ns = 4000 * second;
+    ok(!log_clock_stepped(&clock, 1000 * second), "unless it was accepted so");
+    is_int(log_clock_now(&clock, 1000 * second, 2000 * second), 6000 * second - second / 2,
+           "then log time is slewed down");
+    is_int(clock.behind_ns, 3999 * second + second / 2, "and less is left of what was accepted");
+    ok(!log_clock_stepped(&clock, 1991 * second), "10 s more is no step");
+    ok(log_clock_stepped(&clock, 1989 * second), "what is more is one");
+    ok(!log_clock_stepped(&clock, 6000 * second), "to come back is none");
+    ok(log_clock_stepped(&clock, 6010 * second), "to come back too far is one");
+    is_int(log_clock_slewing_ns(-4000 * (int64_t)second), 8000000 * second,
+           "4000 s are slewed away in 8 million");
+    is_int(log_clock_slewing_ns(INT64_MIN) == UINT64_MAX, 1, "what is too much is very long");
+    (void)log_clock_now(&clock, 1001 * second, 6000 * second);
+    is_int(clock.behind_ns, 0, "once it is back, nothing is left of it");
+    clock.held = true;
+    log_clock_shift(&clock, 100 * second);
+    is_int(log_clock_now(&clock, 1002 * second, 0), 6101 * second + second / 2 - 500000,
+           "log time can be moved on");
+    is_int(log_clock_difference_ns(&(struct log_clock){ .last_ns = 0 }, UINT64_MAX), INT64_MAX,
+           "a difference has an end");
+}
+
 static void stepped(void)
 {
     struct log_clock clock;
@@ -92,6 +139,8 @@ int main(void)
     const char *given = getenv("TEST_SEED");
     start();
     slews();
+    distrusts();
+    accepted();
     stepped();
     never_back(given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL));
     return tap_done();

@@ -49,6 +49,7 @@ static void defaults(void)
     is_int(config.memory.max_heap_size, 2ll << 30, "the budget is 2 GB");
     is_int(config.state.commit_interval, 50000000, "documents are committed every 50 ms");
     is_int(config.idempotency.ttl, 86400000000000, "keys are known for a day");
+    is_int(config.clock.on_step, CONFIG_ON_STEP_WAIT, "a wall clock that was stepped is not taken");
     is_int(config.warnings.count, 0, "and there is nothing to warn about");
     config_free(&config);
 }

@@ -20,12 +20,15 @@ int agent_open(struct agent **result, const struct agent_options *options, struc
         agent->options.output_size_max = STATE_OUTPUT_SIZE_MAX;
     table_init(&agent->workflows, budget, BUDGET_WORKFLOWS);
     table_init(&agent->definitions, budget, BUDGET_DEFINITIONS);
-    table_init(&agent->keys, budget, BUDGET_WORKFLOWS);
+    store_init(&agent->keys, budget, sizeof(struct key_entry));
+    store_init(&agent->usages, budget, sizeof(struct usage));
     timers_init(&agent->timers, budget);
+    ready_init(&agent->ready, budget);
+    arena_init(&agent->removals_arena, budget, BUDGET_DOCUMENTS, 4096);
+    agent->removals_end = &agent->removals;
     arena_init(&agent->scratch, budget, BUDGET_DOCUMENTS, 4096);
     agent->changed_end = &agent->changed;
     agent->changed_definitions_end = &agent->changed_definitions;
-    agent->keys_end = &agent->keys_oldest;
     agent->effects_end = &agent->effects;
     *result = agent;
     return 0;
@@ -48,6 +51,7 @@ void agent_close(struct agent *agent)
     table_free(&agent->workflows);
     store_free(agent);
     timers_free(&agent->timers);
+    ready_free(&agent->ready);
     arena_free(&agent->scratch);
     budget_free(agent->options.budget, BUDGET_WORKFLOWS, agent, sizeof *agent);
 }
@@ -60,39 +64,21 @@ void agent_live(struct agent *agent)
 /* Those that have something under way come first: they count already. */
 bool agent_next_ready(struct agent *agent, uint64_t *stream)
 {
-    const struct workflow *workflow = agent->ready_active.first;
-    if (workflow == NULL && agent->active < agent->options.max_concurrent_workflows)
-        workflow = agent->ready_idle.first;
-    if (workflow == NULL)
-        return false;
-    *stream = workflow->stream;
-    return true;
+    *stream = agent->ready_active.first != NULL ? agent->ready_active.first->stream : 0;
+    if (*stream == 0 && agent->active < agent->options.max_concurrent_workflows)
+        *stream = state_first_ready(agent);
+    return *stream != 0;
 }
 
 /*--- Timers ----------------------------------------------------------------------------------*/
 
-static bool counts(const struct timer *timer, void *context)
-{
-    const struct workflow *workflow = state_workflow(context, timer->stream);
-    if (workflow == NULL || timer->index >= workflow->flow->step_count)
-        return false;
-    const struct step *step = &workflow->steps[timer->index];
-    return state_step_is_timed(step) && step->generation == timer->generation;
-}
-
 bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *command)
 {
     struct timer timer;
-    /* Steps that ended otherwise leave their timers behind. */
-    if (agent->timers.count > 2 * agent->timed + 1024)
-        timers_sweep(&agent->timers, counts, agent);
-    while (timers_first(&agent->timers, &timer) && !counts(&timer, agent))
-        timers_drop_first(&agent->timers);
-    if (!timers_first(&agent->timers, &timer) || timer.due_ns > now_ns)
+    if (!timers_first(&agent->timers, &timer) || timer.due_ns > agent_time(agent, now_ns))
         return false;
     *command = (struct command){ .kind = COMMAND_TIMER, .stream = timer.stream };
-    command->timer.index = timer.index;
-    command->timer.generation = timer.generation;
+    command->timer.index = (uint32_t)timer.index;
     command->timer.due_ns = timer.due_ns;
     return true;
 }
@@ -100,7 +86,29 @@ bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *comm
 uint64_t agent_next_deadline(const struct agent *agent)
 {
     struct timer timer;
-    return timers_first(&agent->timers, &timer) ? timer.due_ns : UINT64_MAX;
+    return timers_first(&agent->timers, &timer) ? agent_log_time(agent, timer.due_ns) : UINT64_MAX;
+}
+
+void agent_give_up(struct agent *agent, const struct command *command)
+{
+    struct timer timer = { command->timer.due_ns, command->stream, command->timer.index };
+    if (command->kind == COMMAND_TIMER && timers_reserve(&agent->timers, 1) == 0) {
+        timers_cancel(&agent->timers, &timer);
+    } else if (command->kind == COMMAND_ADVANCE &&
+               ready_take_back(&agent->ready, command->stream) != 0) {
+        ready_leave(&agent->ready);
+    }
+}
+
+uint32_t agent_soon(struct agent *agent, uint64_t now_ns, uint64_t *streams, uint32_t max)
+{
+    struct timer due[COMMAND_EXPIRE_MAX];
+    uint32_t count = 0, found = max < COMMAND_EXPIRE_MAX ? max : COMMAND_EXPIRE_MAX;
+    found = timers_due(&agent->timers, agent_time(agent, now_ns), due, found);
+    for (uint32_t i = 0; i < found; i++)
+        if (state_workflow(agent, due[i].stream) == NULL)
+            streams[count++] = due[i].stream;
+    return count + ready_next_away(&agent->ready, streams + count, max - count);
 }
 
 /*--- Orphans ---------------------------------------------------------------------------------*/
@@ -141,16 +149,33 @@ bool agent_next_orphan(struct agent *agent, struct agent_orphan *orphan)
 
 void agent_counts_get(const struct agent *agent, struct agent_counts *result)
 {
-    *result = (struct agent_counts){ .workflows = agent->workflows.count,
-                                     .unfinished = agent->unfinished,
-                                     .active = agent->active + agent->ready_idle.count,
-                                     .pending = agent->pending,
-                                     .running = agent->running,
-                                     .paused = agent->paused,
-                                     .timers = agent->timed,
-                                     .definitions = agent->definitions.count,
-                                     .submitted = agent->submitted,
-                                     .completed = agent->completed,
-                                     .failed = agent->failed,
-                                     .cancelled = agent->cancelled };
+    *result = (struct agent_counts){
+        .workflows = agent->workflows.count,
+        .unfinished = agent->unfinished,
+        .active = agent->active + agent->ready.members,
+        .pending = agent->pending,
+        .running = agent->running,
+        .paused = agent->paused,
+        .timers = timers_count(&agent->timers),
+        .definitions = agent->definitions.count,
+        .finished = agent->finished,
+        .finished_bytes = agent->finished_bytes,
+        .keys = agent->keys_there,
+        .definitions_there = agent->definitions_there,
+        .idle_bytes = agent->waiting.bytes + agent->queued.bytes,
+        .removed_segment = agent->removed_segment,
+        .removed_seq = agent->removed_seq,
+        .snapshots = { agent->snapshots[0], agent->snapshots[1] },
+        .clock_stepped = agent->clock_stepped,
+        .shift_ns = agent->shift_ns,
+        .submitted = agent->submitted,
+        .completed = agent->completed,
+        .failed = agent->failed,
+        .cancelled = agent->cancelled,
+    };
+}
+
+const struct lineage *agent_lineage(const struct agent *agent)
+{
+    return &agent->logs;
 }

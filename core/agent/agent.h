@@ -11,16 +11,18 @@
  *   then, in the same turn:
  *       agent_next_ready() -> COMMAND_ADVANCE, until there is none (or the turn is long enough)
  *       agent_next_effect(): effects due; the shell holds each until its seq is durable
- *   before each frame is closed, and never between a decision and its last agent_apply():
+ *   before each frame is closed, and never between a command's first agent_decide() and its last
+ *   agent_apply() (it lets go of what was loaded):
  *       agent_take_changes(): changed documents, handed over when the frame is durable
  *
  * decide never changes state. apply never refuses, never allocates beyond what agent_decide() has
  * made sure of (except when replaying, where -- as in decide -- ERROR_BUDGET is an answer), and
  * gives the same documents for the same events: live, replayed and rebuilt.
  *
- * A finished workflow leaves memory as soon as its changes were taken; asked for later, it is
- * NEEDED again and the shell loads its document. Definitions stay while a workflow in memory uses
- * them, and then in a bounded cache.
+ * A workflow that has nothing under way may leave memory once its changes were taken, and one that
+ * has ended does; asked for later, it is NEEDED again and the shell loads its document. Its timers
+ * and its place among those that are ready stay, so a cold start loads `a` documents and not
+ * workflows. Definitions stay while a workflow in memory uses them, and then in a bounded cache.
  *
  * Every unfinished workflow waits for something that exists: a ready step is in the ready queue, a
  * running one has an effect under way, the others have a timer, a signal or a person to wait for.
@@ -35,6 +37,7 @@
 #include "core/agent/effect.h"
 #include "core/base/budget.h"
 #include "core/base/error.h"
+#include "core/base/lineage.h"
 #include "core/event/event.h"
 
 #include <stdbool.h>
@@ -44,11 +47,14 @@ struct agent;
 
 struct agent_options {
     struct budget *budget;
-    uint8_t log_uuid[16];              /* for the ids in idempotency keys of effects */
+    uint8_t log_uuid[16];              /* of the log as it is written now */
     uint32_t max_concurrent_workflows; /* with a ready or running step */
     uint64_t max_pending;        /* unfinished workflows in all; beyond it SUBMIT is refused */
     uint64_t idempotency_ttl_ns; /* after the workflow ended */
-    uint32_t output_size_max;    /* of a workflow's output, bytes; 0 or over 1 MiB: 1 MiB */
+    uint64_t keys_max;        /* idempotency keys; beyond it keyed SUBMITs are refused; 0: none */
+    uint64_t idle_bytes_max;  /* of workflows in memory with nothing under way; 0: a quarter of
+                                    the budget */
+    uint32_t output_size_max; /* of a workflow's output, bytes; 0 or over 1 MiB: 1 MiB */
     bool exec_enabled;
     const char *const *exec_allow; /* absolute paths; the caller's, for ever */
     uint32_t exec_allow_count;
@@ -56,8 +62,9 @@ struct agent_options {
 
 /* When a decision is made. */
 struct agent_moment {
-    uint64_t now_ns; /* log time, not before that of any event applied */
-    uint64_t random; /* 64 random bits, for jitter */
+    uint64_t now_ns;  /* log time, not before that of any event applied */
+    uint64_t random;  /* 64 random bits, for jitter */
+    uint64_t wall_ns; /* wall time, for COMMAND_CLOCK */
 };
 
 enum decision_kind { DECISION_EVENTS = 1, DECISION_REFUSED, DECISION_NEEDS };
@@ -73,7 +80,7 @@ struct event_draft {
 };
 
 #define DECISION_EVENTS_MAX 64u /* a long piece of work goes on in the next ADVANCE */
-#define DECISION_NEEDS_MAX 4u
+#define DECISION_NEEDS_MAX 64u
 
 struct refusal {
     int status; /* HTTP: 403, 404, 409, 422, 429, 503 */
@@ -93,6 +100,11 @@ struct decision {
     struct document_key needs[DECISION_NEEDS_MAX];
     uint32_t needs_count;
     struct arena arena; /* for the events; reset by each agent_decide() */
+};
+
+struct agent_snapshot {
+    uint64_t seq; /* 0: none */
+    uint8_t digest[SHA256_SIZE];
 };
 
 int agent_open(struct agent **agent, const struct agent_options *options, struct error *error);
@@ -116,8 +128,10 @@ bool agent_event_needs(struct agent *agent, const struct event_header *header,
                        const Daa__Event *event, struct document_key *key);
 
 /* Gives the agent a document it needs; `bytes` NULL: there is none. 0, ERROR_DAMAGED, ERROR_BUDGET.
- * A workflow's definition must be loaded before the workflow itself: agent_load() answers 1 and
- * says which in `needs` if not. */
+ * A workflow's definition must be loaded before the workflow itself, and the workflow after an `a`
+ * document that says that it has something under way: agent_load() answers 1 and says which in
+ * `needs`; load that, then this again. `a` documents are loaded at a cold start only, each once,
+ * and `g` before them. */
 int agent_load(struct agent *agent, struct span key, struct span bytes, struct document_key *needs);
 
 /* After all documents are loaded and the rest of the log is replayed: effects that were under way
@@ -134,16 +148,25 @@ struct agent_orphan {
 };
 bool agent_next_orphan(struct agent *agent, struct agent_orphan *orphan);
 
-/* The next workflow with something ready, within max_concurrent_workflows. False: none. The same
- * one again until events of it were applied. */
+/* The next workflow with something ready, within max_concurrent_workflows, in memory or not. False:
+ * none. The same one again until events of it were applied. */
 bool agent_next_ready(struct agent *agent, uint64_t *stream);
 
 /* The next timer that is due at `now_ns`, as a COMMAND_TIMER. False: none. The same one again until
- * events of it were applied. Out-of-date timers are dropped. */
+ * events of it were applied. */
 bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *command);
 
 /* When the next timer is due (log time); UINT64_MAX: none. */
 uint64_t agent_next_deadline(const struct agent *agent);
+
+/* The command that agent_next_timer() or agent_next_ready() gave cannot be decided, because the
+ * document of its workflow is not there: drops the timer or the place. A broken invariant of the
+ * documents, to be said and lived with. */
+void agent_give_up(struct agent *agent, const struct command *command);
+
+/* Workflows that are not in memory and will be asked for next, by due timers and by their place
+ * among the ready, so that their documents can be read ahead: how many of at most `max`. */
+uint32_t agent_soon(struct agent *agent, uint64_t now_ns, uint64_t *streams, uint32_t max);
 
 /* The next effect that became due by an applied event (only for events applied live, after
  * agent_live()). NULL: none. The caller owns it. */
@@ -163,14 +186,26 @@ int agent_take_changes(struct agent *agent, agent_change_function *change, void 
 struct agent_counts {
     uint64_t workflows;  /* in memory */
     uint64_t unfinished; /* pending, running, paused */
-    uint64_t active;     /* with a ready or running step */
+    uint64_t active;     /* with a ready or running step, in memory or not */
     uint64_t pending, running, paused;
     uint64_t timers, definitions;
+    uint64_t finished, finished_bytes; /* that have not expired, and their documents */
+    uint64_t keys;                     /* idempotency keys */
+    uint64_t definitions_there;        /* in the documents */
+    uint64_t idle_bytes;               /* of workflows in memory that may leave it */
+    uint64_t removed_segment, removed_seq;
+    struct agent_snapshot snapshots[2]; /* the newest last */
+    bool clock_stepped;
+    uint64_t shift_ns;
     uint64_t submitted, completed, failed, cancelled; /* since the log began */
 };
 void agent_counts_get(const struct agent *agent, struct agent_counts *counts);
 
-/* The invariant checker: 0, or ERROR_CONFLICT with what waits for nothing. */
-int agent_check(const struct agent *agent, struct error *error);
+/* The log and those it was forked from, for ids. */
+const struct lineage *agent_lineage(const struct agent *agent);
+
+/* The invariant checker over what is in memory: 0, or ERROR_CONFLICT with what waits for nothing.
+ * Sorts the timers; the documents have a checker of their own. */
+int agent_check(struct agent *agent, struct error *error);
 
 #endif

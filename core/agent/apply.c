@@ -17,9 +17,10 @@ void agent_drop_prepared(struct agent *agent)
     agent->prepared.workflow = NULL;
     store_definition_free(agent, agent->prepared.definition);
     agent->prepared.definition = NULL;
-    if (agent->prepared.key != NULL)
-        store_key_free(agent, agent->prepared.key);
+    store_drop(agent, &agent->keys, agent->prepared.key);
     agent->prepared.key = NULL;
+    store_drop(agent, &agent->usages, agent->prepared.usage);
+    agent->prepared.usage = NULL;
     while (agent->prepared.effects != NULL) {
         struct effect *effect = agent->prepared.effects;
         agent->prepared.effects = effect->next;
@@ -29,45 +30,48 @@ void agent_drop_prepared(struct agent *agent)
 
 /*--- Definitions and submissions -------------------------------------------------------------*/
 
+static int compile(struct agent *agent, const Daa__DefinitionInstalled *body,
+                   struct definition **definition)
+{
+    struct flow *flow;
+    struct flow_problem problem;
+    int result = flow_compile(&flow, agent->options.budget, span_of_data(body->source), &problem);
+    if (result < 0)
+        return result == ERROR_BUDGET ? result : ERROR_DAMAGED;
+    *definition = store_definition_new(agent, flow);
+    flow_unref(flow);
+    return *definition != NULL ? 0 : ERROR_BUDGET;
+}
+
 static int install(struct agent *agent, const struct event_header *header,
                    const Daa__DefinitionInstalled *body)
 {
     if (!body->has_digest || !body->has_source)
         return ERROR_DAMAGED;
-    if (store_definition(agent, body->digest.data) != NULL)
+    struct definition *known = store_definition(agent, body->digest.data);
+    if (known != NULL && !known->removed)
         return 0; /* once installed, a definition is what it is */
-    struct definition *definition = agent->prepared.definition;
-    agent->prepared.definition = NULL;
-    if (definition == NULL) {
-        struct flow *flow;
-        struct flow_problem problem;
-        int result =
-            flow_compile(&flow, agent->options.budget, span_of_data(body->source), &problem);
-        if (result < 0)
-            return result == ERROR_BUDGET ? result : ERROR_DAMAGED;
-        definition = store_definition_new(agent, flow);
-        flow_unref(flow);
-        if (definition == NULL)
-            return ERROR_BUDGET;
-    }
+    struct definition *definition = known != NULL ? known : agent->prepared.definition;
+    if (known == NULL)
+        agent->prepared.definition = NULL;
+    int result = definition == NULL ? compile(agent, body, &definition) : 0;
+    if (result < 0)
+        return result;
     if (memcmp(definition->flow->digest, body->digest.data, SHA256_SIZE) != 0) {
         store_definition_free(agent, definition);
         return ERROR_DAMAGED;
     }
     definition->seq = header->seq;
-    definition->changed = true;
-    *agent->changed_definitions_end = definition;
-    agent->changed_definitions_end = &definition->changed_next;
-    store_definition_enter(agent, definition);
+    definition->removed = false;
+    store_definition_changed(agent, definition);
+    if (known == NULL)
+        store_definition_enter(agent, definition);
+    agent->definitions_there++;
+    agent->counts_changed = true;
     return 0;
 }
 
-static void mark_key_changed(struct agent *agent, struct key_entry *key)
-{
-    agent->keys_changed += !key->changed;
-    key->changed = true;
-}
-
+/* The key as it was used now; an older use of it, which has expired, is written over. */
 static int take_key(struct agent *agent, struct workflow *workflow,
                     const Daa__WorkflowSubmitted *body)
 {
@@ -80,17 +84,36 @@ static int take_key(struct agent *agent, struct workflow *workflow,
         key = agent->prepared.key;
         agent->prepared.key = NULL;
         if (key == NULL)
-            key = store_key_new(agent, body->key_digest.data);
+            key = store_new(agent, &agent->keys, body->key_digest.data);
         if (key == NULL)
             return ERROR_BUDGET;
-        store_key_enter(agent, key);
+        store_enter(agent, &agent->keys, key);
     }
+    agent->keys_there += !key->there;
+    key->there = true;
     key->stream = workflow->stream;
     key->expires_ns = 0;
     key->ttl_ns = body->key_ttl_ns;
     if (body->has_request_digest)
         memcpy(key->request_digest, body->request_digest.data, SHA256_SIZE);
-    mark_key_changed(agent, key);
+    store_changed(&agent->keys, key);
+    return 0;
+}
+
+static int count_use(struct agent *agent, const uint8_t *definition)
+{
+    struct usage *usage = store_usage(agent, definition);
+    if (usage == NULL) {
+        usage = agent->prepared.usage;
+        agent->prepared.usage = NULL;
+        if (usage == NULL)
+            usage = store_new(agent, &agent->usages, definition);
+        if (usage == NULL)
+            return ERROR_BUDGET;
+        store_enter(agent, &agent->usages, usage);
+    }
+    usage->count++;
+    store_changed(&agent->usages, usage);
     return 0;
 }
 
@@ -126,24 +149,29 @@ static int submit(struct agent *agent, const struct event_header *header,
         state_workflow(agent, header->seq) != NULL)
         return ERROR_DAMAGED;
     struct definition *definition = store_definition(agent, body->definition.data);
-    if (definition == NULL)
+    if (definition == NULL || definition->removed)
         return ERROR_NOT_FOUND;
     struct workflow *workflow = agent->prepared.workflow;
     agent->prepared.workflow = NULL;
     if (workflow == NULL)
         workflow = state_workflow_new(agent, definition, 0);
-    if (workflow == NULL)
+    if (workflow == NULL || state_reserve(agent, 1) < 0) {
+        state_workflow_free(workflow);
         return ERROR_BUDGET;
+    }
     int result = fill(workflow, header, body);
     if (result == 0)
         result = take_key(agent, workflow, body);
+    if (result == 0)
+        result = count_use(agent, body->definition.data);
     if (result < 0) {
         state_workflow_free(workflow);
         return result;
     }
     struct document_key absent = document_workflow_key(workflow->stream);
     store_forget_absent(agent, &absent);
-    state_workflow_enter(agent, workflow, DAA__WORKFLOW_STATUS__WORKFLOW_PENDING);
+    state_workflow_enter(agent, workflow);
+    state_set_status(agent, workflow, DAA__WORKFLOW_STATUS__WORKFLOW_PENDING);
     begin_steps(agent, workflow, header->seq);
     agent->submitted++;
     agent->counts_changed = true;
@@ -447,7 +475,7 @@ static int end(struct agent *agent, struct workflow *workflow, const struct even
     if (state_is_finished(workflow->status))
         return ERROR_DAMAGED;
     ++*count;
-    agent->counts_changed = true;
+    agent->finished++;
     workflow->ended_ns = header->time_ns;
     workflow->signals = NULL;
     workflow->signals_end = &workflow->signals;
@@ -456,8 +484,8 @@ static int end(struct agent *agent, struct workflow *workflow, const struct even
     cancel_steps(agent, workflow, header);
     struct key_entry *key = workflow->has_key ? store_key(agent, workflow->key_digest) : NULL;
     if (key != NULL && key->stream == workflow->stream) {
-        key->expires_ns = header->time_ns + key->ttl_ns;
-        mark_key_changed(agent, key);
+        key->expires_ns = agent_time(agent, header->time_ns) + key->ttl_ns;
+        store_changed(&agent->keys, key);
     }
     if (agent->live)
         effect_due(agent, EFFECT_FINISHED, workflow->stream, 0, header->seq, status);
@@ -542,31 +570,78 @@ static int apply_to_workflow(struct agent *agent, struct workflow *workflow,
     }
 }
 
-int agent_apply(struct agent *agent, const struct event_header *header, const Daa__Event *event)
+static int registered(struct agent *agent, const struct event_header *header,
+                      const Daa__AgentRegistered *body)
+{
+    if (body->has_log_uuid && lineage_add(&agent->logs, body->log_uuid.data, header->seq))
+        agent->counts_changed = true;
+    return 0;
+}
+
+static int snapshot(struct agent *agent, const Daa__StateSnapshot *body)
+{
+    if (!body->has_digest || body->seq == 0)
+        return ERROR_DAMAGED;
+    agent->snapshots[0] = agent->snapshots[1];
+    agent->snapshots[1].seq = body->seq;
+    memcpy(agent->snapshots[1].digest, body->digest.data, SHA256_SIZE);
+    agent->counts_changed = true;
+    return 0;
+}
+
+static int removed(struct agent *agent, const Daa__StorageRemoved *body)
+{
+    agent->removed_segment = body->last_segment;
+    agent->removed_seq = body->last_seq;
+    agent->counts_changed = true;
+    return 0;
+}
+
+/* 1: the event is of a workflow. */
+static int apply_to_agent(struct agent *agent, const struct event_header *header,
+                          const Daa__Event *event)
 {
     switch ((int)event->body_case) {
     case DAA__EVENT__BODY_AGENT_REGISTERED:
+        return registered(agent, header, event->agent_registered);
     case DAA__EVENT__BODY_AGENT_STOPPED:
         return 0;
     case DAA__EVENT__BODY_DEFINITION_INSTALLED:
         return install(agent, header, event->definition_installed);
     case DAA__EVENT__BODY_WORKFLOW_SUBMITTED:
         return submit(agent, header, event->workflow_submitted);
+    case DAA__EVENT__BODY_STATE_SNAPSHOT:
+        return snapshot(agent, event->state_snapshot);
+    case DAA__EVENT__BODY_STORAGE_REMOVED:
+        return removed(agent, event->storage_removed);
+    case DAA__EVENT__BODY_KEYS_EXPIRED:
+        return expire_keys(agent, event->keys_expired);
+    case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
+        return expire_workflows(agent, event->workflows_expired);
+    case DAA__EVENT__BODY_CLOCK_STEPPED:
+        return clock_apply(agent, event->clock_stepped);
     default:
-        break;
+        return 1;
     }
+}
+
+int agent_apply(struct agent *agent, const struct event_header *header, const Daa__Event *event)
+{
+    int result = apply_to_agent(agent, header, event);
+    if (result <= 0)
+        return result;
     struct workflow *workflow = state_workflow(agent, header->stream);
-    if (workflow == NULL)
+    if (workflow == NULL || workflow->expired)
         return ERROR_NOT_FOUND;
     if (header->seq <= workflow->last_seq || header->stream_prev_seq != workflow->last_seq)
         return ERROR_DAMAGED;
-    int result = timers_reserve(&agent->timers, 1);
+    state_mark_changed(agent, workflow); /* first: at rest it counts as it was */
+    result = state_reserve(agent, workflow->flow->step_count);
     if (result == 0)
         result = apply_to_workflow(agent, workflow, header, event);
     if (result < 0)
         return result;
     workflow->last_seq = header->seq;
     state_settle(agent, workflow);
-    state_mark_changed(agent, workflow);
     return 0;
 }

@@ -1,4 +1,5 @@
 #include "core/agent/state.h"
+#include "core/base/bytes.h"
 #include "core/base/check.h"
 
 /* Documents have no unknown fields and no defaults: what is 0 or empty is left out, so that the
@@ -21,6 +22,11 @@ static int give(struct changes *changes, const struct document_key *key,
     (void)protobuf_c_message_pack(message, bytes);
     changes->change(document_key_span(key), span_of(bytes, size), changes->context);
     return 0;
+}
+
+static void give_deleted(struct changes *changes, const struct document_key *key)
+{
+    changes->change(document_key_span(key), span_of(NULL, 0), changes->context);
 }
 
 static void put(protobuf_c_boolean *has, ProtobufCBinaryData *field, struct span value)
@@ -131,12 +137,56 @@ static void fill_head(Daa__WorkflowDocument *document, const struct workflow *wo
     put(&document->has_reason_step, &document->reason_step, workflow->reason_step);
 }
 
-static int give_workflow(struct changes *changes, const struct workflow *workflow)
+/* What a cold start needs of a workflow that has not ended; given again only when it is another. */
+static int give_active(struct changes *changes, struct workflow *workflow)
+{
+    struct document_key key = document_active_key(workflow->stream);
+    uint8_t flags = state_active_flags(workflow);
+    uint32_t count = 0;
+    if (workflow->listed && !workflow->timers_changed && flags == workflow->listed_flags)
+        return 0;
+    size_t size = document_active_size(workflow->timed);
+    uint8_t *value = arena_allocate(&changes->agent->scratch, size);
+    if (value == NULL)
+        return ERROR_BUDGET;
+    value[0] = flags;
+    for (uint32_t i = 0; i < workflow->flow->step_count; i++)
+        if (state_step_is_timed(&workflow->steps[i]))
+            document_active_timer_put(value, count++, i, workflow->steps[i].due_ns);
+    CHECK(count == workflow->timed);
+    changes->change(document_key_span(&key), span_of(value, size), changes->context);
+    return 0;
+}
+
+static void give_finished(struct changes *changes, struct workflow *workflow, uint64_t size)
+{
+    struct agent *agent = changes->agent;
+    struct document_key active = document_active_key(workflow->stream),
+                        key = document_finished_key(workflow->ended_ns, workflow->stream);
+    struct document_finished finished = { .size = size, .settled = state_is_settled(workflow) };
+    uint8_t value[DOCUMENT_FINISHED_SIZE];
+    memcpy(finished.definition, workflow->flow->digest, SHA256_SIZE);
+    document_finished_encode(value, &finished);
+    changes->change(document_key_span(&key), span_of(value, sizeof value), changes->context);
+    if (workflow->listed)
+        give_deleted(changes, &active);
+    /* Counted once, also when all of it is given again for lack of memory. */
+    agent->finished_bytes += size - workflow->counted_size;
+    agent->counts_changed = true;
+    workflow->counted_size = size;
+}
+
+static int give_workflow(struct changes *changes, struct workflow *workflow)
 {
     struct arena *arena = &changes->agent->scratch;
     Daa__WorkflowDocument document = DAA__WORKFLOW_DOCUMENT__INIT;
-    struct document_key key = document_workflow_key(workflow->stream),
-                        active = document_active_key(workflow->stream);
+    struct document_key key = document_workflow_key(workflow->stream);
+    if (workflow->expired) {
+        struct document_key active = document_active_key(workflow->stream);
+        if (workflow->listed)
+            give_deleted(changes, &active);
+        return 0;
+    }
     arena_reset(arena);
     fill_head(&document, workflow);
     int result = fill_steps(&document, workflow, arena);
@@ -148,11 +198,9 @@ static int give_workflow(struct changes *changes, const struct workflow *workflo
         result = give(changes, &key, &document.base);
     if (result < 0)
         return result;
-    bool finished = state_is_finished(workflow->status);
-    if (!finished && !workflow->listed)
-        changes->change(document_key_span(&active), span_of("", 0), changes->context);
-    if (finished && workflow->listed)
-        changes->change(document_key_span(&active), span_of(NULL, 0), changes->context);
+    if (!state_is_finished(workflow->status))
+        return give_active(changes, workflow);
+    give_finished(changes, workflow, protobuf_c_message_get_packed_size(&document.base));
     return 0;
 }
 
@@ -163,6 +211,10 @@ static int give_definition(struct changes *changes, const struct definition *def
     const struct flow *flow = definition->flow;
     Daa__DefinitionDocument document = DAA__DEFINITION_DOCUMENT__INIT;
     struct document_key key = document_definition_key(flow->digest);
+    if (definition->removed) {
+        changes->change(document_key_span(&key), span_of(NULL, 0), changes->context);
+        return 0;
+    }
     put(&document.has_name, &document.name, flow->name);
     put(&document.has_source, &document.source, flow->source);
     put_number(&document.has_seq, &document.seq, definition->seq);
@@ -170,10 +222,22 @@ static int give_definition(struct changes *changes, const struct definition *def
     return give(changes, &key, &document.base);
 }
 
-static int give_key(struct changes *changes, const struct key_entry *entry)
+static int give_key(struct changes *changes, struct key_entry *entry)
 {
+    const uint8_t *digest = entry->stored.digest;
     Daa__KeyDocument document = DAA__KEY_DOCUMENT__INIT;
-    struct document_key key = document_idempotency_key(entry->digest);
+    struct document_key key = document_idempotency_key(digest),
+                        before = document_expiry_key(entry->indexed_ns, digest),
+                        after = document_expiry_key(entry->expires_ns, digest);
+    uint64_t expires_ns = entry->there ? entry->expires_ns : 0;
+    if (entry->indexed_ns != 0 && entry->indexed_ns != expires_ns)
+        give_deleted(changes, &before);
+    if (expires_ns != 0 && entry->indexed_ns != expires_ns)
+        changes->change(document_key_span(&after), span_of("", 0), changes->context);
+    if (!entry->there) {
+        give_deleted(changes, &key);
+        return 0;
+    }
     put_number(&document.has_stream, &document.stream, entry->stream);
     put(&document.has_request_digest, &document.request_digest,
         span_of(entry->request_digest, SHA256_SIZE));
@@ -183,35 +247,108 @@ static int give_key(struct changes *changes, const struct key_entry *entry)
     return give(changes, &key, &document.base);
 }
 
-static int give_counts(struct changes *changes)
+static int give_keys(struct changes *changes)
+{
+    const struct store *keys = &changes->agent->keys;
+    int result = 0;
+    if (keys->changed > 0)
+        for (struct stored *at = keys->oldest; result == 0 && at != NULL; at = at->next)
+            if (at->changed)
+                result = give_key(changes, (struct key_entry *)at);
+    return result;
+}
+
+static void give_usages(struct changes *changes)
+{
+    const struct store *usages = &changes->agent->usages;
+    if (usages->changed == 0)
+        return;
+    for (const struct stored *at = usages->oldest; at != NULL; at = at->next) {
+        const struct usage *usage = (const struct usage *)at;
+        struct document_key key = document_usage_key(at->digest);
+        uint8_t value[DOCUMENT_USAGE_SIZE];
+        if (!at->changed)
+            continue;
+        bytes_put_u64(value, usage->count);
+        if (usage->count > 0)
+            changes->change(document_key_span(&key), span_of(value, sizeof value),
+                            changes->context);
+        else
+            give_deleted(changes, &key);
+    }
+}
+
+static int fill_agent(Daa__AgentDocument *document, const struct agent *agent, struct arena *arena)
+{
+    Daa__LogDocument *logs = arena_allocate(arena, (agent->logs.count + 1) * sizeof *logs);
+    Daa__SnapshotDocument *snapshots = arena_allocate(arena, 2 * sizeof *snapshots);
+    document->logs = arena_allocate(arena, (agent->logs.count + 1) * sizeof *document->logs);
+    document->snapshots = arena_allocate(arena, 2 * sizeof *document->snapshots);
+    if (logs == NULL || snapshots == NULL || document->logs == NULL || document->snapshots == NULL)
+        return ERROR_BUDGET;
+    for (uint32_t i = 0; i < agent->logs.count; i++) {
+        daa__log_document__init(&logs[i]);
+        put(&logs[i].has_uuid, &logs[i].uuid, span_of(agent->logs.logs[i].uuid, UUID_SIZE));
+        put_number(&logs[i].has_first_seq, &logs[i].first_seq, agent->logs.logs[i].first_seq);
+        document->logs[document->n_logs++] = &logs[i];
+    }
+    for (int i = 0; i < 2; i++) {
+        const struct agent_snapshot *snapshot = &agent->snapshots[i];
+        if (snapshot->seq == 0)
+            continue;
+        daa__snapshot_document__init(&snapshots[i]);
+        put_number(&snapshots[i].has_seq, &snapshots[i].seq, snapshot->seq);
+        put(&snapshots[i].has_digest, &snapshots[i].digest, span_of(snapshot->digest, SHA256_SIZE));
+        document->snapshots[document->n_snapshots++] = &snapshots[i];
+    }
+    return 0;
+}
+
+static int give_agent(struct changes *changes)
 {
     const struct agent *agent = changes->agent;
     Daa__AgentDocument document = DAA__AGENT_DOCUMENT__INIT;
     struct document_key key = document_agent_key();
+    arena_reset(&changes->agent->scratch);
     put_number(&document.has_submitted, &document.submitted, agent->submitted);
     put_number(&document.has_completed, &document.completed, agent->completed);
     put_number(&document.has_failed, &document.failed, agent->failed);
     put_number(&document.has_cancelled, &document.cancelled, agent->cancelled);
     put_number(&document.has_schema, &document.schema, EVENT_SCHEMA);
-    arena_reset(&changes->agent->scratch);
-    return give(changes, &key, &document.base);
+    put_number(&document.has_pending, &document.pending, agent->pending);
+    put_number(&document.has_running, &document.running, agent->running);
+    put_number(&document.has_paused, &document.paused, agent->paused);
+    put_number(&document.has_finished, &document.finished, agent->finished);
+    put_number(&document.has_finished_bytes, &document.finished_bytes, agent->finished_bytes);
+    put_number(&document.has_keys, &document.keys, agent->keys_there);
+    put_number(&document.has_definitions, &document.definitions, agent->definitions_there);
+    put_number(&document.has_removed_segment, &document.removed_segment, agent->removed_segment);
+    put_number(&document.has_removed_seq, &document.removed_seq, agent->removed_seq);
+    put_number(&document.has_shift_ns, &document.shift_ns, agent->shift_ns);
+    put_number(&document.has_clock_behind_ns, &document.clock_behind_ns, agent->clock_behind_ns);
+    document.has_clock_stepped = document.clock_stepped = agent->clock_stepped;
+    int result = fill_agent(&document, agent, &changes->agent->scratch);
+    return result < 0 ? result : give(changes, &key, &document.base);
 }
 
+/* What goes comes first: a definition may be there again. The agent's own document comes last, for
+ * it counts the others. */
 static int give_all(struct changes *changes)
 {
     const struct agent *agent = changes->agent;
-    int result = agent->counts_changed ? give_counts(changes) : 0;
+    int result = 0;
+    for (const struct removal *at = agent->removals; at != NULL; at = at->next)
+        give_deleted(changes, &at->key);
     for (const struct definition *at = agent->changed_definitions; result == 0 && at != NULL;
          at = at->changed_next)
         result = give_definition(changes, at);
-    if (agent->keys_changed > 0)
-        for (const struct key_entry *at = agent->keys_oldest; result == 0 && at != NULL;
-             at = at->next)
-            if (at->changed)
-                result = give_key(changes, at);
-    for (const struct workflow *at = agent->changed; result == 0 && at != NULL;
-         at = at->changed_next)
+    give_usages(changes);
+    if (result == 0)
+        result = give_keys(changes);
+    for (struct workflow *at = agent->changed; result == 0 && at != NULL; at = at->changed_next)
         result = give_workflow(changes, at);
+    if (result == 0 && agent->counts_changed)
+        result = give_agent(changes);
     return result;
 }
 
@@ -223,11 +360,40 @@ static void forget_workflows(struct agent *agent)
         at->changed = false;
         at->changed_next = NULL;
         at->listed = !state_is_finished(at->status);
-        if (at->leaving)
+        at->listed_flags = state_active_flags(at);
+        at->timers_changed = false;
+        if (state_is_finished(at->status))
             state_workflow_leave(agent, at);
+        else
+            rest_enter(agent, at);
     }
     agent->changed = NULL;
     agent->changed_end = &agent->changed;
+}
+
+static void forget_definitions(struct agent *agent)
+{
+    struct definition *next;
+    for (struct definition *at = agent->changed_definitions; at != NULL; at = next) {
+        next = at->changed_next;
+        at->changed = false;
+        at->changed_next = NULL;
+        if (at->removed && at->idle)
+            store_definition_remove(agent, at);
+    }
+    agent->changed_definitions = NULL;
+    agent->changed_definitions_end = &agent->changed_definitions;
+}
+
+static void forget_keys(struct agent *agent)
+{
+    for (struct stored *at = agent->keys.oldest; agent->keys.changed > 0 && at != NULL;
+         at = at->next) {
+        struct key_entry *entry = (struct key_entry *)at;
+        if (at->changed)
+            entry->indexed_ns = entry->there ? entry->expires_ns : 0;
+    }
+    store_take_changes(&agent->keys);
 }
 
 int agent_take_changes(struct agent *agent, agent_change_function *change, void *context)
@@ -238,19 +404,14 @@ int agent_take_changes(struct agent *agent, agent_change_function *change, void 
     if (result < 0)
         return result;
     agent->counts_changed = false;
-    struct definition *next;
-    for (struct definition *at = agent->changed_definitions; at != NULL; at = next) {
-        next = at->changed_next;
-        at->changed = false;
-        at->changed_next = NULL;
-    }
-    agent->changed_definitions = NULL;
-    agent->changed_definitions_end = &agent->changed_definitions;
-    if (agent->keys_changed > 0)
-        for (struct key_entry *at = agent->keys_oldest; at != NULL; at = at->next)
-            at->changed = false;
-    agent->keys_changed = 0;
+    agent->removals = NULL;
+    agent->removals_end = &agent->removals;
+    arena_reset(&agent->removals_arena);
     forget_workflows(agent);
+    forget_definitions(agent);
+    forget_keys(agent);
+    store_take_changes(&agent->usages);
     store_trim(agent);
+    rest_trim(agent);
     return 0;
 }

@@ -5,7 +5,7 @@
 /* Every workflow by itself, then what they add up to. */
 
 struct sums {
-    uint64_t unfinished, active, timed, ready;
+    uint64_t unfinished, active, timed, ready, idle_ready, resting;
 };
 
 struct tally {
@@ -70,6 +70,10 @@ static int check_waits(const struct workflow *workflow, const struct tally *tall
         return wrong(workflow, error, "it is paused and nothing of it is parked");
     if (!paused && tally->parked > 0)
         return wrong(workflow, error, "a step of it is parked and it is not paused");
+    if ((workflow->queue == READY_IDLE) != (workflow->place != 0))
+        return wrong(workflow, error, "it has a place among the ready and is not, or has none");
+    if ((workflow->rest != NULL) != (!workflow->changed && workflow->running == 0))
+        return wrong(workflow, error, "it may leave memory and is not listed, or may not and is");
     if ((workflow->queue != READY_NONE) != (!paused && tally->ready > 0))
         return wrong(workflow, error, "it is ready and not queued, or queued and not ready");
     if (!paused && tally->ready + tally->running + tally->timed + tally->waiting == 0)
@@ -95,27 +99,58 @@ static int check_workflow(const struct workflow *workflow, struct sums *sums, st
     sums->active += tally.running > 0;
     sums->timed += tally.timed;
     sums->ready += workflow->queue != READY_NONE;
+    sums->idle_ready += workflow->queue == READY_IDLE;
+    sums->resting += workflow->rest != NULL;
     return 0;
 }
 
-/* As many timers as steps that wait for one; a timer that counts is its step's, so none is
- * missing. */
-static uint64_t count_timers(const struct agent *agent)
+/* Timers of workflows in memory that are not those of their steps, or UINT64_MAX. */
+static uint64_t count_timers(struct agent *agent)
 {
-    uint64_t count = 0;
-    for (uint64_t i = 0; i < agent->timers.count; i++) {
-        const struct timer *timer = &agent->timers.heap[i];
-        const struct workflow *workflow = state_workflow(agent, timer->stream);
-        if (workflow == NULL || timer->index >= workflow->flow->step_count)
+    uint64_t total, count = 0;
+    const struct timer *timers = timers_sorted(&agent->timers, &total);
+    for (uint64_t i = 0; i < total; i++) {
+        const struct workflow *workflow = state_workflow(agent, timers[i].stream);
+        if (workflow == NULL)
             continue;
-        const struct step *step = &workflow->steps[timer->index];
-        count += state_step_is_timed(step) && step->generation == timer->generation &&
-                 step->due_ns == timer->due_ns;
+        if (timers[i].index >= workflow->flow->step_count)
+            return UINT64_MAX;
+        const struct step *step = &workflow->steps[timers[i].index];
+        if (!state_step_is_timed(step) || step->due_ns != timers[i].due_ns)
+            return UINT64_MAX;
+        count++;
     }
     return count;
 }
 
-int agent_check(const struct agent *agent, struct error *error)
+static int check_sums(struct agent *agent, const struct sums *sums, struct error *error)
+{
+    if (agent->unfinished != agent->pending + agent->running + agent->paused ||
+        sums->unfinished > agent->unfinished)
+        return error_set(error, ERROR_CONFLICT,
+                         "%" PRIu64 " workflows in memory have not ended, of %" PRIu64,
+                         sums->unfinished, agent->unfinished);
+    if (sums->active != agent->active ||
+        sums->idle_ready + agent->ready.away.count != agent->ready.members ||
+        sums->ready - sums->idle_ready != agent->ready_active.count)
+        return error_set(error, ERROR_CONFLICT,
+                         "%" PRIu64 " workflows are active and %" PRIu64
+                         " ready, not as many as counted",
+                         sums->active, sums->ready);
+    if (sums->resting != agent->waiting.count + agent->queued.count)
+        return error_set(error, ERROR_CONFLICT,
+                         "%" PRIu64 " workflows may leave memory, not as many as are listed",
+                         sums->resting);
+    uint64_t timers = count_timers(agent);
+    if (timers != sums->timed)
+        return error_set(error, ERROR_CONFLICT,
+                         "%" PRIu64 " steps in memory wait for a timer, and %" PRIu64
+                         " timers of theirs are there",
+                         sums->timed, timers);
+    return 0;
+}
+
+int agent_check(struct agent *agent, struct error *error)
 {
     struct sums sums = { 0 };
     const struct workflow *workflow;
@@ -125,20 +160,5 @@ int agent_check(const struct agent *agent, struct error *error)
         if (result < 0)
             return result;
     }
-    if (sums.unfinished != agent->unfinished ||
-        agent->unfinished != agent->pending + agent->running + agent->paused)
-        return error_set(error, ERROR_CONFLICT,
-                         "%" PRIu64 " workflows have not ended, not %" PRIu64, sums.unfinished,
-                         agent->unfinished);
-    if (sums.active != agent->active ||
-        sums.ready != agent->ready_idle.count + agent->ready_active.count)
-        return error_set(error, ERROR_CONFLICT,
-                         "%" PRIu64 " workflows are active and %" PRIu64
-                         " ready, not as many as counted",
-                         sums.active, sums.ready);
-    if (sums.timed != agent->timed || count_timers(agent) != sums.timed)
-        return error_set(error, ERROR_CONFLICT,
-                         "%" PRIu64 " steps wait for a timer, and %" PRIu64 " timers are there",
-                         sums.timed, count_timers(agent));
-    return 0;
+    return check_sums(agent, &sums, error);
 }

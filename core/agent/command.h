@@ -20,13 +20,31 @@ enum command_kind {
     COMMAND_CANCEL,
     COMMAND_RESOLVE,
     /* From the shell itself. */
-    COMMAND_ADVANCE,  /* agent_next_ready() gave this workflow: begin what is ready */
-    COMMAND_TIMER,    /* agent_next_timer() gave this one */
-    COMMAND_OUTCOME,  /* an effect ended */
-    COMMAND_SPAWNED,  /* an exec's process began */
-    COMMAND_REGISTER, /* the agent starts */
-    COMMAND_STOP,     /* the agent stops in order */
+    COMMAND_ADVANCE,          /* agent_next_ready() gave this workflow: begin what is ready */
+    COMMAND_TIMER,            /* agent_next_timer() gave this one */
+    COMMAND_OUTCOME,          /* an effect ended */
+    COMMAND_SPAWNED,          /* an exec's process began */
+    COMMAND_REGISTER,         /* the agent starts */
+    COMMAND_STOP,             /* the agent stops in order */
+    COMMAND_EXPIRE_KEYS,      /* `x` documents whose time is over */
+    COMMAND_EXPIRE_WORKFLOWS, /* `f` documents whose time is over, or that are too much */
+    COMMAND_SNAPSHOT,         /* a snapshot was made and verified */
+    COMMAND_REMOVE,           /* segments of the log are to be deleted */
+    COMMAND_CLOCK, /* clock_watch_look() gave this one; or a client accepts the wall clock */
 };
+
+/* What a shell finds in `x` and `f` documents. It must have been handed over: the next EXPIRE only
+ * when what the one before did is durable. */
+struct expired_key {
+    uint8_t digest[SHA256_SIZE];
+    uint64_t expires_ns;
+};
+struct expired_workflow {
+    uint64_t stream, ended_ns, size;
+    bool settled;
+    uint8_t definition[SHA256_SIZE];
+};
+#define COMMAND_EXPIRE_MAX 64u
 
 struct command_actor {
     int type; /* DAA__ACTOR__TYPE__... */
@@ -35,7 +53,7 @@ struct command_actor {
 
 struct command {
     enum command_kind kind;
-    uint64_t stream; /* the workflow; 0 for SUBMIT, REGISTER, STOP */
+    uint64_t stream; /* the workflow; 0 for SUBMIT, REGISTER, STOP, CLOCK */
     struct command_actor actor;
     struct span request_id;
     struct span traceparent;
@@ -72,8 +90,8 @@ struct command {
             struct span boot_id;
         } spawned;
         struct {
-            uint32_t index, generation;
-            uint64_t due_ns;
+            uint32_t index;
+            uint64_t due_ns; /* agent time */
         } timer;
         struct {
             struct span version, host;
@@ -82,6 +100,26 @@ struct command {
         struct {
             struct span reason;
         } stop;
+        struct {
+            const struct expired_key *items;
+            uint32_t count; /* at most COMMAND_EXPIRE_MAX */
+        } expire_keys;
+        struct {
+            const struct expired_workflow *items;
+            uint32_t count; /* at most COMMAND_EXPIRE_MAX */
+            struct span reason;
+        } expire_workflows;
+        struct {
+            uint64_t seq, documents, bytes;
+            uint8_t digest[SHA256_SIZE];
+        } snapshot;
+        struct {
+            uint64_t first_segment, last_segment, first_seq, last_seq, bytes;
+            struct span reason;
+        } remove;
+        struct {
+            int change; /* DAA__CLOCK_STEPPED__CHANGE__... */
+        } clock;
     };
 };
 

@@ -36,7 +36,7 @@ static void refuse_memory(struct plan *plan)
            budget_owner_name(plan->no_memory_owner));
 }
 
-static void need(struct plan *plan, const struct document_key *key)
+void plan_need(struct plan *plan, const struct document_key *key)
 {
     struct decision *decision = plan->decision;
     CHECK(decision->needs_count < DECISION_NEEDS_MAX);
@@ -46,7 +46,7 @@ static void need(struct plan *plan, const struct document_key *key)
 
 static const char *id_text(const struct plan *plan, char text[WORKFLOW_ID_SIZE])
 {
-    workflow_id_to_text(text, plan->agent->options.log_uuid, plan->command->stream);
+    lineage_id_to_text(text, &plan->agent->logs, plan->command->stream);
     return text;
 }
 
@@ -56,18 +56,19 @@ static struct workflow *find_workflow(struct plan *plan)
     char id[WORKFLOW_ID_SIZE];
     struct workflow *workflow = state_workflow(plan->agent, plan->command->stream);
     struct document_key key = document_workflow_key(plan->command->stream);
-    if (workflow != NULL && workflow->has_key && !state_is_finished(workflow->status) &&
+    if (workflow != NULL && workflow->has_key && !workflow->expired &&
+        !state_is_finished(workflow->status) &&
         store_key(plan->agent, workflow->key_digest) == NULL) {
         key = document_idempotency_key(workflow->key_digest);
         if (!store_is_absent(plan->agent, &key)) {
-            need(plan, &key);
+            plan_need(plan, &key);
             return NULL;
         }
     }
-    if (workflow != NULL)
+    if (workflow != NULL && !workflow->expired)
         return workflow;
-    if (plan->command->stream != 0 && !store_is_absent(plan->agent, &key))
-        need(plan, &key);
+    if (workflow == NULL && plan->command->stream != 0 && !store_is_absent(plan->agent, &key))
+        plan_need(plan, &key);
     else
         refuse(plan, 404, "not-found", "there is no workflow %s", id_text(plan, id));
     return NULL;
@@ -114,14 +115,15 @@ static bool is_replay(struct plan *plan, const struct key_entry *key)
 {
     char id[WORKFLOW_ID_SIZE];
     const struct command *command = plan->command;
-    if (key == NULL || (key->expires_ns != 0 && key->expires_ns <= plan->moment->now_ns))
+    uint64_t now_ns = agent_time(plan->agent, plan->moment->now_ns);
+    if (key == NULL || !key->there || (key->expires_ns != 0 && key->expires_ns <= now_ns))
         return false;
     if (memcmp(key->request_digest, command->request_digest, SHA256_SIZE) == 0) {
         plan->decision->replayed = true;
         plan->decision->replayed_stream = key->stream;
         return true;
     }
-    workflow_id_to_text(id, plan->agent->options.log_uuid, key->stream);
+    lineage_id_to_text(id, &plan->agent->logs, key->stream);
     refuse(plan, 422, "idempotency-key-reused",
            "the idempotency key \"%.*s\" was used for another request, which made the workflow %s: "
            "send a new key with a new request",
@@ -192,10 +194,42 @@ static bool prepare_submit(struct plan *plan, struct definition *definition)
     if (agent->prepared.workflow == NULL)
         return false;
     if (command->keyed && store_key(agent, command->key_digest) == NULL) {
-        agent->prepared.key = store_key_new(agent, command->key_digest);
+        agent->prepared.key = store_new(agent, &agent->keys, command->key_digest);
         return agent->prepared.key != NULL;
     }
     return true;
+}
+
+/* True: there are as many keys as may be, and this one would be new. */
+static bool are_keys_too_many(struct plan *plan, const struct key_entry *entry)
+{
+    const struct agent *agent = plan->agent;
+    if (!plan->command->keyed || agent->options.keys_max == 0 || (entry != NULL && entry->there) ||
+        agent->keys_there < agent->options.keys_max)
+        return false;
+    refuse(plan, 429, "too-many-keys",
+           "%" PRIu64 " idempotency keys are known, which is what idempotency.max_bytes allows: "
+           "none is forgotten early, so ask again when some have expired, or send the request "
+           "without a key",
+           agent->keys_there);
+    return true;
+}
+
+static void need_for_submit(struct plan *plan)
+{
+    const struct agent *agent = plan->agent;
+    const struct command *command = plan->command;
+    const uint8_t *definition = command->submit.flow->digest;
+    struct document_key key = document_idempotency_key(command->key_digest),
+                        digest = document_definition_key(definition),
+                        usage = document_usage_key(definition);
+    if (command->keyed && store_key(agent, command->key_digest) == NULL &&
+        !store_is_absent(agent, &key))
+        plan_need(plan, &key);
+    if (store_definition(agent, definition) == NULL && !store_is_absent(agent, &digest))
+        plan_need(plan, &digest);
+    if (store_usage(agent, definition) == NULL)
+        plan_need(plan, &usage);
 }
 
 static void decide_submit(struct plan *plan)
@@ -203,16 +237,11 @@ static void decide_submit(struct plan *plan)
     struct agent *agent = plan->agent;
     const struct command *command = plan->command;
     const struct flow *flow = command->submit.flow;
-    struct document_key key = document_idempotency_key(command->key_digest),
-                        digest = document_definition_key(flow->digest);
     struct key_entry *entry = command->keyed ? store_key(agent, command->key_digest) : NULL;
     struct definition *definition = store_definition(agent, flow->digest);
-    if (command->keyed && entry == NULL && !store_is_absent(agent, &key))
-        need(plan, &key);
-    if (definition == NULL && !store_is_absent(agent, &digest))
-        need(plan, &digest);
+    need_for_submit(plan);
     if (plan->decision->kind == DECISION_NEEDS || is_replay(plan, entry) ||
-        is_exec_refused(plan, flow) || is_memory_short(plan))
+        is_exec_refused(plan, flow) || is_memory_short(plan) || are_keys_too_many(plan, entry))
         return;
     if (agent->unfinished >= agent->options.max_pending) {
         refuse(plan, 429, "too-many-workflows",
@@ -227,7 +256,7 @@ static void decide_submit(struct plan *plan)
                command->submit.input.size + command->submit.metadata.size, workflow_size_max(plan));
         return;
     }
-    if (definition == NULL)
+    if (definition == NULL || definition->removed)
         plan_definition(plan, flow);
     plan_submitted(plan, flow);
     if (plan->no_memory || !prepare_submit(plan, definition) || !plan_end(plan))
@@ -478,7 +507,7 @@ static void decide_timer(struct plan *plan)
     if (index >= plan->workflow->flow->step_count)
         return;
     const struct step *step = &plan->workflow->steps[index];
-    if (state_step_is_timed(step) && step->generation == command->timer.generation)
+    if (state_step_is_timed(step) && step->due_ns == command->timer.due_ns)
         fire(plan, index);
 }
 
@@ -558,7 +587,8 @@ static void decide_register(struct plan *plan)
     const struct command *command = plan->command;
     Daa__AgentRegistered *body =
         plan_event(plan, DAA__EVENT__BODY_AGENT_REGISTERED, &daa__agent_registered__descriptor);
-    body->has_version = body->has_pid = body->has_host = 1;
+    body->has_version = body->has_pid = body->has_host = body->has_log_uuid = 1;
+    body->log_uuid = data_of_span(span_of(plan->agent->options.log_uuid, UUID_SIZE));
     body->version = plan_text(plan, command->registered.version);
     body->pid = command->registered.pid;
     body->host = plan_text(plan, command->registered.host);
@@ -624,6 +654,18 @@ void agent_decide(struct agent *agent, const struct command *command,
     case COMMAND_STOP:
         decide_stop(&plan);
         break;
+    case COMMAND_EXPIRE_KEYS:
+        plan_expire_keys(&plan);
+        break;
+    case COMMAND_EXPIRE_WORKFLOWS:
+        plan_expire_workflows(&plan);
+        break;
+    case COMMAND_SNAPSHOT:
+        plan_snapshot(&plan);
+        break;
+    case COMMAND_REMOVE:
+        plan_remove(&plan);
+        break;
     case COMMAND_SIGNAL:
     case COMMAND_CANCEL:
     case COMMAND_RESOLVE:
@@ -633,6 +675,11 @@ void agent_decide(struct agent *agent, const struct command *command,
     case COMMAND_SPAWNED:
         decide_of_workflow(&plan);
         return;
+    case COMMAND_CLOCK:
+        if (!clock_decide(&plan))
+            refuse(&plan, 409, "clock-not-stepped",
+                   "there is nothing to accept: the wall clock is not stepped");
+        break;
     }
     if (plan.no_memory)
         refuse_memory(&plan);

@@ -133,15 +133,17 @@ void document_finished_encode(uint8_t value[DOCUMENT_FINISHED_SIZE],
                               const struct document_finished *finished)
 {
     bytes_put_u64(value, finished->size);
-    memcpy(value + 8, finished->definition, SHA256_SIZE);
+    value[8] = finished->settled;
+    memcpy(value + 9, finished->definition, SHA256_SIZE);
 }
 
 bool document_finished_decode(struct span value, struct document_finished *finished)
 {
-    if (value.size != DOCUMENT_FINISHED_SIZE)
+    if (value.size != DOCUMENT_FINISHED_SIZE || value.bytes[8] > 1)
         return false;
     finished->size = bytes_get_u64(value.bytes);
-    memcpy(finished->definition, value.bytes + 8, SHA256_SIZE);
+    finished->settled = value.bytes[8] == 1;
+    memcpy(finished->definition, value.bytes + 9, SHA256_SIZE);
     return true;
 }
 

@@ -80,9 +80,10 @@ void document_active_timer_get(struct span value, uint32_t i, uint32_t *index, u
 /* The value of an `f` document: what must be known to expire the workflow. */
 struct document_finished {
     uint64_t size; /* of its `w` document's value */
+    bool settled;  /* that will not change any more: no effect of it is under way */
     uint8_t definition[SHA256_SIZE];
 };
-#define DOCUMENT_FINISHED_SIZE (8u + SHA256_SIZE)
+#define DOCUMENT_FINISHED_SIZE (9u + SHA256_SIZE)
 void document_finished_encode(uint8_t value[DOCUMENT_FINISHED_SIZE],
                               const struct document_finished *finished);
 bool document_finished_decode(struct span value, struct document_finished *finished);

@@ -144,7 +144,7 @@ int effect_render(struct agent *agent, const struct workflow *workflow, uint32_t
     effect->index = index;
     effect->attempt = workflow->steps[index].attempt + 1;
     effect->timeout_ns = step->timeout_ns;
-    workflow_id_to_text(id, agent->options.log_uuid, workflow->stream);
+    lineage_id_to_text(id, &agent->logs, workflow->stream);
     (void)snprintf(effect->idempotency_key, sizeof effect->idempotency_key, "%s.%u", id, index);
     struct rendering rendering = { .workflow = workflow, .effect = effect, .error = error };
     rendering.values = (struct template_values){ .arena = &effect->arena,

@@ -1,7 +1,49 @@
 #include "core/agent/state.h"
+#include "core/base/bytes.h"
 #include "core/event/message.h"
 
 /*--- Which documents -------------------------------------------------------------------------*/
+
+/* Whether it is there already decides what the event counts. */
+static bool installed_needs(const struct agent *agent, const Daa__DefinitionInstalled *body,
+                            struct document_key *key)
+{
+    if (!body->has_digest)
+        return false;
+    *key = document_definition_key(body->digest.data);
+    return store_definition(agent, body->digest.data) == NULL && !store_is_absent(agent, key);
+}
+
+static bool submitted_needs(const struct agent *agent, const Daa__WorkflowSubmitted *body,
+                            struct document_key *key)
+{
+    if (!body->has_definition)
+        return false;
+    *key = document_definition_key(body->definition.data);
+    if (store_definition(agent, body->definition.data) == NULL && !store_is_absent(agent, key))
+        return true;
+    *key = document_usage_key(body->definition.data);
+    if (store_usage(agent, body->definition.data) == NULL)
+        return true;
+    if (!body->has_key_digest)
+        return false;
+    /* Whether the key is there already. */
+    *key = document_idempotency_key(body->key_digest.data);
+    return store_key(agent, body->key_digest.data) == NULL && !store_is_absent(agent, key);
+}
+
+static bool expired_needs(const struct agent *agent, const Daa__WorkflowsExpired *body,
+                          struct document_key *key)
+{
+    for (size_t i = 0; i < body->n_workflows; i++) {
+        const Daa__ExpiredWorkflow *one = body->workflows[i];
+        if (!one->has_definition || store_usage(agent, one->definition.data) != NULL)
+            continue;
+        *key = document_usage_key(one->definition.data);
+        return true;
+    }
+    return false;
+}
 
 bool agent_event_needs(struct agent *agent, const struct event_header *header,
                        const Daa__Event *event, struct document_key *key)
@@ -9,14 +51,17 @@ bool agent_event_needs(struct agent *agent, const struct event_header *header,
     switch ((int)event->body_case) {
     case DAA__EVENT__BODY_AGENT_REGISTERED:
     case DAA__EVENT__BODY_AGENT_STOPPED:
-    case DAA__EVENT__BODY_DEFINITION_INSTALLED:
+    case DAA__EVENT__BODY_CLOCK_STEPPED:
+    case DAA__EVENT__BODY_STATE_SNAPSHOT:
+    case DAA__EVENT__BODY_STORAGE_REMOVED:
+    case DAA__EVENT__BODY_KEYS_EXPIRED:
         return false;
+    case DAA__EVENT__BODY_DEFINITION_INSTALLED:
+        return installed_needs(agent, event->definition_installed, key);
     case DAA__EVENT__BODY_WORKFLOW_SUBMITTED:
-        if (!event->workflow_submitted->has_definition)
-            return false;
-        *key = document_definition_key(event->workflow_submitted->definition.data);
-        return store_definition(agent, event->workflow_submitted->definition.data) == NULL &&
-               !store_is_absent(agent, key);
+        return submitted_needs(agent, event->workflow_submitted, key);
+    case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
+        return expired_needs(agent, event->workflows_expired, key);
     default:
         break;
     }
@@ -68,23 +113,101 @@ static int load_key(struct agent *agent, struct span document_key, const Daa__Ke
         return 0;
     if (!from->has_stream || from->request_digest.len != SHA256_SIZE)
         return ERROR_DAMAGED;
-    struct key_entry *key = store_key_new(agent, digest);
+    struct key_entry *key = store_new(agent, &agent->keys, digest);
     if (key == NULL)
         return ERROR_BUDGET;
     key->stream = from->stream;
-    key->expires_ns = from->expires_ns;
+    key->expires_ns = key->indexed_ns = from->expires_ns;
     key->ttl_ns = from->ttl_ns;
+    key->there = true;
     memcpy(key->request_digest, from->request_digest.data, SHA256_SIZE);
-    store_key_enter(agent, key);
+    store_enter(agent, &agent->keys, key);
     return 0;
 }
 
-static void load_counts(struct agent *agent, const Daa__AgentDocument *from)
+/* No document: nobody uses the definition. */
+static int load_usage(struct agent *agent, struct span key, struct span bytes)
+{
+    const uint8_t *digest = key.bytes + 1;
+    if (store_usage(agent, digest) != NULL)
+        return 0;
+    if (bytes.bytes != NULL && bytes.size != DOCUMENT_USAGE_SIZE)
+        return ERROR_DAMAGED;
+    struct usage *usage = store_new(agent, &agent->usages, digest);
+    if (usage == NULL)
+        return ERROR_BUDGET;
+    usage->count = bytes.bytes != NULL ? bytes_get_u64(bytes.bytes) : 0;
+    store_enter(agent, &agent->usages, usage);
+    return 0;
+}
+
+static int load_lists(struct agent *agent, const Daa__AgentDocument *from)
+{
+    for (size_t i = 0; i < from->n_logs; i++) {
+        if (from->logs[i]->uuid.len != UUID_SIZE)
+            return ERROR_DAMAGED;
+        (void)lineage_add(&agent->logs, from->logs[i]->uuid.data, from->logs[i]->first_seq);
+    }
+    if (from->n_snapshots > 2)
+        return ERROR_DAMAGED;
+    for (size_t i = 0; i < from->n_snapshots; i++) {
+        struct agent_snapshot *snapshot = &agent->snapshots[2 - from->n_snapshots + i];
+        if (from->snapshots[i]->digest.len != SHA256_SIZE)
+            return ERROR_DAMAGED;
+        snapshot->seq = from->snapshots[i]->seq;
+        memcpy(snapshot->digest, from->snapshots[i]->digest.data, SHA256_SIZE);
+    }
+    return 0;
+}
+
+static int load_agent(struct agent *agent, const Daa__AgentDocument *from)
 {
     agent->submitted = from->submitted;
     agent->completed = from->completed;
     agent->failed = from->failed;
     agent->cancelled = from->cancelled;
+    agent->pending = from->pending;
+    agent->running = from->running;
+    agent->paused = from->paused;
+    agent->unfinished = from->pending + from->running + from->paused;
+    agent->finished = from->finished;
+    agent->finished_bytes = from->finished_bytes;
+    agent->keys_there = from->keys;
+    agent->definitions_there = from->definitions;
+    agent->removed_segment = from->removed_segment;
+    agent->removed_seq = from->removed_seq;
+    agent->shift_ns = from->shift_ns;
+    agent->clock_stepped = from->clock_stepped;
+    agent->clock_behind_ns = from->clock_behind_ns;
+    return load_lists(agent, from);
+}
+
+/* An `a` document: the workflow's timers and its place among the ready; the workflow itself when
+ * something of it is under way. */
+static int load_active(struct agent *agent, uint64_t stream, struct span bytes,
+                       struct document_key *needs)
+{
+    int64_t count = document_active_timers(bytes);
+    struct workflow *workflow = state_workflow(agent, stream);
+    if (count < 0)
+        return ERROR_DAMAGED;
+    if (bytes.bytes[0] & DOCUMENT_RUNNING && workflow == NULL) {
+        *needs = document_workflow_key(stream);
+        return 1;
+    }
+    if (timers_reserve(&agent->timers, (uint64_t)count) < 0 ||
+        ready_reserve(&agent->ready, 1) < 0 || table_reserve(&agent->ready.away, 1) < 0)
+        return ERROR_BUDGET;
+    for (int64_t i = 0; i < count; i++) {
+        struct timer timer = { .stream = stream };
+        uint32_t index;
+        document_active_timer_get(bytes, (uint32_t)i, &index, &timer.due_ns);
+        timer.index = index;
+        timers_put(&agent->timers, &timer);
+    }
+    if (bytes.bytes[0] & DOCUMENT_READY && workflow == NULL)
+        ready_set_away(&agent->ready, stream, ready_put(&agent->ready, stream));
+    return 0;
 }
 
 /*--- Workflows -------------------------------------------------------------------------------*/
@@ -175,13 +298,16 @@ static int load_texts(struct workflow *workflow, const Daa__WorkflowDocument *fr
 }
 
 /* All that can fail, before the agent knows of the workflow: half of one must never be there. */
-static int load_all(struct workflow *workflow, const Daa__WorkflowDocument *from)
+static int load_all(struct workflow *workflow, const Daa__WorkflowDocument *from, size_t size)
 {
+    bool finished = state_is_finished((int)from->status);
+    workflow->status = (int)from->status;
+    workflow->counted_size = finished ? size : 0;
     workflow->last_seq = from->last_seq;
     workflow->submitted_ns = from->submitted_ns;
     workflow->started_ns = from->started_ns;
     workflow->ended_ns = from->ended_ns;
-    workflow->listed = !state_is_finished((int)from->status);
+    workflow->listed = !finished;
     workflow->has_key = from->key_digest.len == SHA256_SIZE;
     if (workflow->has_key)
         memcpy(workflow->key_digest, from->key_digest.data, SHA256_SIZE);
@@ -193,8 +319,19 @@ static int load_all(struct workflow *workflow, const Daa__WorkflowDocument *from
     return result;
 }
 
+/* Into the queue that it belongs to; its place among the ready is there already. */
+static void return_to_queue(struct agent *agent, struct workflow *workflow)
+{
+    workflow->place = ready_take_back(&agent->ready, workflow->stream);
+    if (workflow->place != 0)
+        workflow->queue = READY_IDLE;
+    state_settle(agent, workflow);
+    workflow->listed_flags = state_active_flags(workflow);
+    rest_enter(agent, workflow);
+}
+
 static int load_workflow(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
-                         struct document_key *needs)
+                         size_t size, struct document_key *needs)
 {
     if (!from->has_status || from->status < DAA__WORKFLOW_STATUS__WORKFLOW_PENDING ||
         from->status > DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED ||
@@ -208,32 +345,29 @@ static int load_workflow(struct agent *agent, uint64_t stream, const Daa__Workfl
     uint32_t count = definition->flow->step_count;
     if (from->n_steps != count)
         return ERROR_DAMAGED;
-    struct workflow *workflow = timers_reserve(&agent->timers, count) == 0
-                                    ? state_workflow_new(agent, definition, 0)
-                                    : NULL;
+    rest_trim(agent);
+    struct workflow *workflow =
+        state_reserve(agent, 1) == 0 ? state_workflow_new(agent, definition, 0) : NULL;
     if (workflow == NULL)
         return ERROR_BUDGET;
     workflow->stream = stream;
-    int result = load_all(workflow, from);
+    int result = load_all(workflow, from, size);
     if (result < 0) {
         state_workflow_free(workflow);
         return result;
     }
-    state_workflow_enter(agent, workflow, (int)from->status);
+    state_workflow_enter(agent, workflow);
     for (uint32_t i = 0; i < count; i++)
-        state_set_step(agent, workflow, i, (int)from->steps[i]->status, from->steps[i]->due_ns);
+        state_load_step(agent, workflow, i, (int)from->steps[i]->status, from->steps[i]->due_ns);
     count_blocked(workflow);
-    state_settle(agent, workflow);
-    /* One that has ended leaves again with the next changes. */
-    if (workflow->leaving)
-        state_mark_changed(agent, workflow);
+    return_to_queue(agent, workflow);
     return result;
 }
 
 /*--- All of them -----------------------------------------------------------------------------*/
 
-static int load_bytes(struct agent *agent, struct span key, struct span bytes,
-                      struct document_key *needs)
+static int load_message(struct agent *agent, struct span key, struct span bytes,
+                        struct document_key *needs)
 {
     static const struct {
         char kind;
@@ -245,6 +379,7 @@ static int load_bytes(struct agent *agent, struct span key, struct span bytes,
         { 'g', &daa__agent_document__descriptor },
     };
     ProtobufCMessage *message;
+    uint64_t stream;
     size_t kind = 0;
     while (kind < 3 && kinds[kind].kind != key.bytes[0])
         kind++;
@@ -252,42 +387,49 @@ static int load_bytes(struct agent *agent, struct span key, struct span bytes,
     if (result < 0)
         return result;
     const void *document = message;
-    uint64_t stream;
     switch (key.bytes[0]) {
     case 'w':
         if (!document_stream_of_key(key, &stream))
             return ERROR_INVALID;
         return state_workflow(agent, stream) != NULL
                    ? 0
-                   : load_workflow(agent, stream, document, needs);
+                   : load_workflow(agent, stream, document, bytes.size, needs);
     case 'd':
         return load_definition(agent, key, document);
     case 'k':
         return load_key(agent, key, document);
     default:
-        load_counts(agent, document);
-        return 0;
+        return load_agent(agent, document);
     }
+}
+
+static int load_absent(struct agent *agent, struct span key)
+{
+    struct document_key absent = { .size = (uint8_t)key.size };
+    memcpy(absent.bytes, key.bytes, key.size);
+    if (!store_is_absent(agent, &absent))
+        store_set_absent(agent, &absent);
+    return 0;
 }
 
 int agent_load(struct agent *agent, struct span key, struct span bytes, struct document_key *needs)
 {
-    size_t size = key.size == 0         ? 0
-                  : key.bytes[0] == 'w' ? 9
-                  : key.bytes[0] == 'g' ? 1
-                  : key.bytes[0] == 'd' ? 1 + SHA256_SIZE
-                  : key.bytes[0] == 'k' ? 1 + SHA256_SIZE
-                                        : 0;
+    uint64_t stream;
+    char kind = key.size > 0 ? (char)key.bytes[0] : 0;
+    size_t size = kind == 'w' || kind == 'a'                  ? 9
+                  : kind == 'g'                               ? 1
+                  : kind == 'd' || kind == 'k' || kind == 'u' ? 1 + SHA256_SIZE
+                                                              : 0;
     if (size == 0 || key.size != size)
         return ERROR_INVALID;
-    if (bytes.bytes == NULL) {
-        struct document_key absent = { .size = (uint8_t)size };
-        memcpy(absent.bytes, key.bytes, size);
-        if (!store_is_absent(agent, &absent))
-            store_set_absent(agent, &absent);
-        return 0;
-    }
-    int result = load_bytes(agent, key, bytes, needs);
+    if (kind == 'u')
+        return load_usage(agent, key, bytes);
+    if (bytes.bytes == NULL)
+        return load_absent(agent, key);
+    if (kind == 'a')
+        return document_stream_of_key(key, &stream) ? load_active(agent, stream, bytes, needs)
+                                                    : ERROR_INVALID;
+    int result = load_message(agent, key, bytes, needs);
     arena_reset(&agent->scratch);
     return result;
 }

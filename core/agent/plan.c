@@ -13,7 +13,7 @@ static void out_of_memory(struct plan *plan, enum budget_owner owner)
     plan->no_memory_owner = owner;
 }
 
-static void *allocate(struct plan *plan, size_t size)
+void *plan_allocate(struct plan *plan, size_t size)
 {
     void *memory = arena_allocate(&plan->decision->arena, size);
     if (memory == NULL)
@@ -27,8 +27,8 @@ bool plan_begin(struct plan *plan, struct workflow *workflow)
     if (workflow == NULL)
         return true;
     uint32_t count = workflow->flow->step_count;
-    plan->steps = allocate(plan, count * sizeof *plan->steps);
-    plan->ready = allocate(plan, count * sizeof *plan->ready);
+    plan->steps = plan_allocate(plan, count * sizeof *plan->steps);
+    plan->ready = plan_allocate(plan, count * sizeof *plan->ready);
     if (plan->no_memory)
         return false;
     for (uint32_t i = 0; i < count; i++) {
@@ -43,12 +43,24 @@ bool plan_begin(struct plan *plan, struct workflow *workflow)
     return true;
 }
 
+/* Each event sets at most one timer or cancels one, but for the end of a workflow, which cancels
+ * those of all its steps; and each may put it into the queue. agent_apply() asks for this much
+ * again, and then has it. */
+static uint32_t plan_room(const struct plan *plan)
+{
+    uint32_t steps = plan->workflow != NULL ? plan->workflow->flow->step_count
+                     : plan->command->kind == COMMAND_SUBMIT
+                         ? plan->command->submit.flow->step_count
+                         : 0;
+    return 2 * DECISION_EVENTS_MAX + 2 * steps;
+}
+
 bool plan_end(struct plan *plan)
 {
     if (plan->workflow != NULL && plan->memory > 0 &&
         arena_prepare(&plan->workflow->arena, plan->memory) < 0)
         out_of_memory(plan, BUDGET_WORKFLOWS);
-    if (timers_reserve(&plan->agent->timers, DECISION_EVENTS_MAX) < 0)
+    if (state_reserve(plan->agent, plan_room(plan)) < 0)
         out_of_memory(plan, BUDGET_WORKFLOWS);
     return !plan->no_memory;
 }
@@ -68,7 +80,7 @@ ProtobufCBinaryData plan_bytes(struct plan *plan, struct span bytes)
 
 static struct span repaired(struct plan *plan, struct span text)
 {
-    uint8_t *bytes = allocate(plan, STATE_TEXT_SIZE_MAX + 4);
+    uint8_t *bytes = plan_allocate(plan, STATE_TEXT_SIZE_MAX + 4);
     size_t size = 0, at = 0;
     if (bytes == NULL)
         return span_of_text("");
@@ -121,7 +133,7 @@ static Daa__Actor *actor_of(struct plan *plan)
 {
     if (plan->actor != NULL)
         return plan->actor;
-    plan->actor = allocate(plan, sizeof *plan->actor);
+    plan->actor = plan_allocate(plan, sizeof *plan->actor);
     if (plan->actor == NULL)
         return NULL;
     daa__actor__init(plan->actor);
@@ -158,7 +170,7 @@ void *plan_event(struct plan *plan, int kind, const ProtobufCMessageDescriptor *
     struct decision *decision = plan->decision;
     CHECK(type->sizeof_message <= sizeof nobody);
     CHECK(decision->event_count < DECISION_EVENTS_MAX);
-    ProtobufCMessage *body = allocate(plan, type->sizeof_message);
+    ProtobufCMessage *body = plan_allocate(plan, type->sizeof_message);
     if (body == NULL)
         body = (void *)nobody;
     protobuf_c_message_init(type, body);

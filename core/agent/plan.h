@@ -70,6 +70,16 @@ void plan_fail_step(struct plan *plan, uint32_t index, int outcome, struct span 
 void plan_fire_timer(struct plan *plan, uint32_t index, int status);
 void plan_unblock(struct plan *plan, uint32_t index);
 
+/* Asks for a document; the decision is NEEDS then. */
+void plan_need(struct plan *plan, const struct document_key *key);
+void *plan_allocate(struct plan *plan, size_t size); /* NULL: plan->no_memory is set */
+
+/* plan_keep.c: what the shell finds out about the state as a whole. */
+void plan_expire_keys(struct plan *plan);
+void plan_expire_workflows(struct plan *plan);
+void plan_snapshot(struct plan *plan);
+void plan_remove(struct plan *plan);
+
 /* The workflow. */
 void plan_pause(struct plan *plan, uint32_t index, const char *why);
 void plan_fail(struct plan *plan, uint32_t index, struct span error);

@@ -64,7 +64,7 @@ static void schedule_retry(struct plan *plan, uint32_t index, int outcome, struc
     body->attempt = step->attempt;
     body->outcome = (Daa__Outcome)outcome;
     body->error = plan_text(plan, error);
-    body->due_ns = plan->moment->now_ns + pause;
+    body->due_ns = agent_time(plan->agent, plan->moment->now_ns) + pause;
     set_planned(plan, index, DAA__STEP_STATUS__STEP_BACKOFF);
 }
 
@@ -145,7 +145,7 @@ static void set_timer(struct plan *plan, uint32_t index, int status, uint64_t af
     body->status = (Daa__StepStatus)status;
     body->step = data_of_span(plan->workflow->flow->steps[index].id);
     body->index = index;
-    body->due_ns = plan->moment->now_ns + after_ns;
+    body->due_ns = agent_time(plan->agent, plan->moment->now_ns) + after_ns;
     set_planned(plan, index, status);
 }
 

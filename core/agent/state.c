@@ -60,40 +60,54 @@ static void count_step(struct agent *agent, struct workflow *workflow, uint32_t 
     case STEP_OTHER:
         break;
     }
-    if (state_step_is_timed(step)) {
+    if (state_step_is_timed(step))
         workflow->timed += one;
-        agent->timed += add ? 1 : UINT64_MAX;
-    }
+}
+
+int state_reserve(struct agent *agent, uint32_t count)
+{
+    int result = timers_reserve(&agent->timers, count);
+    return result < 0 ? result : ready_reserve(&agent->ready, count);
+}
+
+static struct timer timer_of(const struct workflow *workflow, uint32_t index)
+{
+    return (struct timer){ workflow->steps[index].due_ns, workflow->stream, index };
 }
 
 void state_set_step(struct agent *agent, struct workflow *workflow, uint32_t index, int status,
                     uint64_t due_ns)
 {
     struct step *step = &workflow->steps[index];
+    struct timer timer = timer_of(workflow, index);
     if (step->status != 0)
         count_step(agent, workflow, index, false);
+    if (state_step_is_timed(step)) {
+        timers_cancel(&agent->timers, &timer);
+        workflow->timers_changed = true;
+    }
+    state_load_step(agent, workflow, index, status, due_ns);
+    timer.due_ns = due_ns;
+    if (!state_step_is_timed(step))
+        return;
+    timers_put(&agent->timers, &timer);
+    workflow->timers_changed = true;
+}
+
+void state_load_step(struct agent *agent, struct workflow *workflow, uint32_t index, int status,
+                     uint64_t due_ns)
+{
+    struct step *step = &workflow->steps[index];
     step->status = (uint8_t)status;
     step->due_ns = due_ns;
     count_step(agent, workflow, index, true);
-    if (!state_step_is_timed(step))
-        return;
-    step->generation++;
-    struct timer timer = { due_ns, workflow->stream, index, step->generation };
-    timers_put(&agent->timers, &timer);
 }
 
 /*--- Queues of ready workflows ---------------------------------------------------------------*/
 
-static struct workflow_queue *queue_of(struct agent *agent, enum ready_queue queue)
+static void leave_active(struct agent *agent, struct workflow *workflow)
 {
-    return queue == READY_ACTIVE ? &agent->ready_active : &agent->ready_idle;
-}
-
-static void leave_queue(struct agent *agent, struct workflow *workflow)
-{
-    struct workflow_queue *queue = queue_of(agent, workflow->queue);
-    if (workflow->queue == READY_NONE)
-        return;
+    struct workflow_queue *queue = &agent->ready_active;
     if (workflow->queue_previous != NULL)
         workflow->queue_previous->queue_next = workflow->queue_next;
     else
@@ -103,14 +117,12 @@ static void leave_queue(struct agent *agent, struct workflow *workflow)
     else
         queue->last = workflow->queue_previous;
     workflow->queue_next = workflow->queue_previous = NULL;
-    workflow->queue = READY_NONE;
     queue->count--;
 }
 
-static void enter_queue(struct agent *agent, struct workflow *workflow, enum ready_queue which)
+static void enter_active(struct agent *agent, struct workflow *workflow)
 {
-    struct workflow_queue *queue = queue_of(agent, which);
-    workflow->queue = which;
+    struct workflow_queue *queue = &agent->ready_active;
     workflow->queue_previous = queue->last;
     if (queue->last != NULL)
         queue->last->queue_next = workflow;
@@ -120,18 +132,59 @@ static void enter_queue(struct agent *agent, struct workflow *workflow, enum rea
     queue->count++;
 }
 
-void state_settle(struct agent *agent, struct workflow *workflow)
+static enum ready_queue queue_wanted(const struct workflow *workflow)
 {
     bool may_advance = workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_PENDING ||
                        workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_RUNNING;
-    enum ready_queue wanted = !may_advance || workflow->ready == 0 ? READY_NONE
-                              : workflow->running > 0              ? READY_ACTIVE
-                                                                   : READY_IDLE;
+    return !may_advance || workflow->ready == 0 ? READY_NONE
+           : workflow->running > 0              ? READY_ACTIVE
+                                                : READY_IDLE;
+}
+
+void state_settle(struct agent *agent, struct workflow *workflow)
+{
+    enum ready_queue wanted = queue_wanted(workflow);
     if (workflow->queue == wanted)
         return;
-    leave_queue(agent, workflow);
-    if (wanted != READY_NONE)
-        enter_queue(agent, workflow, wanted);
+    if (workflow->queue == READY_ACTIVE)
+        leave_active(agent, workflow);
+    else if (workflow->queue == READY_IDLE)
+        ready_leave(&agent->ready);
+    workflow->queue = wanted;
+    workflow->place = 0;
+    if (wanted == READY_ACTIVE)
+        enter_active(agent, workflow);
+    else if (wanted == READY_IDLE)
+        workflow->place = ready_put(&agent->ready, workflow->stream);
+}
+
+uint8_t state_active_flags(const struct workflow *workflow)
+{
+    return (uint8_t)((queue_wanted(workflow) != READY_NONE ? DOCUMENT_READY : 0) |
+                     (workflow->running > 0 ? DOCUMENT_RUNNING : 0));
+}
+
+static bool has_place(uint64_t stream, uint64_t place, void *context)
+{
+    const struct agent *agent = context;
+    const struct workflow *workflow = state_workflow(agent, stream);
+    return place == (workflow != NULL ? workflow->place : ready_away(&agent->ready, stream));
+}
+
+static void has_moved(uint64_t stream, uint64_t place, void *context)
+{
+    struct agent *agent = context;
+    struct workflow *workflow = state_workflow(agent, stream);
+    if (workflow != NULL)
+        workflow->place = place;
+    else
+        ready_set_away(&agent->ready, stream, place);
+}
+
+uint64_t state_first_ready(struct agent *agent)
+{
+    ready_pack(&agent->ready, has_place, has_moved, agent);
+    return ready_first(&agent->ready, has_place, agent);
 }
 
 /*--- Workflows -------------------------------------------------------------------------------*/
@@ -141,6 +194,15 @@ bool state_is_finished(int status)
     return status == DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED ||
            status == DAA__WORKFLOW_STATUS__WORKFLOW_FAILED ||
            status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
+}
+
+bool state_is_settled(const struct workflow *workflow)
+{
+    for (uint32_t i = 0; i < workflow->flow->step_count; i++)
+        if (workflow->steps[i].status == DAA__STEP_STATUS__STEP_CANCELLED &&
+            workflow->steps[i].ended_ns == 0)
+            return false;
+    return state_is_finished(workflow->status);
 }
 
 struct workflow *state_workflow(const struct agent *agent, uint64_t stream)
@@ -199,22 +261,21 @@ void state_set_status(struct agent *agent, struct workflow *workflow, int status
     if (after != NULL)
         ++*after;
     agent->unfinished += (uint64_t)(after != NULL) - (uint64_t)(before != NULL);
+    agent->counts_changed = true;
     workflow->status = status;
-    workflow->leaving = state_is_finished(status);
 }
 
-void state_workflow_enter(struct agent *agent, struct workflow *workflow, int status)
+void state_workflow_enter(struct agent *agent, struct workflow *workflow)
 {
     table_put(&agent->workflows, workflow->stream, workflow);
     store_definition_use(agent, workflow->definition);
-    state_set_status(agent, workflow, status);
 }
 
 void state_workflow_leave(struct agent *agent, struct workflow *workflow)
 {
     CHECK(!workflow->changed);
-    CHECK(workflow->queue == READY_NONE);
-    CHECK(workflow->timed == 0);
+    CHECK(workflow->running == 0);
+    rest_leave(workflow);
     (void)table_remove(&agent->workflows, workflow->stream);
     store_definition_release(agent, workflow->definition);
     state_workflow_free(workflow);
@@ -224,6 +285,7 @@ void state_mark_changed(struct agent *agent, struct workflow *workflow)
 {
     if (workflow->changed)
         return;
+    rest_leave(workflow);
     workflow->changed = true;
     workflow->changed_next = NULL;
     *agent->changed_end = workflow;

@@ -1,7 +1,13 @@
 /* The agent's state: what the files of core/agent share. Others use agent.h.
  *
- * A workflow lies in one arena (BUDGET_WORKFLOWS) that is freed whole. Definitions and idempotency
- * keys are caches over their documents: what was changed and not yet taken stays, the rest may go.
+ * A workflow lies in one arena (BUDGET_WORKFLOWS) that is freed whole. One that has nothing under
+ * way may leave memory once its changes were taken, and comes back from its document when somebody
+ * asks for it: what goes on without it (its timers, its place in the queue, the counts) is the
+ * agent's. Definitions, their usage and idempotency keys are caches over their documents in the
+ * same way: what was changed and not yet taken stays, the rest may go.
+ *
+ * Agent time is log time less what accepted clocks moved it on (clock.stepped): timers and what
+ * expires count in it, so that setting the clock lets nothing elapse.
  *
  * What apply needs is prepared by decide and lies in `prepared` until it is applied or the next
  * decision begins: apply itself then takes it and cannot fail. While replaying nothing is prepared
@@ -12,11 +18,15 @@
 #define CORE_AGENT_STATE_H
 
 #include "core/agent/agent.h"
+#include "core/agent/clock.h"
+#include "core/agent/ready.h"
 #include "core/agent/timers.h"
+#include "core/base/lineage.h"
 #include "core/base/table.h"
 
 #define STATE_DEFINITIONS_IDLE_MAX 1024u
 #define STATE_KEYS_MAX 4096u
+#define STATE_USAGES_MAX 4096u
 #define STATE_ABSENT_MAX 64u
 #define STATE_SIGNALS_KEPT_MAX 64u          /* of one workflow */
 #define STATE_TEXT_SIZE_MAX 2000u           /* of an error or a reason, bytes */
@@ -28,8 +38,8 @@ struct step {
     uint8_t outcome;     /* Daa__Outcome; 0: none yet */
     uint16_t blocked_by; /* needs that are not done */
     uint32_t attempt;
-    uint32_t generation; /* of its timer */
-    uint64_t started_ns, ended_ns, due_ns;
+    uint64_t started_ns, ended_ns;
+    uint64_t due_ns; /* agent time */
     uint64_t since_seq;
     struct span output, error;
     uint64_t pid, start_time;
@@ -58,17 +68,44 @@ struct definition {
     uint64_t seq;   /* of the event that installed it */
     uint64_t users; /* workflows in memory */
     bool changed, idle;
+    bool removed; /* no workflow is left that uses it: its document goes with the next changes */
+};
+
+/* What is cached by a digest (store.c). */
+struct stored {
+    struct stored *chain; /* of the same slot */
+    struct stored *next;  /* the oldest first */
+    uint8_t digest[SHA256_SIZE];
+    bool changed;
+};
+
+struct store {
+    struct table table;
+    struct stored *oldest, **end;
+    uint64_t count, changed;
+    size_t item_size;
 };
 
 struct key_entry {
-    struct key_entry *chain;
-    struct key_entry *next; /* the oldest first */
-    uint8_t digest[SHA256_SIZE];
+    struct stored stored;
     uint8_t request_digest[SHA256_SIZE];
     uint64_t stream;
-    uint64_t expires_ns; /* 0: its workflow has not ended */
+    uint64_t expires_ns; /* agent time; 0: its workflow has not ended */
     uint64_t ttl_ns;     /* after it has */
-    bool changed;
+    uint64_t indexed_ns; /* of its `x` document; 0: there is none */
+    bool there;          /* it has a document, or will have; otherwise it has expired */
+};
+
+/* How many workflow documents use a definition. */
+struct usage {
+    struct stored stored;
+    uint64_t count;
+};
+
+/* A document that goes with the next changes. */
+struct removal {
+    struct removal *next;
+    struct document_key key;
 };
 
 enum ready_queue { READY_NONE, READY_IDLE, READY_ACTIVE };
@@ -88,12 +125,19 @@ struct workflow {
     struct kept_signal *signals, **signals_end;
     uint32_t signal_count;
     struct signal_digest *digests, **digests_end;
-    struct workflow *queue_next, *queue_previous;
+    struct workflow *queue_next, *queue_previous; /* READY_ACTIVE */
     enum ready_queue queue;
+    uint64_t place; /* READY_IDLE: in agent->ready */
     struct workflow *changed_next;
+    struct workflow *newer, *older; /* at rest */
+    struct workflow_rest *rest;     /* the list that it is in; NULL: none */
+    size_t rest_bytes;              /* that it counts for there */
     bool changed;
-    bool listed;  /* its `a` document is or will be there */
-    bool leaving; /* ended: leaves memory when its changes were taken */
+    bool listed;           /* its `a` document is there */
+    uint8_t listed_flags;  /* in it */
+    bool timers_changed;   /* since then */
+    uint64_t counted_size; /* of its document, in agent->finished_bytes; 0: it has not ended */
+    bool expired;          /* leaves memory with the next changes, its document is gone */
 };
 
 struct workflow_queue {
@@ -101,23 +145,39 @@ struct workflow_queue {
     uint64_t count;
 };
 
+/* Workflows that may leave memory: nothing under way, nothing changed. */
+struct workflow_rest {
+    struct workflow *newest, *oldest;
+    uint64_t count, bytes;
+};
+
 struct agent {
     struct agent_options options;
-    struct table workflows, definitions, keys;
+    struct table workflows, definitions;
+    struct store keys, usages;
     struct timers timers;
-    uint64_t timed;  /* steps with a timer that counts */
-    uint64_t active; /* workflows with a running step */
-    struct workflow_queue ready_idle, ready_active;
+    uint64_t active;    /* workflows with a running step */
+    struct ready ready; /* workflows that are READY_IDLE */
+    struct workflow_queue ready_active;
+    struct workflow_rest waiting, queued; /* by whether they are READY_IDLE */
     struct workflow *changed, **changed_end;
     struct definition *changed_definitions, **changed_definitions_end;
     struct definition *idle_newest, *idle_oldest;
     uint64_t idle_count;
-    struct key_entry *keys_oldest, **keys_end;
-    uint64_t keys_count, keys_changed;
+    struct arena removals_arena;
+    struct removal *removals, **removals_end;
     struct document_key absent[STATE_ABSENT_MAX];
     uint32_t absent_next;
     uint64_t submitted, completed, failed, cancelled; /* since the log began */
     uint64_t unfinished, pending, running, paused;
+    uint64_t finished, finished_bytes;      /* that have not expired, and their documents */
+    uint64_t keys_there, definitions_there; /* documents */
+    struct lineage logs;
+    struct agent_snapshot snapshots[2]; /* the newest last; seq 0: none */
+    uint64_t removed_segment, removed_seq;
+    uint64_t shift_ns;        /* how far accepted clocks moved log time on */
+    uint64_t clock_behind_ns; /* how far behind the wall clock was accepted; 0: it has returned */
+    bool clock_stepped;       /* DEGRADED */
     bool counts_changed;
     bool live;
     struct effect *effects, **effects_end; /* due */
@@ -125,6 +185,7 @@ struct agent {
         struct workflow *workflow;
         struct definition *definition;
         struct key_entry *key;
+        struct usage *usage;
         struct effect *effects;
     } prepared;
     struct arena scratch; /* for one call */
@@ -140,37 +201,67 @@ struct workflow *state_workflow(const struct agent *agent, uint64_t stream);
 struct workflow *state_workflow_new(struct agent *agent, struct definition *definition,
                                     size_t bytes);
 void state_workflow_free(struct workflow *workflow);
-void state_workflow_enter(struct agent *agent, struct workflow *workflow, int status);
+void state_workflow_enter(struct agent *agent, struct workflow *workflow);
 void state_workflow_leave(struct agent *agent, struct workflow *workflow);
 void state_set_status(struct agent *agent, struct workflow *workflow, int status);
 bool state_is_finished(int status);
+/* It has ended, and nothing will change it any more: no effect of it can still say how it ended. */
+bool state_is_settled(const struct workflow *workflow);
 void state_mark_changed(struct agent *agent, struct workflow *workflow);
+uint8_t state_active_flags(const struct workflow *workflow); /* for its `a` document */
+
+/* rest.c: what may leave memory */
+void rest_enter(struct agent *agent, struct workflow *workflow); /* if it may */
+void rest_leave(struct workflow *workflow);
+void rest_trim(
+    struct agent *agent); /* lets workflows go that are too many, or when memory is short */
 
 /* state.c: steps */
 bool state_step_is_terminal(int status);
 enum step_class state_step_class(const struct flow_step *step, int status);
 bool state_step_is_timed(const struct step *step);
+/* Room for as many state_set_step() and state_settle() as there are steps. 0 or ERROR_BUDGET. */
+int state_reserve(struct agent *agent, uint32_t count);
 void state_set_step(struct agent *agent, struct workflow *workflow, uint32_t index, int status,
                     uint64_t due_ns);
+/* As its document says it is: its timers and counts are the agent's already. */
+void state_load_step(struct agent *agent, struct workflow *workflow, uint32_t index, int status,
+                     uint64_t due_ns);
 /* After any change: into the queue it belongs to. */
 void state_settle(struct agent *agent, struct workflow *workflow);
+/* The first of agent->ready; 0: none. */
+uint64_t state_first_ready(struct agent *agent);
 
-/* store.c: definitions and keys, caches over documents */
+/* store.c: definitions, their usage and keys, caches over documents */
 struct definition *store_definition(const struct agent *agent, const uint8_t *digest);
 struct definition *store_definition_new(struct agent *agent, struct flow *flow);
 void store_definition_free(struct agent *agent, struct definition *definition);
 void store_definition_enter(struct agent *agent, struct definition *definition);
 void store_definition_use(struct agent *agent, struct definition *definition);
 void store_definition_release(struct agent *agent, struct definition *definition);
+void store_definition_changed(struct agent *agent, struct definition *definition);
+void store_definition_remove(struct agent *agent, struct definition *definition); /* idle */
+void store_init(struct store *store, struct budget *budget, size_t item_size);
 struct key_entry *store_key(const struct agent *agent, const uint8_t *digest);
-struct key_entry *store_key_new(struct agent *agent, const uint8_t *digest);
-void store_key_free(struct agent *agent, struct key_entry *key);
-void store_key_enter(struct agent *agent, struct key_entry *key);
-void store_trim(struct agent *agent); /* what the caches hold too much and nobody uses */
+struct usage *store_usage(const struct agent *agent, const uint8_t *digest);
+void *store_new(struct agent *agent, struct store *store, const uint8_t *digest);
+void store_enter(struct agent *agent, struct store *store, void *item);
+void store_drop(struct agent *agent, struct store *store,
+                void *item); /* one not entered, or NULL */
+void store_changed(struct store *store, void *item);
+void store_take_changes(struct store *store); /* forgets what was changed */
+void store_trim(struct agent *agent);         /* what the caches hold too much and nobody uses */
 void store_free(struct agent *agent);
 bool store_is_absent(const struct agent *agent, const struct document_key *key);
 void store_set_absent(struct agent *agent, const struct document_key *key);
 void store_forget_absent(struct agent *agent, const struct document_key *key);
+/* Room for `count` removals. 0 or ERROR_BUDGET. */
+int store_reserve_removals(struct agent *agent, uint32_t count);
+int store_remove_document(struct agent *agent, const struct document_key *key);
+
+/* expire.c */
+int expire_keys(struct agent *agent, const Daa__KeysExpired *body);
+int expire_workflows(struct agent *agent, const Daa__WorkflowsExpired *body);
 
 /* effect.c */
 struct effect *effect_new(struct agent *agent, enum effect_kind kind, uint64_t stream);

@@ -1,6 +1,7 @@
 #include "core/agent/state.h"
 #include "core/base/bytes.h"
 #include "core/base/check.h"
+#include "core/base/error.h"
 
 /* Digests are spread evenly: eight bytes of one find the chain, the whole of it the entry. */
 static uint64_t slot_of(const uint8_t *digest)
@@ -95,7 +96,7 @@ void store_definition_release(struct agent *agent, struct definition *definition
         enter_idle(agent, definition);
 }
 
-static void remove_definition(struct agent *agent, struct definition *definition)
+void store_definition_remove(struct agent *agent, struct definition *definition)
 {
     uint64_t slot = slot_of(definition->flow->digest);
     struct definition *first = table_get(&agent->definitions, slot);
@@ -112,82 +113,164 @@ static void remove_definition(struct agent *agent, struct definition *definition
     store_definition_free(agent, definition);
 }
 
-/*--- Idempotency keys ------------------------------------------------------------------------*/
+void store_definition_changed(struct agent *agent, struct definition *definition)
+{
+    if (definition->changed)
+        return;
+    definition->changed = true;
+    definition->changed_next = NULL;
+    *agent->changed_definitions_end = definition;
+    agent->changed_definitions_end = &definition->changed_next;
+}
+
+/*--- What is cached by a digest --------------------------------------------------------------*/
+
+void store_init(struct store *store, struct budget *budget, size_t item_size)
+{
+    *store = (struct store){ .item_size = item_size };
+    table_init(&store->table, budget, BUDGET_WORKFLOWS);
+    store->end = &store->oldest;
+}
+
+static struct stored *get(const struct store *store, const uint8_t *digest)
+{
+    struct stored *item = table_get(&store->table, slot_of(digest));
+    while (item != NULL && !same_digest(item->digest, digest))
+        item = item->chain;
+    return item;
+}
 
 struct key_entry *store_key(const struct agent *agent, const uint8_t *digest)
 {
-    struct key_entry *key = table_get(&agent->keys, slot_of(digest));
-    while (key != NULL && !same_digest(key->digest, digest))
-        key = key->chain;
-    return key;
+    return (struct key_entry *)get(&agent->keys, digest);
 }
 
-struct key_entry *store_key_new(struct agent *agent, const uint8_t *digest)
+struct usage *store_usage(const struct agent *agent, const uint8_t *digest)
 {
-    if (table_reserve(&agent->keys, 1) < 0)
+    return (struct usage *)get(&agent->usages, digest);
+}
+
+void *store_new(struct agent *agent, struct store *store, const uint8_t *digest)
+{
+    if (table_reserve(&store->table, 1) < 0)
         return NULL;
-    struct key_entry *key = budget_allocate(agent->options.budget, BUDGET_WORKFLOWS, sizeof *key);
-    if (key != NULL) {
-        *key = (struct key_entry){ .stream = 0 };
-        memcpy(key->digest, digest, SHA256_SIZE);
+    struct stored *item =
+        budget_allocate(agent->options.budget, BUDGET_WORKFLOWS, store->item_size);
+    if (item != NULL) {
+        memset(item, 0, store->item_size);
+        memcpy(item->digest, digest, SHA256_SIZE);
     }
-    return key;
+    return item;
 }
 
-void store_key_free(struct agent *agent, struct key_entry *key)
+void store_drop(struct agent *agent, struct store *store, void *item)
 {
-    budget_free(agent->options.budget, BUDGET_WORKFLOWS, key, sizeof *key);
+    if (item != NULL)
+        budget_free(agent->options.budget, BUDGET_WORKFLOWS, item, store->item_size);
 }
 
-void store_key_enter(struct agent *agent, struct key_entry *key)
+void store_enter(struct agent *agent, struct store *store, void *entered)
 {
-    uint64_t slot = slot_of(key->digest);
-    key->chain = table_get(&agent->keys, slot);
-    table_put(&agent->keys, slot, key);
-    struct document_key document = document_idempotency_key(key->digest);
+    struct stored *item = entered;
+    uint64_t slot = slot_of(item->digest);
+    item->chain = table_get(&store->table, slot);
+    table_put(&store->table, slot, item);
+    struct document_key document = store == &agent->keys ? document_idempotency_key(item->digest)
+                                                         : document_usage_key(item->digest);
     store_forget_absent(agent, &document);
-    *agent->keys_end = key;
-    agent->keys_end = &key->next;
-    agent->keys_count++;
+    *store->end = item;
+    store->end = &item->next;
+    store->count++;
 }
 
-static void remove_oldest_key(struct agent *agent)
+static void remove_oldest(struct agent *agent, struct store *store)
 {
-    struct key_entry *key = agent->keys_oldest;
-    uint64_t slot = slot_of(key->digest);
-    struct key_entry *first = table_get(&agent->keys, slot);
-    agent->keys_oldest = key->next;
-    if (agent->keys_oldest == NULL)
-        agent->keys_end = &agent->keys_oldest;
-    if (first != key) {
-        while (first->chain != key)
+    struct stored *item = store->oldest;
+    uint64_t slot = slot_of(item->digest);
+    struct stored *first = table_get(&store->table, slot);
+    store->oldest = item->next;
+    if (store->oldest == NULL)
+        store->end = &store->oldest;
+    if (first != item) {
+        while (first->chain != item)
             first = first->chain;
-        first->chain = key->chain;
-    } else if (key->chain != NULL) {
-        table_put(&agent->keys, slot, key->chain);
+        first->chain = item->chain;
+    } else if (item->chain != NULL) {
+        table_put(&store->table, slot, item->chain);
     } else {
-        (void)table_remove(&agent->keys, slot);
+        (void)table_remove(&store->table, slot);
     }
-    agent->keys_count--;
-    store_key_free(agent, key);
+    store->count--;
+    store_drop(agent, store, item);
+}
+
+void store_changed(struct store *store, void *changed)
+{
+    struct stored *item = changed;
+    store->changed += !item->changed;
+    item->changed = true;
+}
+
+void store_take_changes(struct store *store)
+{
+    if (store->changed > 0)
+        for (struct stored *at = store->oldest; at != NULL; at = at->next)
+            at->changed = false;
+    store->changed = 0;
+}
+
+static void trim(struct agent *agent, struct store *store, uint64_t count_max)
+{
+    while (store->count > count_max && !store->oldest->changed)
+        remove_oldest(agent, store);
 }
 
 void store_trim(struct agent *agent)
 {
-    while (agent->keys_count > STATE_KEYS_MAX && !agent->keys_oldest->changed)
-        remove_oldest_key(agent);
+    trim(agent, &agent->keys, STATE_KEYS_MAX);
+    trim(agent, &agent->usages, STATE_USAGES_MAX);
     while (agent->idle_count > STATE_DEFINITIONS_IDLE_MAX && !agent->idle_oldest->changed)
-        remove_definition(agent, agent->idle_oldest);
+        store_definition_remove(agent, agent->idle_oldest);
 }
 
 void store_free(struct agent *agent)
 {
-    while (agent->keys_oldest != NULL)
-        remove_oldest_key(agent);
+    while (agent->keys.oldest != NULL)
+        remove_oldest(agent, &agent->keys);
+    while (agent->usages.oldest != NULL)
+        remove_oldest(agent, &agent->usages);
     while (agent->idle_oldest != NULL)
-        remove_definition(agent, agent->idle_oldest);
-    table_free(&agent->keys);
+        store_definition_remove(agent, agent->idle_oldest);
+    table_free(&agent->keys.table);
+    table_free(&agent->usages.table);
     table_free(&agent->definitions);
+    arena_free(&agent->removals_arena);
+}
+
+/*--- Documents that go -----------------------------------------------------------------------*/
+
+int store_reserve_removals(struct agent *agent, uint32_t count)
+{
+    return arena_prepare(&agent->removals_arena, count * ((sizeof(struct removal) + 15) / 16 * 16));
+}
+
+int store_remove_document(struct agent *agent, const struct document_key *key)
+{
+    struct removal *removal = arena_allocate(&agent->removals_arena, sizeof *removal);
+    if (removal == NULL)
+        return ERROR_BUDGET;
+    removal->key = *key;
+    *agent->removals_end = removal;
+    agent->removals_end = &removal->next;
+    return 0;
+}
+
+static bool is_removed(const struct agent *agent, const struct document_key *key)
+{
+    for (const struct removal *at = agent->removals; at != NULL; at = at->next)
+        if (span_equal(document_key_span(&at->key), document_key_span(key)))
+            return true;
+    return false;
 }
 
 /*--- What is not there -----------------------------------------------------------------------*/
@@ -202,7 +285,7 @@ bool store_is_absent(const struct agent *agent, const struct document_key *key)
     for (uint32_t i = 0; i < STATE_ABSENT_MAX; i++)
         if (same_key(&agent->absent[i], key))
             return true;
-    return false;
+    return is_removed(agent, key);
 }
 
 void store_set_absent(struct agent *agent, const struct document_key *key)

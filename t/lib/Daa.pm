@@ -18,15 +18,36 @@ use JSON::PP ();
 use POSIX ();
 use Time::HiRes ();
 
-our @EXPORT_OK = qw(wait_until scratch program slurp spew run_program);
+our @EXPORT_OK = qw(wait_until scratch program slurp spew run_program clock_file set_clock);
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
-my (%running, $scratch);
+my (%running, $scratch, $clocks);
 my $owner = $$;
 
 sub program {
     my ($name) = @_;
     my $bin = $ENV{OUT} ? "$ENV{OUT}/bin" : 'build/release/bin';
     return "$bin/$name";
+}
+
+sub preload {
+    my ($name) = @_;
+    return ($ENV{OUT} // POSIX::getcwd() . '/build/release') . "/t/bin/$name.so";
+}
+
+# The clocks of a machine, for start(clock =>): its wall clock, and what elapsed while it was suspended,
+# in seconds away from the true ones.
+sub clock_file {
+    my $path = scratch() . "/clock-$$-" . ++$clocks;
+    spew($path, pack 'q2', 0, 0);
+    return $path;
+}
+
+sub set_clock {
+    my ($path, $wall, $suspended) = @_;
+    open my $file, '+<:raw', $path or die "$path: $!";
+    syswrite $file, pack 'q2', map { int($_ * 1e9) } $wall, $suspended // 0;
+    close $file or die "$path: $!";
+    return;
 }
 
 # A directory on a real filesystem, removed at the end.
@@ -71,7 +92,8 @@ sub wait_until(&;$) {
 
 #--- The daemon ------------------------------------------------------------------------------------
 
-# dir (made), config (text of a file), args [], listen, wait_ready (1): all optional.
+# dir (made), config (text of a file), args [], listen, wait_ready (1), clock (from clock_file()): all
+# optional.
 sub start {
     my ($class, %options) = @_;
     my $number = ++$runs;
@@ -80,6 +102,7 @@ sub start {
         listen => $options{listen} // '127.0.0.1:0',
         args => $options{args} // [],
         wait_ready => $options{wait_ready} // 1,
+        clock => $options{clock},
         out => scratch() . "/agent-$$-$number.out",
         err => scratch() . "/agent-$$-$number.err",
     }, $class;
@@ -101,6 +124,11 @@ sub start_again {
         open STDIN, '<', '/dev/null';
         open STDOUT, '>', $self->{out};
         open STDERR, '>>', $self->{err};
+        if ($self->{clock}) {
+            $ENV{TEST_CLOCK_FILE} = $self->{clock};
+            $ENV{LD_PRELOAD} = preload('clock-shift');
+            $ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'verify_asan_link_order=0';
+        }
         exec { $command[0] } @command or POSIX::_exit(127);
     }
     $self->{pid} = $pid;

@@ -49,7 +49,7 @@ void agent_log_open(struct agent_log *made)
         fail(&error);
     struct state_options state = { .dir = made->db_dir, .budget = &made->budget };
     memcpy(state.log_uuid, log_uuid(made->log), 16);
-    if (made->db_dir && state_open(&made->state, &state, &found, &error) < 0)
+    if (state_open(&made->state, &state, &found, &error) < 0)
         fail(&error);
     made->agent = agent_log_agent(made, log_uuid(made->log), &made->budget);
     decision_init(&made->decision, &made->budget);
@@ -65,20 +65,17 @@ static void settle(struct agent_log *made)
 
 static void put(struct span key, struct span bytes, void *batch)
 {
-    if (batch)
-        state_batch_add(key, bytes, batch);
+    state_batch_add(key, bytes, batch);
 }
 
 uint64_t agent_log_commit(struct agent_log *made)
 {
-    struct state_batch *batch = made->state ? state_batch_new(made->state) : NULL;
+    struct state_batch *batch = state_batch_new(made->state);
     struct state_mark mark;
     settle(made);
     uint64_t seq = log_durable_seq(made->log);
     if (agent_take_changes(made->agent, put, batch) < 0)
         tap_bail_out("changes cannot be taken");
-    if (!batch)
-        return seq;
     state_hand_over(made->state, batch, seq);
     log_durable_mark(made->log, &mark.seq, mark.chain);
     state_mark(made->state, mark.seq, mark.chain);
@@ -91,7 +88,7 @@ void agent_log_close(struct agent_log *made)
     (void)agent_log_commit(made);
     agent_close(made->agent);
     decision_free(&made->decision);
-    if (made->state && state_close(made->state, &error) < 0)
+    if (state_close(made->state, &error) < 0)
         fail(&error);
     if (log_close(&made->log, &error) < 0)
         fail(&error);
@@ -103,7 +100,7 @@ static void load(struct agent_log *made, struct span key)
     struct document_key needs;
     uint8_t *bytes = NULL;
     size_t size = 0;
-    int found = made->state ? state_get(made->state, key, &bytes, &size) : 0;
+    int found = state_get(made->state, key, &bytes, &size);
     struct span value = found == 1 ? span_of(bytes, size) : span_of(NULL, 0);
     int result = agent_load(made->agent, key, value, &needs);
     if (result == 1) {
@@ -177,12 +174,12 @@ static uint64_t apply_all(struct agent_log *made)
 static uint64_t decide(struct agent_log *made, const struct command *command)
 {
     struct decision *decision = &made->decision;
-    struct agent_moment moment = { made->now_ns, made->random += 0x9e3779b97f4a7c15ull };
+    struct agent_moment moment = { .now_ns = made->now_ns,
+                                   .random = made->random += 0x9e3779b97f4a7c15ull };
     for (;;) {
         agent_decide(made->agent, command, &moment, decision);
         if (decision->kind != DECISION_NEEDS)
             break;
-        (void)agent_log_commit(made);
         for (uint32_t i = 0; i < decision->needs_count; i++) {
             struct document_key key = decision->needs[i];
             load(made, document_key_span(&key));

@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 struct agent_log {
-    const char *log_dir, *db_dir; /* db_dir NULL: no state is kept */
-    uint64_t segment_size;        /* 0: 64 MiB */
+    const char *log_dir, *db_dir;
+    uint64_t segment_size; /* 0: 64 MiB */
     struct budget budget;
     struct io *io;
     struct log *log;

@@ -150,12 +150,12 @@ static void load(struct agent *agent, const struct shell_documents *documents, s
     const struct shell_document *found = shell_documents_get(documents, key);
     struct span bytes = found != NULL ? span_of(found->bytes, found->size) : span_of(NULL, 0);
     int result = agent_load(agent, key, bytes, &needs);
-    if (result == 1) {
+    if (result == 1) { /* of a workflow the definition, of an `a` document the workflow */
         load(agent, documents, document_key_span(&needs));
         result = agent_load(agent, key, bytes, &needs);
     }
     if (result != 0)
-        tap_bail_out("a document cannot be loaded: %d", result);
+        tap_bail_out("a document (%c) cannot be loaded: %d", key.bytes[0], result);
 }
 
 static void append(struct agent_shell *shell, const struct event_header *header,
@@ -199,15 +199,17 @@ static void apply_all(struct agent_shell *shell)
 enum decision_kind shell_decide(struct agent_shell *shell, const struct command *command)
 {
     struct decision *decision = &shell->decision;
-    struct agent_moment moment = { shell->now_ns, shell->random += 0x9e3779b97f4a7c15ull };
+    struct agent_moment moment = { .now_ns = shell->now_ns,
+                                   .random = shell->random += 0x9e3779b97f4a7c15ull,
+                                   .wall_ns = shell->wall_ns };
     shell->commands++;
-    for (;;) {
+    for (bool first = true;; first = false) {
         agent_decide(shell->agent, command, &moment, decision);
         if (decision->kind != DECISION_NEEDS)
             break;
         shell->needs++;
-        if (shell->lazy_changes)
-            shell_take(shell);
+        if (shell->lazy_changes && first)
+            shell_take(shell); /* once: it lets go of what was loaded */
         for (uint32_t i = 0; i < decision->needs_count; i++) {
             struct document_key key = decision->needs[i];
             load(shell->agent, &shell->documents, document_key_span(&key));
@@ -386,7 +388,7 @@ const char *shell_show(struct agent_shell *shell, uint64_t stream)
 
 /*--- Replay ----------------------------------------------------------------------------------*/
 
-static void load_unfinished(struct agent *agent, const struct shell_documents *documents)
+static void cold_start(struct agent *agent, const struct shell_documents *documents)
 {
     struct document_key counts = document_agent_key();
     load(agent, documents, document_key_span(&counts));
@@ -395,8 +397,7 @@ static void load_unfinished(struct agent *agent, const struct shell_documents *d
         struct span key = document_key_span(&documents->items[i].key);
         if (key.bytes[0] != 'a' || !document_stream_of_key(key, &stream))
             continue;
-        struct document_key workflow = document_workflow_key(stream);
-        load(agent, documents, document_key_span(&workflow));
+        load(agent, documents, key);
     }
 }
 
@@ -411,7 +412,7 @@ struct agent *shell_replay(struct agent_shell *shell, struct shell_documents *do
     if (agent_open(&agent, &shell->options, &error) < 0)
         tap_bail_out("%s", error.text);
     arena_init(&arena, &shell->budget, BUDGET_READERS, 4096);
-    load_unfinished(agent, documents);
+    cold_start(agent, documents);
     for (size_t i = applied_seq; i < shell->log_count; i++) {
         const struct shell_event *record = &shell->log[i];
         arena_reset(&arena);

@@ -33,6 +33,7 @@ struct agent_shell {
     size_t log_count, log_capacity;
     struct shell_documents documents; /* what the live agent handed over */
     uint64_t now_ns, random;
+    uint64_t wall_ns;       /* for COMMAND_CLOCK */
     struct effect *effects; /* due and not answered, the newest first */
     uint64_t finished;      /* EFFECT_FINISHED seen */
     uint64_t commands, needs;

@@ -3,6 +3,7 @@
 #include "core/base/version.h"
 #include "iouring/io.h"
 #include "log/log.h"
+#include "tools/agent/api_clock.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/loop.h"
@@ -40,7 +41,7 @@ static bool is_out_of_room(const struct boot *boot, char *why, size_t size)
 enum MHD_Result status_ready(struct exchange *exchange)
 {
     struct api *api = exchange->api;
-    char why[320] = "ready";
+    char why[400] = "ready", degraded[320];
     bool ready = atomic_load(&api->ready);
     if (atomic_load(&api->draining)) {
         ready = false;
@@ -49,6 +50,8 @@ enum MHD_Result status_ready(struct exchange *exchange)
         boot_progress(api->boot, why, sizeof why);
     } else if (is_out_of_room(api->boot, why, sizeof why)) {
         ready = false;
+    } else if (clock_is_degraded(api->boot, degraded, sizeof degraded)) {
+        snprintf(why, sizeof why, "ready, but DEGRADED: %s", degraded);
     }
     struct text text;
     text_init(&text);
@@ -235,6 +238,7 @@ enum MHD_Result status_all(struct exchange *exchange)
         add_log(boot, &text);
         add_state(boot, &text);
         add_start(boot, &text);
+        clock_add_status(boot, &text);
     }
     add_budget(boot, &text);
     text_json_close_object(&text);

@@ -23,7 +23,7 @@
 
 /*--- What all have in common -------------------------------------------------------------------*/
 
-static enum MHD_Result answer_refusal(struct exchange *exchange)
+enum MHD_Result operation_refusal(struct exchange *exchange)
 {
     const struct refusal *refusal = &exchange->request.refusal;
     struct problem problem;
@@ -33,7 +33,7 @@ static enum MHD_Result answer_refusal(struct exchange *exchange)
     return operation_problem(exchange, &problem);
 }
 
-static enum MHD_Result answer_unknown(struct exchange *exchange)
+enum MHD_Result operation_unknown(struct exchange *exchange)
 {
     struct problem problem;
     problem_set(&problem, 503, "outcome-unknown",
@@ -140,8 +140,8 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
     if (status == 0) {
         struct flow *flow =
             definitions_flow(exchange->api->definitions, boot->state, summary.definition);
-        status =
-            document_workflow_show(document, flow, boot->log_uuid, stream, &exchange->arena, text);
+        status = document_workflow_show(document, flow, lineage_uuid(&boot->lineage, stream),
+                                        stream, &exchange->arena, text);
         flow_unref(flow);
     }
     free(bytes);
@@ -153,7 +153,7 @@ static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t strea
                                        Daa__WorkflowStatus status)
 {
     char id[WORKFLOW_ID_SIZE], location[WORKFLOW_ID_SIZE + 32];
-    workflow_id_to_text(id, exchange->api->boot->log_uuid, stream);
+    lineage_id_to_text(id, &exchange->api->boot->lineage, stream);
     snprintf(location, sizeof location, "/api/v1/workflows/%s", id);
     struct text text;
     text_init(&text);
@@ -253,9 +253,9 @@ enum MHD_Result workflow_submitted(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
     if (request->answer == REQUEST_REFUSED)
-        return answer_refusal(exchange);
+        return operation_refusal(exchange);
     if (request->answer == REQUEST_UNKNOWN)
-        return answer_unknown(exchange);
+        return operation_unknown(exchange);
     exchange->seq = request->seq;
     bool first_time = exchange->replayed != request->replayed;
     exchange->replayed = request->replayed;
@@ -316,9 +316,9 @@ static bool list_one(struct span key, struct span bytes, void *context)
     list->last_stream = stream;
     list->failed = document_workflow_summary(bytes, arena, &summary);
     if (list->failed == 0 && list_wants(list, &summary)) {
-        list->failed =
-            document_workflow_to_json(bytes, span_of(NULL, 0), list->exchange->api->boot->log_uuid,
-                                      stream, true, arena, &list->text);
+        list->failed = document_workflow_to_json(
+            bytes, span_of(NULL, 0), lineage_uuid(&list->exchange->api->boot->lineage, stream),
+            stream, true, arena, &list->text);
         list->count++;
     }
     arena_reset(arena);
@@ -637,13 +637,13 @@ enum MHD_Result workflow_changed(struct exchange *exchange)
 {
     const struct request *request = &exchange->request;
     if (request->answer == REQUEST_REFUSED)
-        return answer_refusal(exchange);
+        return operation_refusal(exchange);
     if (request->answer == REQUEST_UNKNOWN)
-        return answer_unknown(exchange);
+        return operation_unknown(exchange);
     exchange->seq = request->seq;
     exchange->replayed = request->replayed;
     char id[WORKFLOW_ID_SIZE];
-    workflow_id_to_text(id, exchange->api->boot->log_uuid, request->command.stream);
+    lineage_id_to_text(id, &exchange->api->boot->lineage, request->command.stream);
     struct text text;
     text_init(&text);
     text_json_open_object(&text, NULL);

@@ -1,10 +1,12 @@
 #include "tools/agent/boot.h"
 
 #include "core/agent/agent.h"
+#include "core/agent/clock.h"
 #include "iouring/file.h"
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
+#include "tools/agent/clock.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/inbox.h"
@@ -150,6 +152,20 @@ static int check_log_is_there(const struct boot *boot, const uint8_t uuid[16], u
                      boot->log_dir, boot->db_dir, seq, text, boot->db_dir);
 }
 
+/* Log time for what the log itself writes at its start. Where it is not certain that the wall clock
+ * was trusted in the end, log time must not move to it before the replay says so. */
+static void begin_clock(struct boot *boot, const struct log_recovery *before, uint64_t applied_seq,
+                        bool is_its_state)
+{
+    uint64_t elapsed_ns, wall_ns;
+    boot->host_clock->read(&elapsed_ns, &wall_ns);
+    bool trusted = !before->exists || (is_its_state && clock_was_trusted(boot, applied_seq));
+    if (trusted)
+        log_clock_init(&boot->clock, before->last_time_ns, elapsed_ns, wall_ns);
+    else
+        log_clock_init_held(&boot->clock, before->last_time_ns, elapsed_ns);
+}
+
 static int open_log(struct boot *boot, struct error *error)
 {
     const struct config *config = boot->config;
@@ -166,7 +182,7 @@ static int open_log(struct boot *boot, struct error *error)
         return status;
     if (before.exists && memcmp(uuid, before.log_uuid, 16) == 0)
         witness.seq = seq;
-    log_clock_init(&boot->clock, before.last_time_ns, host_monotonic_ns(), host_wall_ns());
+    begin_clock(boot, &before, seq, witness.seq > 0);
     struct log_options options = {
         .dir = boot->log_dir,
         .io = boot->io,
@@ -176,7 +192,7 @@ static int open_log(struct boot *boot, struct error *error)
         .spares = (uint32_t)config->log.spares,
         .sync = sync_of(config),
         .no_chain = !config->log.chain,
-        .start_time_ns = log_clock_now(&boot->clock, host_monotonic_ns(), host_wall_ns()),
+        .start_time_ns = boot->clock.last_ns,
         .witnesses = &witness,
         .witness_count = witness.seq > 0,
     };
@@ -268,6 +284,14 @@ static int rebuild(struct boot *boot, const struct state_found *found, struct er
     return status;
 }
 
+/* Now the events are known that say whether the wall clock is trusted. */
+static void resume_clock(struct boot *boot)
+{
+    uint64_t elapsed_ns, wall_ns;
+    boot->host_clock->read(&elapsed_ns, &wall_ns);
+    agent_clock_resume(boot->agent, &boot->clock, boot->clock.last_ns, elapsed_ns, wall_ns);
+}
+
 static int open_state_and_agent(struct boot *boot, struct error *error)
 {
     struct state_options options = { .dir = boot->db_dir,
@@ -286,6 +310,9 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
         if (agent_check(boot->agent, &violation) < 0)
             host_say("a broken invariant, please report it: %s", violation.text);
         agent_live(boot->agent);
+        boot->lineage = *agent_lineage(boot->agent);
+        lineage_add(&boot->lineage, boot->log_uuid, log_next_seq(boot->log));
+        resume_clock(boot);
     }
     return status;
 }
@@ -310,6 +337,9 @@ static int open_workers(struct boot *boot, void (*ended)(uint64_t stream, void *
                                  .inbox = boot->inbox,
                                  .effects = boot->effects,
                                  .clock = boot->clock,
+                                 .host_clock = boot->host_clock,
+                                 .accepts_clock =
+                                     boot->config->clock.on_step == CONFIG_ON_STEP_ACCEPT,
                                  .budget = &boot->budget,
                                  .ended = ended,
                                  .context = context };
@@ -367,7 +397,9 @@ static int open_snapshots(struct boot *boot, struct error *error)
 
 void boot_init(struct boot *boot, const struct config *config)
 {
-    *boot = (struct boot){ .config = config, .began_ns = host_monotonic_ns() };
+    *boot = (struct boot){ .config = config,
+                           .host_clock = &host_clock,
+                           .began_ns = host_monotonic_ns() };
     budget_init(&boot->budget, config->memory.max_heap_size);
 }
 

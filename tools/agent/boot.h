@@ -11,7 +11,7 @@
 
 #include "core/base/budget.h"
 #include "core/base/error.h"
-#include "core/base/id.h"
+#include "core/base/lineage.h"
 #include "core/base/log_clock.h"
 #include "log/recovery.h"
 #include "tools/agent/rebuild.h"
@@ -24,6 +24,7 @@
 
 struct agent;
 struct effects;
+struct host_clock;
 struct inbox;
 struct io;
 struct log;
@@ -44,7 +45,8 @@ struct boot {
     char log_dir[PATH_MAX], db_dir[PATH_MAX], snapshots_dir[PATH_MAX];
     struct io *io;
     struct log *log;
-    struct log_recovery recovery; /* what was found */
+    struct log_recovery recovery;        /* what was found */
+    const struct host_clock *host_clock; /* boot_init() says the machine's */
     struct log_clock clock;
     struct state *state;
     struct agent *agent;
@@ -55,6 +57,7 @@ struct boot {
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;
+    struct lineage lineage;      /* of the log; settled before the agent is ready */
     uint64_t orphans;            /* effects that have lost their owner */
     uint64_t began_ns, ready_ns; /* monotonic */
 

@@ -564,7 +564,7 @@ bool operation_read_number(struct exchange *exchange, const char *name, uint64_t
 bool operation_stream(struct exchange *exchange, uint64_t *stream, struct problem *problem)
 {
     struct span id = exchange->parameters[0];
-    if (workflow_id_from_text(id, exchange->api->boot->log_uuid, stream))
+    if (lineage_id_from_text(id, &exchange->api->boot->lineage, stream))
         return true;
     problem_set(problem, 404, "not-found", "there is no workflow %.*s in this agent's log",
                 id.size > 100 ? 100 : (int)id.size, (const char *)id.bytes);

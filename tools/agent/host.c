@@ -21,10 +21,23 @@ uint64_t host_monotonic_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+uint64_t host_boottime_ns(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
+}
+
 uint64_t host_wall_ns(void)
 {
     return read_clock(CLOCK_REALTIME);
 }
+
+static void read_both(uint64_t *elapsed_ns, uint64_t *wall_ns)
+{
+    *elapsed_ns = host_boottime_ns();
+    *wall_ns = host_wall_ns();
+}
+
+const struct host_clock host_clock = { read_both };
 
 uint64_t host_coarse_ns(void)
 {

@@ -1,5 +1,6 @@
 #include "tools/agent/loop.h"
 
+#include "core/agent/clock.h"
 #include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "core/base/version.h"
@@ -21,6 +22,7 @@
 #define STALL_NS 2000000000ull
 #define STALLED_LOOK_NS 5000000ull
 #define COUNTS_EVERY_NS 100000000ull
+#define LOOK_AT_WALL_NS 1000000000ull /* nobody wakes us when the wall clock is set */
 
 /* What waits for one turn's events to be durable. */
 struct turn {
@@ -38,7 +40,8 @@ struct loop {
     uint64_t random;
 
     struct log_clock clock;
-    uint64_t monotonic_ns, now_ns; /* when the clocks were read last */
+    struct clock_watch watch;
+    uint64_t monotonic_ns, wall_ns, now_ns; /* when the clocks were read last */
 
     struct inbox_lists lists; /* taken from the inbox, not done yet */
     struct command held;      /* a timer or an advance that found no room; kind 0: none */
@@ -69,10 +72,33 @@ enum performed { PERFORMED, NO_ROOM, NO_MEMORY };
 
 /*--- Time --------------------------------------------------------------------------------------*/
 
+static void read_clocks_once(struct loop *loop)
+{
+    loop->options.host_clock->read(&loop->monotonic_ns, &loop->wall_ns);
+    loop->now_ns = log_clock_now(&loop->clock, loop->monotonic_ns, loop->wall_ns);
+}
+
+/* What looks like a step may be a suspend, or a long wait for a CPU, between the two clocks. */
 static void read_clocks(struct loop *loop)
 {
-    loop->monotonic_ns = host_monotonic_ns();
-    loop->now_ns = log_clock_now(&loop->clock, loop->monotonic_ns, host_wall_ns());
+    read_clocks_once(loop);
+    if (!loop->clock.held && log_clock_stepped(&loop->clock, loop->wall_ns))
+        read_clocks_once(loop);
+}
+
+/* What was applied may have changed what log time is, also for the rest of this turn. */
+static void follow_clock(struct loop *loop)
+{
+    bool was_held = loop->clock.held;
+    loop->now_ns += clock_watch_follow(&loop->watch, loop->options.agent, &loop->clock);
+    if (was_held == loop->clock.held)
+        return;
+    if (was_held)
+        host_say("the wall clock is trusted again");
+    else
+        host_say("DEGRADED: the wall clock is %+.3f s away from log time; what waits for a time of "
+                 "day waits until it is back or accepted (daa-cli clock accept)",
+                 (double)log_clock_difference_ns(&loop->clock, loop->wall_ns) / 1e9);
 }
 
 static uint64_t random_bits(struct loop *loop)
@@ -279,7 +305,9 @@ static void refuse_for_log(struct loop *loop)
 
 static void decide(struct loop *loop, const struct command *command)
 {
-    struct agent_moment moment = { .now_ns = loop->now_ns, .random = random_bits(loop) };
+    struct agent_moment moment = { .now_ns = loop->now_ns,
+                                   .random = random_bits(loop),
+                                   .wall_ns = loop->wall_ns };
     struct decision *decision = &loop->decision;
     for (;;) {
         agent_decide(loop->options.agent, command, &moment, decision);
@@ -472,6 +500,7 @@ static enum performed perform(struct loop *loop, const struct command *command,
     }
     loop->stalled_since_ns = 0;
     append_events(loop, first_seq, request);
+    follow_clock(loop);
     answer_when_durable(loop, request, REQUEST_DURABLE);
     return PERFORMED;
 }
@@ -581,11 +610,20 @@ static bool do_ready(struct loop *loop)
            agent_next_ready(loop->options.agent, &command.stream) && do_own(loop, &command);
 }
 
+static bool do_clock(struct loop *loop)
+{
+    struct command command;
+    return !atomic_load(&loop->draining) && loop->held.kind == 0 &&
+           clock_watch_look(&loop->watch, loop->options.agent, &loop->clock, loop->wall_ns,
+                            &command) &&
+           do_own(loop, &command);
+}
+
 /* Everybody gets a turn, outcomes first. True: there may be more to do. */
 static bool do_commands(struct loop *loop)
 {
-    bool (*const sources[])(struct loop *) = { do_held, do_outcome, do_request, do_timer,
-                                               do_ready };
+    bool (*const sources[])(struct loop *) = { do_held,    do_clock, do_outcome,
+                                               do_request, do_timer, do_ready };
     uint64_t began_ns = loop->monotonic_ns;
     unsigned count = 0, looked_at_clock = 0;
     loop->stalled = loop->starved = false;
@@ -619,6 +657,8 @@ static void publish_counts(struct loop *loop)
     loop->counts.commands = loop->commands;
     loop->counts.stalls = loop->stalls;
     loop->counts.now_ns = loop->now_ns;
+    loop->counts.elapsed_ns = loop->monotonic_ns;
+    loop->counts.shift_ns = loop->watch.shift_ns;
     loop->counts.next_deadline_ns = agent_next_deadline(loop->options.agent);
     pthread_mutex_unlock(&loop->lock);
 }
@@ -637,9 +677,9 @@ static uint64_t time_to_sleep(struct loop *loop, bool more)
         return STALLED_LOOK_NS;
     uint64_t due_ns =
         atomic_load(&loop->draining) ? UINT64_MAX : agent_next_deadline(loop->options.agent);
-    if (due_ns == UINT64_MAX)
-        return UINT64_MAX;
-    return due_ns > loop->now_ns ? due_ns - loop->now_ns : 0;
+    if (due_ns <= loop->now_ns)
+        return 0;
+    return due_ns - loop->now_ns < LOOK_AT_WALL_NS ? due_ns - loop->now_ns : LOOK_AT_WALL_NS;
 }
 
 static void say_drained(struct loop *loop)
@@ -768,6 +808,7 @@ int loop_open(struct loop **opened, const struct loop_options *options, struct e
         return error_set(error, -ENOMEM, "no memory for the agent's loop");
     loop->options = *options;
     loop->clock = options->clock;
+    clock_watch_init(&loop->watch, options->agent, options->accepts_clock);
     loop->last = &loop->first;
     loop->lists.requests_last = &loop->lists.requests;
     loop->lists.outcomes_last = &loop->lists.outcomes;

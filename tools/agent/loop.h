@@ -23,6 +23,7 @@
 #include "core/base/log_clock.h"
 #include "log/log.h"
 #include "tools/agent/effects.h"
+#include "tools/agent/host.h"
 #include "tools/agent/inbox.h"
 #include "tools/agent/state.h"
 
@@ -37,6 +38,8 @@ struct loop_options {
     struct inbox *inbox;
     struct effects *effects;
     struct log_clock clock; /* as it stands after the start */
+    const struct host_clock *host_clock;
+    bool accepts_clock; /* a wall clock that was stepped and is steady, by itself */
     struct budget *budget;
     /* A workflow has ended, durably; on the agent thread. */
     void (*ended)(uint64_t stream, void *context);
@@ -60,7 +63,9 @@ void loop_stop(struct loop *loop);
 struct loop_counts {
     struct agent_counts agent;
     uint64_t turns, commands, stalls;
-    uint64_t now_ns; /* log time */
+    uint64_t now_ns;     /* log time */
+    uint64_t elapsed_ns; /* of the host's clock, then */
+    uint64_t shift_ns;   /* that is in now_ns */
     uint64_t next_deadline_ns;
 };
 void loop_counts_get(struct loop *loop, struct loop_counts *counts);

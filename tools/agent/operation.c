@@ -27,6 +27,10 @@ const struct operation operations[] = {
       "lists the snapshots of all documents" },
     { "POST", "/api/v1/state:snapshot", AUTH_ADMIN, false, state_snapshot_begin, state_snapshot_end,
       "writes a snapshot of all documents" },
+    { "GET", "/api/v1/clock", AUTH_READ, false, clock_show, NULL,
+      "shows log time, wall time and whether the latter is trusted" },
+    { "POST", "/api/v1/clock:accept", AUTH_ADMIN, false, clock_accept, clock_accepted,
+      "accepts a wall clock that was stepped" },
     { .method = NULL },
 };
 

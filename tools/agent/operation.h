@@ -101,6 +101,10 @@ enum MHD_Result operation_answer(struct exchange *exchange, int status, struct t
                                  const char *location);
 enum MHD_Result operation_problem(struct exchange *exchange, const struct problem *problem);
 
+/* The two answers that every operation_ask() may get: REQUEST_REFUSED, REQUEST_UNKNOWN. */
+enum MHD_Result operation_refusal(struct exchange *exchange);
+enum MHD_Result operation_unknown(struct exchange *exchange);
+
 /* Suspends the connection and sends exchange->request, whose command is filled in but for what all
  * have in common. */
 enum MHD_Result operation_ask(struct exchange *exchange);
@@ -131,5 +135,6 @@ operation_function state_snapshot_begin, state_snapshot_end, state_snapshot_list
 
 /* What /status says of them: a member "snapshots" of an open object. */
 void state_add_snapshots(const struct boot *boot, struct text *text);
+operation_function clock_show, clock_accept, clock_accepted;
 
 #endif

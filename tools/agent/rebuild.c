@@ -37,6 +37,8 @@ void rebuild_stage(struct rebuild *rebuild, enum rebuild_stage stage, uint64_t f
     atomic_store(&progress->stage, stage);
 }
 
+#define LOAD_LEVELS 2
+
 /*--- Of the same history -----------------------------------------------------------------------*/
 
 static bool chain_is_known(const uint8_t chain[SHA256_SIZE])
@@ -107,8 +109,8 @@ static int check_history(struct rebuild *rebuild, struct error *error)
 
 /*--- Documents into the agent ------------------------------------------------------------------*/
 
-/* A workflow asks for its definition first: one level deep. */
-static int load(struct rebuild *rebuild, struct span key, bool first, struct error *error)
+/* An `a` document may ask for its workflow first, and a workflow for its definition: two levels. */
+static int load(struct rebuild *rebuild, struct span key, int levels, struct error *error)
 {
     const struct rebuild_options *options = rebuild->options;
     struct document_key needs;
@@ -118,9 +120,8 @@ static int load(struct rebuild *rebuild, struct span key, bool first, struct err
     if (status >= 0) {
         struct span value = status == 1 ? span_of(bytes, size) : span_of(NULL, 0);
         status = agent_load(options->agent, key, value, &needs);
-        if (status == 1 && first)
-            status = load(rebuild, document_key_span(&needs), false, error);
-        if (status == 0 && first)
+        if (status == 1 && levels > 0 &&
+            (status = load(rebuild, document_key_span(&needs), levels - 1, error)) == 0)
             status = agent_load(options->agent, key, value, &needs);
     }
     free(bytes);
@@ -157,7 +158,7 @@ static int load_unfinished(struct rebuild *rebuild, struct error *error)
 {
     rebuild_stage(rebuild, REBUILD_DOCUMENTS, 0, 0);
     struct document_key agent_key = document_agent_key();
-    int status = load(rebuild, document_key_span(&agent_key), true, error);
+    int status = load(rebuild, document_key_span(&agent_key), 0, error);
     if (status < 0)
         return status;
     struct streams streams = { 0 };
@@ -167,8 +168,8 @@ static int load_unfinished(struct rebuild *rebuild, struct error *error)
         error_set(error, status, "the state cannot be read: %s", error_text(status));
     atomic_store(&rebuild->progress->last, streams.count);
     for (size_t i = 0; i < streams.count && status == 0; i++) {
-        struct document_key key = document_workflow_key(streams.items[i]);
-        status = load(rebuild, document_key_span(&key), true, error);
+        struct document_key key = document_active_key(streams.items[i]);
+        status = load(rebuild, document_key_span(&key), LOAD_LEVELS, error);
         atomic_store_explicit(&rebuild->progress->at, i + 1, memory_order_relaxed);
     }
     rebuild->result->loaded = streams.count;
@@ -240,7 +241,7 @@ static int replay_event(struct rebuild *rebuild, const struct record *record, st
     arena_reset(&rebuild->arena);
     int status = event_unpack(record->kind, record->payload, &rebuild->arena, &event);
     while (status == 0 && agent_event_needs(agent, &header, event, &key)) {
-        status = load(rebuild, document_key_span(&key), true, error);
+        status = load(rebuild, document_key_span(&key), LOAD_LEVELS, error);
         if (status < 0)
             return status;
     }

@@ -494,6 +494,29 @@ static int copy_out(struct span value, uint8_t **bytes, size_t *size)
     return 1;
 }
 
+int state_peek_document(const char *dir, struct span key, uint8_t **bytes, size_t *size)
+{
+    struct kv *kv;
+    struct kv_reader *reader;
+    struct span value;
+    int status = kv_open(&kv, &(struct kv_options){ .dir = dir, .read_only = true }, NULL);
+    if (status < 0)
+        return status;
+    status = kv_reader_open(kv, &reader, NULL);
+    if (status == 0) {
+        status = kv_read_begin(reader, NULL);
+        if (status == 0) {
+            status = kv_get(reader, key, &value);
+            if (status == 1)
+                status = copy_out(value, bytes, size);
+            kv_read_end(reader);
+        }
+        kv_reader_close(reader);
+    }
+    kv_close(kv);
+    return status;
+}
+
 int state_get(struct state *state, struct span key, uint8_t **bytes, size_t *size)
 {
     uint64_t hash = handover_hash(key);

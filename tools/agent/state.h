@@ -63,6 +63,9 @@ int state_close(struct state *state, struct error *error);
  * is none. */
 uint64_t state_peek_applied_seq(const char *dir, uint8_t log_uuid[16]);
 
+/* A document in the same way, as state_get() gives it. */
+int state_peek_document(const char *dir, struct span key, uint8_t **bytes, size_t *size);
+
 /* A batch under construction: documents changed by events up to a seq that is not durable yet. */
 struct state_batch;
 struct state_batch *state_batch_new(struct state *state);

@@ -57,6 +57,7 @@ enum command_style cli_status_style(struct span status);
 int cli_workflow(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_state(int argc, char **argv);
+int cli_clock(int argc, char **argv);
 int cli_benchmark(int argc, char **argv);
 
 #endif

@@ -8,6 +8,7 @@ static const struct command_entry entries[] = {
     { "workflow", "submit workflows, look at them, signal, cancel, resolve", cli_workflow },
     { "status", "show what the agent says about itself", cli_status },
     { "state", "show what the agent's state amounts to", cli_state },
+    { "clock", "show log time and wall time, accept a wall clock that jumped", cli_clock },
     { "benchmark", "measure a running agent", cli_benchmark },
     { "rule", "install, test and explain rules", NULL },
     { "approval", "list and decide what waits for a person", NULL },
@@ -18,7 +19,6 @@ static const struct command_entry entries[] = {
     { "database", "check and tune Postgres", NULL },
     { "profile", "profile a running agent", NULL },
     { "doctor", "check this machine's settings", NULL },
-    { "clock", "accept a wall clock that jumped", NULL },
     { "config", "show and check the configuration", NULL },
     { .name = NULL },
 };

@@ -21,8 +21,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The values of `[log] sync` and `[log] engine`. */
+/* The values of `[log] sync`, `[clock] on_step` and `[log] engine`. */
 enum config_sync { CONFIG_SYNC_PROBE, CONFIG_SYNC_DSYNC, CONFIG_SYNC_FDATASYNC };
+enum config_on_step { CONFIG_ON_STEP_WAIT, CONFIG_ON_STEP_ACCEPT };
 enum config_engine { CONFIG_ENGINE_BEST, CONFIG_ENGINE_RING, CONFIG_ENGINE_PLAIN };
 
 struct config_list {
@@ -98,6 +99,9 @@ struct config {
     struct {
         uint64_t ttl;
     } idempotency;
+    struct {
+        uint64_t on_step; /* enum config_on_step */
+    } clock;
     struct config_secret *secrets;
     size_t secret_count;
     struct config_list warnings; /* sentences, for whoever loads it to print */

@@ -189,6 +189,13 @@ const struct key keys[] = {
 
     { "idempotency", "ttl", KEY_DURATION, AT(idempotency.ttl), MINUTE, 365 * DAY, "24h",
       .doc = "How long an Idempotency-Key is known after its workflow ended." },
+
+    { "clock", "on_step", KEY_CHOICE, AT(clock.on_step), .fallback = "wait",
+      .choices = { "wait", "accept" },
+      .doc =
+          "What happens when the wall clock is more than 10 s away from log time: \"wait\" until "
+          "it\n"
+          "is back or \"daa-cli clock accept\"; or \"accept\" it when it is steady for a minute." },
 };
 
 const size_t key_count = sizeof keys / sizeof keys[0];
