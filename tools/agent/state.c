@@ -115,19 +115,6 @@ static int compare_entries(const void *a, const void *b)
     return left->key_size < right->key_size ? -1 : left->key_size > right->key_size;
 }
 
-/* The entries of a table in key order; the caller frees the array. */
-static struct handover_entry **sorted(const struct handover_table *table)
-{
-    struct handover_entry **entries = malloc((table->count + 1) * sizeof(struct handover_entry *));
-    CHECK(entries);
-    uint64_t count = 0;
-    for (uint64_t i = 0; i < table->capacity; i++)
-        if (table->slots[i])
-            entries[count++] = table->slots[i];
-    qsort(entries, count, sizeof(struct handover_entry *), compare_entries);
-    return entries;
-}
-
 static int write_transaction(struct state *state, struct handover_entry *const *entries,
                              uint64_t count, struct error *error)
 {
@@ -152,7 +139,7 @@ static int write_transaction(struct state *state, struct handover_entry *const *
 /* Writes `committing`, which nobody changes meanwhile; the lock is not held. */
 static int commit(struct state *state, struct error *error)
 {
-    struct handover_entry **entries = sorted(&state->committing);
+    struct handover_entry **entries = handover_table_sorted(&state->committing);
     int status;
     do {
         status = write_transaction(state, entries, state->committing.count, error);
