@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,7 +16,9 @@
 
 enum { READERS_MAX = 256 };
 
-static const uint64_t size_default = (uint64_t)1 << 30;
+/* Address space costs nothing, growing makes everybody wait: so begin large, and be content with
+ * less where a limit (RLIMIT_AS) does not give so much. */
+static const uint64_t size_default = (uint64_t)1 << 36, size_least = (uint64_t)1 << 26;
 
 struct kv_writer {
     struct kv *kv;
@@ -30,6 +33,7 @@ struct kv {
     /* Read-locked while a transaction is under way, write-locked while the map grows: LMDB must
      * not move its map under one. */
     pthread_rwlock_t map_lock;
+    _Atomic bool wants_to_grow;
     char dir[PATH_MAX];
 };
 
@@ -53,6 +57,7 @@ static int translate(int code)
     case MDB_TXN_FULL:
         return ERROR_TOO_LARGE;
     case MDB_BAD_VALSIZE:
+    case MDB_KEYEXIST: /* appended out of order */
         return ERROR_INVALID;
     case MDB_VERSION_MISMATCH:
         return ERROR_NEWER;
@@ -92,7 +97,9 @@ static bool key_is_valid(struct span key)
 /* 0 takes the size that another process has given it. Waits until no transaction is under way. */
 static int set_map_size(struct kv *kv, uint64_t size)
 {
+    atomic_store(&kv->wants_to_grow, true);
     pthread_rwlock_wrlock(&kv->map_lock);
+    atomic_store(&kv->wants_to_grow, false);
     int code = translate(mdb_env_set_mapsize(kv->env, size));
     pthread_rwlock_unlock(&kv->map_lock);
     return code;
@@ -160,22 +167,34 @@ static int fill_cut_end(struct kv *kv)
     return 0;
 }
 
-static int open_env(struct kv *kv, const struct kv_options *options)
+static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t size)
 {
     unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD;
-    int dead = 0;
     if (options->read_only)
         flags |= MDB_RDONLY | (has_lock_file(options->dir) ? 0 : MDB_NOLOCK);
-    else if (mkdir(options->dir, 0700) < 0 && errno != EEXIST)
-        return -errno;
     int code = translate(mdb_env_create(&kv->env));
     if (code == 0)
-        code = translate(mdb_env_set_mapsize(kv->env, options->size_max != 0 ? options->size_max
-                                                                             : size_default));
+        code = translate(mdb_env_set_mapsize(kv->env, size));
     if (code == 0)
         code = translate(mdb_env_set_maxreaders(kv->env, READERS_MAX));
     if (code == 0)
         code = translate(mdb_env_open(kv->env, options->dir, flags, 0600));
+    if (code < 0 && kv->env != NULL) {
+        mdb_env_close(kv->env);
+        kv->env = NULL;
+    }
+    return code;
+}
+
+static int open_env(struct kv *kv, const struct kv_options *options)
+{
+    uint64_t size = options->size_max != 0 ? options->size_max : size_default;
+    int dead = 0, code;
+    if (!options->read_only && mkdir(options->dir, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    while ((code = open_env_of(kv, options, size)) == -ENOMEM && options->size_max == 0 &&
+           size > size_least)
+        size /= 2;
     if (code == 0)
         code = fill_cut_end(kv);
     if (code == 0) /* readers that were killed keep pages from being used again */
@@ -239,7 +258,7 @@ int kv_begin(struct kv *kv, struct kv_writer **writer, struct error *error)
     return 0;
 }
 
-void kv_put(struct kv_writer *writer, struct span key, struct span value)
+static void put(struct kv_writer *writer, struct span key, struct span value, unsigned flags)
 {
     CHECK(writer->txn != NULL);
     if (writer->error == 0 && !key_is_valid(key))
@@ -247,7 +266,24 @@ void kv_put(struct kv_writer *writer, struct span key, struct span value)
     if (writer->error != 0)
         return;
     MDB_val k = value_of(key), v = value_of(value);
-    writer->error = translate(mdb_put(writer->txn, writer->kv->table, &k, &v, 0));
+    writer->error = translate(mdb_put(writer->txn, writer->kv->table, &k, &v, flags));
+}
+
+void kv_put(struct kv_writer *writer, struct span key, struct span value)
+{
+    put(writer, key, value, 0);
+}
+
+void kv_append(struct kv_writer *writer, struct span key, struct span value)
+{
+    put(writer, key, value, MDB_APPEND);
+}
+
+void kv_clear(struct kv_writer *writer)
+{
+    CHECK(writer->txn != NULL);
+    if (writer->error == 0)
+        writer->error = translate(mdb_drop(writer->txn, writer->kv->table, 0));
 }
 
 void kv_delete(struct kv_writer *writer, struct span key)
@@ -407,4 +443,16 @@ uint64_t kv_bytes_used(struct kv *kv)
     CHECK(mdb_env_stat(kv->env, &stat) == 0);
     uint64_t pages = stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
     return (pages + 2) * stat.ms_psize; /* and the two meta pages */
+}
+
+bool kv_wants_to_grow(const struct kv *kv)
+{
+    return atomic_load(&kv->wants_to_grow);
+}
+
+uint64_t kv_count(struct kv_reader *reader)
+{
+    MDB_stat stat;
+    CHECK(reader->reading && mdb_stat(reader->txn, reader->kv->table, &stat) == 0);
+    return stat.ms_entries;
 }

@@ -7,8 +7,10 @@
  * Flags: MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD (DESIGN §8): a crash may lose the newest
  * transactions whole, never tear one; the event log gives them back.
  *
- * To grow, kv_commit() waits until no read is under way: keep reads short, end a read on the thread
- * that began it, and never begin a transaction or commit it with a read of one's own under way.
+ * To grow, kv_commit() waits until no read is under way, and everything that begins meanwhile waits
+ * with it: keep reads short, end a read on the thread that began it, and never begin a transaction
+ * or commit it with a read of one's own under way. A long read looks at kv_wants_to_grow() now and
+ * then, and gives up when it is true. The map begins so large that this is rare.
  *
  * Threads: open and close by one; writer by one at a time, from kv_begin() to its end on the same
  * thread; a reader by one at a time. Never across fork(). */
@@ -29,7 +31,8 @@ struct kv_reader;
 
 struct kv_options {
     const char *dir;   /* made when missing (0700) */
-    uint64_t size_max; /* bytes of address space, grown by doubling when full; 0: 1 GiB */
+    uint64_t size_max; /* bytes of address space, grown by doubling when full; 0: 64 GiB, or as
+                          much of it as the process may have */
     bool read_only;    /* for tools: never makes anything; the size grows with what is there */
 };
 
@@ -41,7 +44,10 @@ void kv_close(struct kv *kv);
 int kv_begin(struct kv *kv, struct kv_writer **writer, struct error *error);
 /* Keys have 1 to KV_KEY_SIZE_MAX bytes: others are ERROR_INVALID, kept as every error is. */
 void kv_put(struct kv_writer *writer, struct span key, struct span value);
+/* The same for a key behind all others that are there, much cheaper; ERROR_INVALID if it is not. */
+void kv_append(struct kv_writer *writer, struct span key, struct span value);
 void kv_delete(struct kv_writer *writer, struct span key); /* missing is fine */
+void kv_clear(struct kv_writer *writer);                   /* deletes everything */
 /* Ends the transaction either way. -ENOSPC: the disk is full. ERROR_FULL: the map was full; it has
  * been grown, and the caller repeats the whole transaction. */
 int kv_commit(struct kv_writer *writer, struct error *error);
@@ -59,6 +65,10 @@ int kv_seek(struct kv_reader *reader, struct span from, bool backwards, struct s
             struct span *value);
 int kv_next(struct kv_reader *reader, bool backwards, struct span *key, struct span *value);
 
-uint64_t kv_bytes_used(struct kv *kv); /* pages in use times page size */
+/* True while a commit waits for reads to end. Any thread. */
+bool kv_wants_to_grow(const struct kv *kv);
+
+uint64_t kv_bytes_used(struct kv *kv);       /* pages in use times page size */
+uint64_t kv_count(struct kv_reader *reader); /* entries in the snapshot that is being read */
 
 #endif

@@ -134,7 +134,7 @@ subtest 'a database that is damaged' => sub {
     remove_tree("$dir/db");
     system('cp', '-r', "$original/db", "$dir/db") == 0 or die "cp: $?";
     $agent->start_again;
-    is($agent->get('/status')->{json}{start}{documents_of_another_log}, JSON::PP::true(), 'documents of another log are noticed');
+    is($agent->get('/status')->{json}{start}{documents_rebuilt}, JSON::PP::true(), 'documents of another log are noticed');
     is(join(' ', map { $_->{id} } @{ $agent->get('/api/v1/workflows')->{json}{items} }), $id, 'and made again from this one');
     is($agent->stop, 0, 'it stops in order');
 };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -390,8 +391,93 @@ static void a_full_disk_is_an_error(void)
     kv_close(kv);
 }
 
+/* What appends promises: the same as put, for keys in order only. */
+static void appended_and_cleared(void)
+{
+    struct kv *kv = open_kv("append", 0, false);
+    struct kv_writer *writer = begin(kv);
+    for (uint8_t i = 1; i <= 200; i++)
+        kv_append(writer, span_of(&i, 1), span_of_text("value"));
+    is_int(kv_commit(writer, NULL), 0, "keys in order can be appended");
+    writer = begin(kv);
+    kv_append(writer, span_of_text("A"), span_of_text("1"));
+    is_int(kv_commit(writer, NULL), ERROR_INVALID, "one that is out of order cannot");
+    struct kv_reader *reader = open_reader(kv);
+    read_begin(reader);
+    is_int(kv_count(reader), 200, "they are counted");
+    writer = begin(kv);
+    kv_clear(writer);
+    put(writer, "left", "1");
+    is_int(kv_commit(writer, NULL), 0, "all are deleted at once");
+    is_int(kv_count(reader), 200, "who reads still sees them");
+    kv_read_end(reader);
+    read_begin(reader);
+    is_int(kv_count(reader), 1, "and then only what was put behind that");
+    is_int(has(reader, "left", "1"), 1, "which is there");
+    kv_read_end(reader);
+    kv_reader_close(reader);
+    kv_close(kv);
+}
+
+static void *grow_it(void *argument)
+{
+    struct kv *kv = argument;
+    static char value[2 * 1024 * 1024];
+    struct kv_writer *writer = begin(kv);
+    kv_put(writer, span_of_text("big"), span_of(value, sizeof value));
+    return (void *)(intptr_t)kv_commit(writer, NULL);
+}
+
+static void a_long_read_makes_way(void)
+{
+    struct kv *kv = open_kv("way", 1024 * 1024, false);
+    struct kv_reader *reader = open_reader(kv);
+    pthread_t thread;
+    void *code;
+    read_begin(reader);
+    ok(!kv_wants_to_grow(kv), "nobody wants to grow the map at first");
+    pthread_create(&thread, NULL, grow_it, kv);
+    while (!kv_wants_to_grow(kv))
+        sched_yield();
+    ok(true, "a commit that has to wait for a read says so");
+    kv_read_end(reader);
+    pthread_join(thread, &code);
+    is_int((intptr_t)code, ERROR_FULL, "and goes on when the read has ended");
+    ok(!kv_wants_to_grow(kv), "and then nobody waits");
+    kv_reader_close(reader);
+    kv_close(kv);
+}
+
+/* Sanitizers take so much address space themselves that a limit cannot be set. */
+static void little_address_space_will_do(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    ok(true, "(no limit of address space under a sanitizer)");
+#else
+    const char *dir = scratch_path("little");
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = { 2ull << 30, 2ull << 30 };
+        struct kv *kv;
+        struct kv_options options = { .dir = dir };
+        if (setrlimit(RLIMIT_AS, &limit) < 0 || kv_open(&kv, &options, NULL) < 0)
+            _exit(1);
+        put_once(kv, "a", "1");
+        kv_close(kv);
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    ok(WIFEXITED(status) && WEXITSTATUS(status) == 0, "2 GiB of address space are enough");
+#endif
+}
+
 int main(void)
 {
+    little_address_space_will_do();
+    appended_and_cleared();
+    a_long_read_makes_way();
     a_killed_writer_loses_nothing();
     a_transaction_is_seen_whole();
     an_error_sticks();

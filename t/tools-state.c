@@ -30,9 +30,12 @@ static struct state *open_state(const struct state_options *options, uint64_t *a
 {
     struct state *state = NULL;
     struct error error = { 0 };
-    bool ignored;
-    if (state_open(&state, options, applied_seq, rebuilt ? rebuilt : &ignored, &error) < 0)
+    struct state_found found;
+    if (state_open(&state, options, &found, &error) < 0)
         tap_bail_out("%s", error.text);
+    *applied_seq = found.applied_seq;
+    if (rebuilt)
+        *rebuilt = found.rebuilt;
     return state;
 }
 
@@ -162,7 +165,16 @@ static void digests_are_equal(void)
     is_mem(often, once, SHA256_SIZE, "the digest does not depend on when commits happened");
 }
 
-static void another_log_starts_anew(void)
+static struct state_found reopen(const struct state_options *options, struct state **state)
+{
+    struct state_found found;
+    struct error error = { 0 };
+    if (state_open(state, options, &found, &error) < 0)
+        tap_bail_out("%s", error.text);
+    return found;
+}
+
+static void another_log_is_seen(void)
 {
     struct state_options options = options_for("other", 1);
     uint64_t applied;
@@ -176,11 +188,87 @@ static void another_log_starts_anew(void)
     is_mem(uuid, options.log_uuid, 16, "with the log it belongs to");
     is_int(state_peek_applied_seq(scratch_path("none"), uuid), 0, "and is 0 where nothing is");
 
-    options = options_for("other", 2);
-    state = open_state(&options, &applied, &rebuilt);
-    ok(rebuilt, "the documents of another log are deleted");
-    is_int(applied, 0, "the position is the beginning");
+    struct state_options other = options_for("other", 2);
+    struct state_found found = reopen(&other, &state);
+    ok(!found.rebuilt && found.applied_seq == 7, "the documents of another log are kept at first");
+    is_mem(found.log_uuid, options.log_uuid, 16, "and whose they are is said");
+    is_int(state_clear(state, NULL), 0, "whoever knows better deletes them");
+    is_int(state_applied_seq(state), 0, "the position is the beginning");
     ok(reads(state, "w1", NULL), "and they are gone");
+    hand_over(state, 3, "w2", "two");
+    is_int(state_close(state, NULL), 0, "(closed)");
+    found = reopen(&other, &state);
+    ok(found.applied_seq == 3 && memcmp(found.log_uuid, other.log_uuid, 16) == 0,
+       "the new ones are ours");
+    is_int(state_close(state, NULL), 0, "(closed)");
+}
+
+/* Puts `value` under a key of the database's own, or deletes the key. */
+static void tamper(const char *dir, const char *key, struct span value)
+{
+    struct kv *kv;
+    struct kv_writer *writer;
+    if (kv_open(&kv, &(struct kv_options){ .dir = dir }, NULL) < 0 ||
+        kv_begin(kv, &writer, NULL) < 0)
+        tap_bail_out("no LMDB");
+    if (value.bytes)
+        kv_put(writer, span_of_text(key), value);
+    else
+        kv_delete(writer, span_of_text(key));
+    is_int(kv_commit(writer, NULL), 0, "(%s was changed)", key);
+    kv_close(kv);
+}
+
+static void another_version_starts_anew(void)
+{
+    static const uint8_t newer[4] = { DOCUMENT_VERSION + 1 };
+    const struct span versions[] = { span_of(newer, 4), span_of(newer, 3), span_of(NULL, 0) };
+    for (unsigned i = 0; i < 3; i++) {
+        struct state_options options = options_for("version", 1);
+        struct state *state;
+        (void)reopen(&options, &state);
+        hand_over(state, 5 + i, "w1", "one");
+        is_int(state_close(state, NULL), 0, "(closed)");
+        struct state_found found = reopen(&options, &state);
+        ok(!found.rebuilt && found.applied_seq == 5 + i, "documents of our version are kept");
+        is_int(state_close(state, NULL), 0, "(closed)");
+
+        tamper(options.dir, "!version", versions[i]);
+        found = reopen(&options, &state);
+        ok(found.rebuilt && found.applied_seq == 0 && found.why[0],
+           "of another version, or none, they are deleted: %s", found.why);
+        ok(reads(state, "w1", NULL), "and gone");
+        is_int(state_close(state, NULL), 0, "(closed)");
+    }
+}
+
+static void a_mark_is_kept(void)
+{
+    struct state_options options = options_for("mark", 1);
+    options.commit_interval_ns = 3600ull * 1000000000;
+    struct state *state;
+    uint8_t first[SHA256_SIZE], second[SHA256_SIZE];
+    memset(first, 1, sizeof first);
+    memset(second, 2, sizeof second);
+    struct state_found found = reopen(&options, &state);
+    is_int(found.mark.seq, 0, "a new database has no mark");
+    hand_over(state, 5, "w1", "one");
+    state_mark(state, 4, first);
+    state_mark(state, 9, second);
+    is_int(state_close(state, NULL), 0, "(closed)");
+    found = reopen(&options, &state);
+    is_int(found.mark.seq, 4,
+           "a mark is committed with the documents, a later one than theirs not");
+    is_mem(found.mark.chain, first, SHA256_SIZE, "and its chain");
+    hand_over(state, 6, "w1", "two");
+    is_int(state_commit_now(state, NULL), 0, "(committed)");
+    hand_over(state, 8, "w1", "three");
+    state_mark(state, 8, second);
+    state_mark(state, 7, first);
+    is_int(state_close(state, NULL), 0, "(closed)");
+    found = reopen(&options, &state);
+    is_int(found.mark.seq, 8, "a commit without news keeps it, and only a newer one replaces it");
+    is_mem(found.mark.chain, second, SHA256_SIZE, "with its chain");
     is_int(state_close(state, NULL), 0, "(closed)");
 }
 
@@ -274,10 +362,7 @@ static void a_full_map_grows(void)
     struct state_options options = options_for("full", 1);
     uint64_t applied, seq;
     uint8_t digest[SHA256_SIZE];
-    struct kv *kv;
-    if (kv_open(&kv, &(struct kv_options){ .dir = options.dir, .size_max = 1u << 20 }, NULL) < 0)
-        tap_bail_out("no LMDB");
-    kv_close(kv);
+    options.map_bytes = 1u << 20;
     struct state *state = open_state(&options, &applied, NULL);
     static char value[60000];
     memset(value, 'x', sizeof value - 1);
@@ -297,7 +382,9 @@ int main(void)
     reads_are_at_once();
     walks_are_merged();
     digests_are_equal();
-    another_log_starts_anew();
+    another_log_is_seen();
+    another_version_starts_anew();
+    a_mark_is_kept();
     readers_run_beside_it();
     a_full_map_grows();
     is_int(budget.owner_used[BUDGET_DOCUMENTS], 0, "all memory of documents was given back");

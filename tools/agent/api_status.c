@@ -180,6 +180,7 @@ static void add_state(struct boot *boot, struct text *text)
     text_json_unsigned(text, "pending_bytes", state_pending_bytes(boot->state));
     text_json_unsigned(text, "lag_ms", state_lag_ns(boot->state) / 1000000);
     text_json_cstring(text, "trouble", state_trouble(boot->state, &trouble) ? trouble.text : NULL);
+    state_add_snapshots(boot, text);
     text_json_close_object(text);
 }
 
@@ -188,10 +189,11 @@ static void add_start(const struct boot *boot, struct text *text)
     const struct log_recovery *found = &boot->recovery;
     text_json_open_object(text, "start");
     text_json_unsigned(text, "ms", (boot->ready_ns - boot->began_ns) / 1000000);
-    text_json_unsigned(text, "workflows_loaded", boot->loaded);
-    text_json_unsigned(text, "events_replayed", boot->replayed);
+    text_json_unsigned(text, "workflows_loaded", boot->rebuild.loaded);
+    text_json_unsigned(text, "events_replayed", boot->rebuild.replayed);
+    text_json_unsigned(text, "snapshot_loaded", boot->rebuild.snapshot_seq);
     text_json_unsigned(text, "effects_orphaned", boot->orphans);
-    text_json_bool(text, "documents_of_another_log", boot->rebuilt);
+    text_json_bool(text, "documents_rebuilt", boot->rebuilt);
     text_json_cstring(text, "log_end", found->exists ? verdict_name(found->verdict) : "new");
     text_json_bool(text, "log_closed_in_order", found->exists && found->clean);
     text_json_cstring(text, "log_end_reason", found->exists ? found->reason : NULL);
@@ -239,62 +241,6 @@ enum MHD_Result status_all(struct exchange *exchange)
         clock_add_status(boot, &text);
     }
     add_budget(boot, &text);
-    text_json_close_object(&text);
-    enum MHD_Result result = operation_answer(exchange, 200, &text, NULL);
-    text_free(&text);
-    return result;
-}
-
-/*--- GET /api/v1/state/digest ------------------------------------------------------------------*/
-
-/* It reads every document: on a thread of its own, one at a time. */
-static void *take_digest(void *argument)
-{
-    struct exchange *exchange = argument;
-    struct api *api = exchange->api;
-    if (state_digest(api->boot->state, exchange->digest, &exchange->seq, &exchange->error) == 0)
-        exchange->error.code = 0;
-    MHD_resume_connection(exchange->mhd);
-    atomic_store(&api->digest_under_way, false);
-    return NULL;
-}
-
-enum MHD_Result status_digest(struct exchange *exchange)
-{
-    struct api *api = exchange->api;
-    struct problem problem = { 0 };
-    pthread_t thread;
-    if (atomic_exchange(&api->digest_under_way, true)) {
-        problem_set(&problem, 429, "digest-under-way",
-                    "another digest is being taken; ask again in a moment");
-        return operation_problem(exchange, &problem);
-    }
-    exchange->error = (struct error){ 0 };
-    exchange->phase = EXCHANGE_SUSPENDED;
-    MHD_suspend_connection(exchange->mhd);
-    int status = pthread_create(&thread, NULL, take_digest, exchange);
-    if (status == 0) {
-        pthread_detach(thread);
-    } else {
-        error_set(&exchange->error, -status, "no thread: %s", error_text(-status));
-        atomic_store(&api->digest_under_way, false);
-        MHD_resume_connection(exchange->mhd);
-    }
-    return MHD_YES;
-}
-
-enum MHD_Result status_digested(struct exchange *exchange)
-{
-    struct problem problem = { 0 };
-    if (exchange->error.code < 0) {
-        problem_set(&problem, 503, "state-unreadable", "no digest: %.500s", exchange->error.text);
-        return operation_problem(exchange, &problem);
-    }
-    struct text text;
-    text_init(&text);
-    text_json_open_object(&text, NULL);
-    text_json_hex(&text, "digest", span_of(exchange->digest, sizeof exchange->digest));
-    text_json_unsigned(&text, "seq", exchange->seq);
     text_json_close_object(&text);
     enum MHD_Result result = operation_answer(exchange, 200, &text, NULL);
     text_free(&text);

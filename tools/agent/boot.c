@@ -2,17 +2,16 @@
 
 #include "core/agent/agent.h"
 #include "core/agent/clock.h"
-#include "core/base/check.h"
 #include "iouring/file.h"
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
 #include "tools/agent/clock.h"
 #include "tools/agent/effects.h"
-#include "tools/agent/handover.h"
 #include "tools/agent/host.h"
 #include "tools/agent/inbox.h"
 #include "tools/agent/loop.h"
+#include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
 
 #include <errno.h>
@@ -24,14 +23,9 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #define IO_OPS_MAX 64u
-#define OWN_KINDS 16u      /* kinds below are the log's own */
-#define REPLAY_BATCH 1000u /* events between two hand-overs */
-#define REPLAY_LAG (64ull << 20)
-#define LOAD_LEVELS 2
 #define INBOX_BYTES_MAX (64ull << 20)
 
 /*--- The data directory ------------------------------------------------------------------------*/
@@ -211,192 +205,6 @@ static int open_log(struct boot *boot, struct error *error)
     return 0;
 }
 
-/*--- Documents ---------------------------------------------------------------------------------*/
-
-/* An `a` document may ask for its workflow first, and a workflow for its definition: two levels. */
-static int load(struct boot *boot, struct span key, int levels, struct error *error)
-{
-    struct document_key needs;
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    int status = state_get(boot->state, key, &bytes, &size);
-    if (status >= 0) {
-        struct span value = status == 1 ? span_of(bytes, size) : span_of(NULL, 0);
-        status = agent_load(boot->agent, key, value, &needs);
-        if (status == 1 && levels > 0 &&
-            (status = load(boot, document_key_span(&needs), levels - 1, error)) == 0)
-            status = agent_load(boot->agent, key, value, &needs);
-    }
-    free(bytes);
-    if (status == 0)
-        return 0;
-    return error_set(error, status < 0 ? status : ERROR_DAMAGED,
-                     "a document of the state cannot be loaded: %s; move %s away and it is rebuilt "
-                     "from the log",
-                     error_text(status < 0 ? status : ERROR_DAMAGED), boot->db_dir);
-}
-
-struct streams {
-    uint64_t *items;
-    size_t count, capacity;
-};
-
-static bool note_stream(struct span key, struct span bytes, void *context)
-{
-    struct streams *streams = context;
-    uint64_t stream;
-    (void)bytes;
-    if (!document_stream_of_key(key, &stream))
-        return true;
-    if (streams->count == streams->capacity) {
-        streams->capacity = streams->capacity ? streams->capacity * 2 : 1024;
-        streams->items = realloc(streams->items, streams->capacity * sizeof(uint64_t));
-        CHECK(streams->items);
-    }
-    streams->items[streams->count++] = stream;
-    return true;
-}
-
-static int load_unfinished(struct boot *boot, struct error *error)
-{
-    atomic_store(&boot->stage, BOOT_DOCUMENTS);
-    struct document_key agent_key = document_agent_key();
-    int status = load(boot, document_key_span(&agent_key), 0, error);
-    if (status < 0)
-        return status;
-    struct streams streams = { 0 };
-    status =
-        state_walk(boot->state, span_of_text("a"), span_of(NULL, 0), false, note_stream, &streams);
-    if (status < 0)
-        error_set(error, status, "the state cannot be read: %s", error_text(status));
-    for (size_t i = 0; i < streams.count && status == 0; i++) {
-        struct document_key key = document_active_key(streams.items[i]);
-        status = load(boot, document_key_span(&key), LOAD_LEVELS, error);
-    }
-    boot->loaded = streams.count;
-    free(streams.items);
-    return status;
-}
-
-/*--- Replay ------------------------------------------------------------------------------------*/
-
-struct replay {
-    struct boot *boot;
-    struct log_reader *reader;
-    struct arena arena;
-    struct state_batch *batch;
-    unsigned count; /* events since the last hand-over */
-    uint64_t at;    /* the newest record seen */
-};
-
-static void take_change(struct span key, struct span bytes, void *context)
-{
-    struct replay *replay = context;
-    state_batch_add(key, bytes, replay->batch);
-}
-
-static int hand_over(struct replay *replay, struct error *error)
-{
-    struct boot *boot = replay->boot;
-    replay->batch = state_batch_new(boot->state);
-    int status = agent_take_changes(boot->agent, take_change, replay);
-    if (status < 0) {
-        state_batch_free(replay->batch);
-        return error_set(error, status, "replay: %s; raise [memory] max_heap_size",
-                         error_text(status));
-    }
-    state_hand_over(boot->state, replay->batch, replay->at);
-    replay->count = 0;
-    struct error trouble;
-    while (state_pending_bytes(boot->state) > REPLAY_LAG) {
-        if (state_trouble(boot->state, &trouble))
-            return error_set(error, trouble.code, "replay: %s", trouble.text);
-        nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-    }
-    return 0;
-}
-
-static int replay_event(struct replay *replay, const struct record *record, struct error *error)
-{
-    struct agent *agent = replay->boot->agent;
-    struct event_header header = { .seq = record->seq,
-                                   .stream = record->stream,
-                                   .time_ns = record->time_ns,
-                                   .cause = record->cause,
-                                   .stream_prev_seq = record->stream_prev_seq,
-                                   .kind = record->kind };
-    Daa__Event *event;
-    struct document_key key;
-    arena_reset(&replay->arena);
-    int status = event_unpack(record->kind, record->payload, &replay->arena, &event);
-    if (status == ERROR_NEWER)
-        return error_set(error, status,
-                         "event %" PRIu64
-                         " of kind %u was written by a newer version of daa-agent; "
-                         "start that one, or read the log with daa-log",
-                         record->seq, record->kind);
-    while (status == 0 && agent_event_needs(agent, &header, event, &key))
-        if ((status = load(replay->boot, document_key_span(&key), LOAD_LEVELS, error)) < 0)
-            return status;
-    if (status == 0)
-        status = agent_apply(agent, &header, event);
-    if (status < 0)
-        return error_set(error, status, "event %" PRIu64 " of the log cannot be applied: %s%s",
-                         record->seq, error_text(status),
-                         status == ERROR_BUDGET ? "; raise [memory] max_heap_size" : "");
-    replay->boot->replayed++;
-    return ++replay->count >= REPLAY_BATCH ? hand_over(replay, error) : 0;
-}
-
-static int replay_all(struct replay *replay, uint64_t applied_seq, struct error *error)
-{
-    struct boot *boot = replay->boot;
-    struct record record;
-    int status = log_reader_seek(replay->reader, applied_seq + 1, error);
-    if (status < 0)
-        return status;
-    uint64_t last = log_durable_seq(boot->log);
-    atomic_store(&boot->replay_first, applied_seq + 1);
-    atomic_store(&boot->replay_last, last);
-    replay->at = applied_seq;
-    while (replay->at < last) {
-        status = log_reader_next(replay->reader, &record, NULL, error);
-        if (status < 0)
-            return status;
-        if (status == 0)
-            return error_set(error, ERROR_DAMAGED,
-                             "replay: the log's durable end is %" PRIu64 ", but its reader ends at "
-                             "%" PRIu64,
-                             last, replay->at);
-        replay->at = record.seq;
-        atomic_store(&boot->replay_at, record.seq);
-        if (record.kind >= OWN_KINDS && (status = replay_event(replay, &record, error)) < 0)
-            return status;
-    }
-    return replay->at > applied_seq ? hand_over(replay, error) : 0;
-}
-
-static int catch_up(struct boot *boot, uint64_t applied_seq, struct error *error)
-{
-    struct replay replay = { .boot = boot };
-    atomic_store(&boot->stage, BOOT_REPLAY);
-    struct log_reader_options options = { .dir = boot->log_dir, .budget = &boot->budget };
-    int status = log_reader_open(&replay.reader, &options, error);
-    if (status < 0)
-        return status;
-    arena_init(&replay.arena, &boot->budget, BUDGET_READERS, 4096);
-    status = replay_all(&replay, applied_seq, error);
-    arena_free(&replay.arena);
-    log_reader_close(replay.reader);
-    if (status == ERROR_DAMAGED || status == ERROR_TRUNCATED || status == ERROR_NOT_FOUND)
-        return error_wrap(
-            error, status,
-            "the documents cannot be made from the log, so put its damaged or missing "
-            "segments back from a copy (daa-log verify %s names them)",
-            boot->log_dir);
-    return status;
-}
-
 /*--- Effects that were under way ---------------------------------------------------------------*/
 
 static int adopt_orphans(struct boot *boot, struct error *error)
@@ -449,6 +257,33 @@ static int open_agent(struct boot *boot, struct error *error)
     return agent_open(&boot->agent, &options, error);
 }
 
+static void say(const char *sentence, void *context)
+{
+    (void)context;
+    host_say("%s", sentence);
+}
+
+static int rebuild(struct boot *boot, const struct state_found *found, struct error *error)
+{
+    struct rebuild_options options = { .log_dir = boot->log_dir,
+                                       .snapshots_dir = boot->snapshots_dir,
+                                       .db_dir = boot->db_dir,
+                                       .state = boot->state,
+                                       .found = found,
+                                       .agent = boot->agent,
+                                       .budget = &boot->budget,
+                                       .progress = &boot->progress,
+                                       .say = say };
+    atomic_store(&boot->stage, BOOT_STATE);
+    int status = rebuild_run(&options, &boot->rebuild, error);
+    boot->rebuilt = found->rebuilt || boot->rebuild.foreign;
+    if (status == 0 && boot->rebuild.seq < log_durable_seq(boot->log))
+        status = error_set(error, ERROR_DAMAGED,
+                           "the log's durable end is %" PRIu64 ", but its reader ends at %" PRIu64,
+                           log_durable_seq(boot->log), boot->rebuild.seq);
+    return status;
+}
+
 /* Now the events are known that say whether the wall clock is trusted. */
 static void resume_clock(struct boot *boot)
 {
@@ -464,14 +299,12 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
                                      .commit_interval_ns = boot->config->state.commit_interval,
                                      .commit_bytes = boot->config->state.commit_bytes };
     memcpy(options.log_uuid, boot->log_uuid, sizeof options.log_uuid);
-    uint64_t applied_seq;
-    int status = state_open(&boot->state, &options, &applied_seq, &boot->rebuilt, error);
+    struct state_found found;
+    int status = state_open(&boot->state, &options, &found, error);
     if (status == 0)
         status = open_agent(boot, error);
     if (status == 0)
-        status = load_unfinished(boot, error);
-    if (status == 0)
-        status = catch_up(boot, applied_seq, error);
+        status = rebuild(boot, &found, error);
     if (status == 0) {
         struct error violation;
         if (agent_check(boot->agent, &violation) < 0)
@@ -515,6 +348,53 @@ static int open_workers(struct boot *boot, void (*ended)(uint64_t stream, void *
     return status;
 }
 
+/*--- Snapshots ---------------------------------------------------------------------------------*/
+
+static uint64_t log_position(void *context)
+{
+    const struct boot *boot = context;
+    struct log_stats stats;
+    log_stats_get(boot->log, &stats);
+    return stats.segment_no * stats.capacity + stats.segment_offset;
+}
+
+/* The same for an event of the past; 0: not known. */
+static uint64_t position_of(struct boot *boot, uint64_t seq)
+{
+    struct log_reader_options options = { .dir = boot->log_dir, .budget = &boot->budget };
+    struct log_reader *reader;
+    struct record record;
+    struct log_place place;
+    struct log_stats stats;
+    uint64_t position = 0;
+    if (seq == 0 || log_reader_open(&reader, &options, NULL) < 0)
+        return 0;
+    log_stats_get(boot->log, &stats);
+    if (log_reader_get(reader, seq, &record, &place, NULL) == 1)
+        position = place.segment_no * stats.capacity + place.record_offset;
+    log_reader_close(reader);
+    return position;
+}
+
+static int open_snapshots(struct boot *boot, struct error *error)
+{
+    uint64_t *items;
+    size_t count;
+    rebuild_set_aside(boot->log_dir, boot->snapshots_dir, &boot->budget, say, NULL);
+    int status = snapshot_list(boot->snapshots_dir, &items, &count, error);
+    if (status < 0)
+        return status;
+    struct snapshots_options options = { .dir = boot->snapshots_dir,
+                                         .state = boot->state,
+                                         .interval_ns = boot->config->state.snapshot_interval,
+                                         .log_bytes = boot->config->state.snapshot_bytes,
+                                         .log_position = log_position,
+                                         .last_position = position_of(boot, count ? items[0] : 0),
+                                         .context = boot };
+    free(items);
+    return snapshots_open(&boot->snapshots, &options, error);
+}
+
 void boot_init(struct boot *boot, const struct config *config)
 {
     *boot = (struct boot){ .config = config,
@@ -528,7 +408,9 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
 {
     const char *data_dir = boot->config->agent.data_dir;
     if (snprintf(boot->log_dir, sizeof boot->log_dir, "%s/log", data_dir) >= PATH_MAX ||
-        snprintf(boot->db_dir, sizeof boot->db_dir, "%s/db", data_dir) >= PATH_MAX)
+        snprintf(boot->db_dir, sizeof boot->db_dir, "%s/db", data_dir) >= PATH_MAX ||
+        snprintf(boot->snapshots_dir, sizeof boot->snapshots_dir, "%s/snapshots", data_dir) >=
+            PATH_MAX)
         return error_set(error, -ENAMETOOLONG, "data directory: the path is too long");
     int status = open_engine(boot, error);
     if (status == 0)
@@ -537,6 +419,8 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
         status = open_state_and_agent(boot, error);
     if (status == 0)
         status = open_workers(boot, ended, context, error);
+    if (status == 0)
+        status = open_snapshots(boot, error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -551,6 +435,8 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    snapshots_close(boot->snapshots);
+    boot->snapshots = NULL;
     if (boot->effects)
         effects_close(boot->effects, 0);
     loop_close(boot->loop);
@@ -579,18 +465,14 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
 
 void boot_progress(const struct boot *boot, char *text, size_t size)
 {
-    uint64_t first = atomic_load(&boot->replay_first), last = atomic_load(&boot->replay_last);
+    char what[200];
     switch (atomic_load(&boot->stage)) {
     case BOOT_LOG:
         snprintf(text, size, "starting: recovers the event log");
         break;
-    case BOOT_DOCUMENTS:
-        snprintf(text, size, "starting: loads unfinished workflows");
-        break;
-    case BOOT_REPLAY:
-        snprintf(text, size,
-                 "starting: replays the log, at event %" PRIu64 " of %" PRIu64 " to %" PRIu64,
-                 atomic_load(&boot->replay_at), first, last);
+    case BOOT_STATE:
+        rebuild_progress_text(&boot->progress, what, sizeof what);
+        snprintf(text, size, "starting: %s", what);
         break;
     case BOOT_READY:
         snprintf(text, size, "ready");

@@ -1,7 +1,7 @@
 /* The start of the daemon: from a configuration to an agent that stands where the log ends.
  *
- *   data directory -> log (lock, recovery, new segment) -> state (LMDB) -> documents of unfinished
- *   workflows -> replay of what LMDB did not have -> effects that have lost their owner
+ *   data directory -> log (lock, recovery, new segment) -> state (LMDB, tools/agent/rebuild.h) ->
+ *   effects that have lost their owner -> snapshots from now on
  *
  * Threads: boot_open() and boot_close() by the agent thread, since the log's ring belongs to the
  * thread that opened it; boot_progress() by any meanwhile; the parts belong to whom their headers
@@ -14,6 +14,7 @@
 #include "core/base/lineage.h"
 #include "core/base/log_clock.h"
 #include "log/recovery.h"
+#include "tools/agent/rebuild.h"
 #include "tools/config/config.h"
 
 #include <limits.h>
@@ -28,20 +29,20 @@ struct inbox;
 struct io;
 struct log;
 struct loop;
+struct snapshots;
 struct state;
 
 enum boot_stage {
     BOOT_BEGINS = 0,
-    BOOT_LOG,       /* recovers the event log */
-    BOOT_DOCUMENTS, /* loads unfinished workflows */
-    BOOT_REPLAY,    /* replays the log from where LMDB ends */
+    BOOT_LOG,   /* recovers the event log */
+    BOOT_STATE, /* makes the state from LMDB, snapshots and the log */
     BOOT_READY,
 };
 
 struct boot {
     const struct config *config;
     struct budget budget;
-    char log_dir[PATH_MAX], db_dir[PATH_MAX];
+    char log_dir[PATH_MAX], db_dir[PATH_MAX], snapshots_dir[PATH_MAX];
     struct io *io;
     struct log *log;
     struct log_recovery recovery;        /* what was found */
@@ -52,16 +53,16 @@ struct boot {
     struct inbox *inbox;
     struct effects *effects;
     struct loop *loop;
+    struct snapshots *snapshots;
     uint8_t log_uuid[UUID_SIZE];
+    bool rebuilt; /* the documents were of another history or version */
+    struct rebuild_result rebuild;
     struct lineage lineage;      /* of the log; settled before the agent is ready */
-    bool rebuilt;                /* the documents belonged to another log */
-    uint64_t loaded;             /* workflows */
-    uint64_t replayed;           /* events */
     uint64_t orphans;            /* effects that have lost their owner */
     uint64_t began_ns, ready_ns; /* monotonic */
 
-    _Atomic int stage;                                     /* enum boot_stage */
-    _Atomic uint64_t replay_first, replay_at, replay_last; /* seq */
+    _Atomic int stage; /* enum boot_stage */
+    struct rebuild_progress progress;
 };
 
 /* Makes the data directory (0700) when it is missing and checks that it can be ours: ours, not

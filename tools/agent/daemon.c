@@ -6,6 +6,7 @@
 #include "tools/agent/host.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/notify.h"
+#include "tools/agent/snapshots.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -130,6 +131,7 @@ static int stop(struct daemon *daemon, struct error *error)
     struct boot *boot = &daemon->boot;
     notify_send("STOPPING=1");
     api_drain(daemon->api);
+    snapshots_stop(boot->snapshots);
     if (loop_drain(boot->loop)) {
         effects_close(boot->effects, EFFECTS_GRACE_NS);
         boot->effects = NULL;

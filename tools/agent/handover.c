@@ -135,6 +135,51 @@ struct handover_entry *handover_table_get(const struct handover_table *table, st
     return table->count == 0 ? NULL : *slot_of(table, key, hash);
 }
 
+/* Keys are compared by their first bytes, which lie in the array and not all over the memory. */
+struct sortable {
+    uint64_t high, low; /* the first 16 bytes, big-endian, zeros behind a shorter key */
+    struct handover_entry *entry;
+};
+
+static struct sortable sortable_of(struct handover_entry *entry)
+{
+    uint8_t bytes[16] = { 0 };
+    memcpy(bytes, entry->bytes, entry->key_size < sizeof bytes ? entry->key_size : sizeof bytes);
+    return (struct sortable){ .high = __builtin_bswap64(bytes_get_u64(bytes)),
+                              .low = __builtin_bswap64(bytes_get_u64(bytes + 8)),
+                              .entry = entry };
+}
+
+static int compare_sortable(const void *a, const void *b)
+{
+    const struct sortable *left = a, *right = b;
+    if (left->high != right->high)
+        return left->high < right->high ? -1 : 1;
+    if (left->low != right->low)
+        return left->low < right->low ? -1 : 1;
+    const struct handover_entry *one = left->entry, *other = right->entry;
+    size_t common = one->key_size < other->key_size ? one->key_size : other->key_size;
+    int order = memcmp(one->bytes, other->bytes, common);
+    return order != 0 ? order
+                      : (one->key_size > other->key_size) - (one->key_size < other->key_size);
+}
+
+struct handover_entry **handover_table_sorted(const struct handover_table *table)
+{
+    struct sortable *sortable = malloc((table->count + 1) * sizeof *sortable);
+    struct handover_entry **entries = malloc((table->count + 1) * sizeof(struct handover_entry *));
+    CHECK(sortable && entries);
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < table->capacity; i++)
+        if (table->slots[i])
+            sortable[count++] = sortable_of(table->slots[i]);
+    qsort(sortable, count, sizeof *sortable, compare_sortable);
+    for (uint64_t i = 0; i < count; i++)
+        entries[i] = sortable[i].entry;
+    free(sortable);
+    return entries;
+}
+
 void handover_table_clear(struct handover_table *table)
 {
     if (table->capacity > TABLE_CAPACITY_KEPT)

@@ -72,6 +72,8 @@ struct handover_table {
 void handover_table_put(struct handover_table *table, struct handover_entry *entry);
 struct handover_entry *handover_table_get(const struct handover_table *table, struct span key,
                                           uint64_t hash);
+/* The entries in key order; the caller frees the array. */
+struct handover_entry **handover_table_sorted(const struct handover_table *table);
 void handover_table_clear(struct handover_table *table); /* keeps a small array of slots */
 void handover_table_free(struct handover_table *table);
 

@@ -19,6 +19,7 @@
 #include "tools/agent/definitions.h"
 #include "tools/agent/inbox.h"
 #include "tools/agent/problem.h"
+#include "tools/agent/snapshot.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
@@ -60,7 +61,7 @@ struct api {
     _Atomic uint64_t requests;  /* begun, ever */
     _Atomic uint64_t under_way; /* not answered yet */
     _Atomic uint64_t request_ids;
-    _Atomic bool digest_under_way;
+    _Atomic bool digest_under_way, snapshot_under_way;
     pthread_mutex_t reader_lock;
     struct log_reader *reader; /* of histories; NULL until the first */
 };
@@ -91,6 +92,7 @@ struct exchange {
     uint64_t seq; /* for X-Log-Seq; 0: none */
     bool replayed;
     uint8_t digest[32];
+    struct snapshot_info snapshot;
     struct error error;
 };
 
@@ -127,7 +129,12 @@ bool operation_stream(struct exchange *exchange, uint64_t *stream, struct proble
 operation_function workflow_submit, workflow_submitted;
 operation_function workflow_list, workflow_get, workflow_history;
 operation_function workflow_signal, workflow_cancel, workflow_resolve, workflow_changed;
-operation_function status_health, status_ready, status_all, status_digest, status_digested;
+operation_function status_health, status_ready, status_all;
+operation_function state_digest_begin, state_digest_end;
+operation_function state_snapshot_begin, state_snapshot_end, state_snapshot_list;
+
+/* What /status says of them: a member "snapshots" of an open object. */
+void state_add_snapshots(const struct boot *boot, struct text *text);
 operation_function clock_show, clock_accept, clock_accepted;
 
 #endif

@@ -4,21 +4,22 @@
  * between is in the snapshot. */
 #include "tools/agent/state.h"
 
-#include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "mmapstore/kv.h"
 #include "tools/agent/handover.h"
+#include "tools/agent/state_position.h"
+#include "tools/agent/state_view.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #define RETRY_NS 1000000000ull
-#define DELETE_AT_ONCE 10000u
-
-static const char key_applied_seq[] = "!applied_seq";
-static const char key_log[] = "!log";
+#define COMMIT_INTERVAL_NS 50000000ull
+#define COMMIT_BYTES (8ull << 20)
 
 struct pooled_reader {
     struct kv_reader *reader;
@@ -38,6 +39,8 @@ struct state {
     struct state_batch *fresh_first, *fresh_last, *committing_first;
     size_t fresh_bytes, committing_bytes;
     uint64_t handed_seq, committing_seq;
+    struct state_mark mark, committing_mark;
+    uint64_t commit_interval_ns, commit_bytes;    /* for now */
     uint64_t fresh_since_ns, committing_since_ns; /* monotonic; 0: nothing there */
     uint64_t attempts;                            /* commits tried */
     bool hurry, stop;
@@ -112,21 +115,8 @@ static int compare_entries(const void *a, const void *b)
     return left->key_size < right->key_size ? -1 : left->key_size > right->key_size;
 }
 
-/* The entries of a table in key order; the caller frees the array. */
-static struct handover_entry **sorted(const struct handover_table *table)
-{
-    struct handover_entry **entries = malloc((table->count + 1) * sizeof(struct handover_entry *));
-    CHECK(entries);
-    uint64_t count = 0;
-    for (uint64_t i = 0; i < table->capacity; i++)
-        if (table->slots[i])
-            entries[count++] = table->slots[i];
-    qsort(entries, count, sizeof(struct handover_entry *), compare_entries);
-    return entries;
-}
-
 static int write_transaction(struct state *state, struct handover_entry *const *entries,
-                             uint64_t count, uint64_t seq, struct error *error)
+                             uint64_t count, struct error *error)
 {
     struct kv_writer *writer;
     int status = kv_begin(state->kv, &writer, error);
@@ -138,21 +128,21 @@ static int write_transaction(struct state *state, struct handover_entry *const *
         else
             kv_put(writer, handover_key(entries[i]), handover_value(entries[i]));
     }
-    uint8_t position[8];
-    bytes_put_u64(position, seq);
-    kv_put(writer, span_of_text(key_applied_seq), span_of(position, sizeof position));
-    kv_put(writer, span_of_text(key_log), span_of(state->options.log_uuid, 16));
+    struct state_position position = { .version = DOCUMENT_VERSION,
+                                       .applied_seq = state->committing_seq,
+                                       .mark = state->committing_mark };
+    memcpy(position.log_uuid, state->options.log_uuid, sizeof position.log_uuid);
+    state_position_write(writer, &position);
     return kv_commit(writer, error);
 }
 
 /* Writes `committing`, which nobody changes meanwhile; the lock is not held. */
 static int commit(struct state *state, struct error *error)
 {
-    struct handover_entry **entries = sorted(&state->committing);
+    struct handover_entry **entries = handover_table_sorted(&state->committing);
     int status;
     do {
-        status = write_transaction(state, entries, state->committing.count, state->committing_seq,
-                                   error);
+        status = write_transaction(state, entries, state->committing.count, error);
     } while (status == ERROR_FULL);
     free(entries);
     return status;
@@ -170,6 +160,7 @@ static void move_fresh(struct state *state)
     state->committing_since_ns = state->fresh_since_ns;
     state->fresh_since_ns = 0;
     state->committing_seq = state->handed_seq;
+    state->committing_mark = state->mark;
 }
 
 static void drop_committed(struct state *state)
@@ -220,8 +211,8 @@ static void *run(void *argument)
             pthread_cond_wait(&state->work, &state->lock);
             continue;
         }
-        uint64_t deadline_ns = monotonic_ns() + state->options.commit_interval_ns;
-        while (!state->stop && !state->hurry && state->fresh_bytes < state->options.commit_bytes &&
+        uint64_t deadline_ns = monotonic_ns() + state->commit_interval_ns;
+        while (!state->stop && !state->hurry && state->fresh_bytes < state->commit_bytes &&
                monotonic_ns() < deadline_ns)
             wait_until(state, deadline_ns);
         state->hurry = false;
@@ -239,62 +230,53 @@ static void *run(void *argument)
 
 /*--- Open and close ----------------------------------------------------------------------------*/
 
-static uint64_t read_position(struct kv_reader *reader, uint8_t uuid[16])
+/* Why documents cannot be used; "" when they can. */
+static void judge(uint32_t version, char *why, size_t size)
 {
-    struct span value;
-    memset(uuid, 0, 16);
-    if (kv_get(reader, span_of_text(key_log), &value) != 1 || value.size != 16)
-        return 0;
-    memcpy(uuid, value.bytes, 16);
-    if (kv_get(reader, span_of_text(key_applied_seq), &value) != 1 || value.size != 8)
-        return 0;
-    return bytes_get_u64(value.bytes);
+    why[0] = 0;
+    if (version == 0)
+        snprintf(why, size, "they have no version, or were being loaded when the agent ended");
+    else if (version != DOCUMENT_VERSION)
+        snprintf(why, size, "they are of version %" PRIu32 ", and this program writes %u", version,
+                 DOCUMENT_VERSION);
 }
 
-/* Deletes up to DELETE_AT_ONCE entries: 1 there may be more, 0 none is left, negative. */
-static int delete_some(struct state *state, struct error *error)
+int state_clear(struct state *state, struct error *error)
 {
-    struct pooled_reader *pooled;
     struct kv_writer *writer;
-    int status = reader_take(state, &pooled, error);
+    CHECK(!has_work(state));
+    int status = kv_begin(state->kv, &writer, error);
     if (status < 0)
         return status;
-    status = kv_begin(state->kv, &writer, error);
-    if (status < 0) {
-        reader_give(state, pooled);
-        return status;
-    }
-    struct span key, value;
-    unsigned count = 0;
-    int found = kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value);
-    for (; found == 1 && count < DELETE_AT_ONCE; count++) {
-        kv_delete(writer, key);
-        found = kv_next(pooled->reader, false, &key, &value);
-    }
-    reader_give(state, pooled);
+    kv_clear(writer);
     status = kv_commit(writer, error);
-    return status < 0 ? status : count == DELETE_AT_ONCE;
+    if (status == 0)
+        state_moved(state, &(struct state_position){ 0 });
+    return status;
 }
 
-static int adopt(struct state *state, uint64_t *applied_seq, bool *rebuilt, struct error *error)
+static int adopt(struct state *state, struct state_found *found, struct error *error)
 {
-    uint8_t uuid[16];
+    struct state_position position;
     struct pooled_reader *pooled;
+    *found = (struct state_found){ 0 };
     int status = reader_take(state, &pooled, error);
     if (status < 0)
         return status;
-    *applied_seq = read_position(pooled->reader, uuid);
-    struct span key, value;
-    bool empty = kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value) != 1;
+    state_position_read(pooled->reader, &position);
+    bool empty = kv_count(pooled->reader) == 0;
     reader_give(state, pooled);
-    *rebuilt = !empty && memcmp(uuid, state->options.log_uuid, 16) != 0;
-    if (!*rebuilt)
+    if (empty)
         return 0;
-    *applied_seq = 0;
-    do {
-        status = delete_some(state, error);
-    } while (status == 1 || status == ERROR_FULL);
-    return status;
+    judge(position.version, found->why, sizeof found->why);
+    found->rebuilt = found->why[0] != 0;
+    if (found->rebuilt)
+        return state_clear(state, error);
+    found->applied_seq = position.applied_seq;
+    found->mark = position.mark;
+    memcpy(found->log_uuid, position.log_uuid, sizeof found->log_uuid);
+    state_moved(state, &position);
+    return 0;
 }
 
 static void release(struct state *state)
@@ -321,17 +303,13 @@ static void release(struct state *state)
     free(state);
 }
 
-int state_open(struct state **opened, const struct state_options *options, uint64_t *applied_seq,
-               bool *rebuilt, struct error *error)
+int state_open(struct state **opened, const struct state_options *options,
+               struct state_found *found, struct error *error)
 {
     struct state *state = calloc(1, sizeof *state);
     if (!state)
         return error_set(error, -ENOMEM, "no memory for the state");
     state->options = *options;
-    if (state->options.commit_interval_ns == 0)
-        state->options.commit_interval_ns = 50000000;
-    if (state->options.commit_bytes == 0)
-        state->options.commit_bytes = 8u << 20;
     pthread_mutex_init(&state->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -339,10 +317,13 @@ int state_open(struct state **opened, const struct state_options *options, uint6
     pthread_cond_init(&state->work, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&state->settled, NULL);
+    state_pace(state, 0, 0);
 
-    int status = kv_open(&state->kv, &(struct kv_options){ .dir = options->dir }, error);
+    int status =
+        kv_open(&state->kv,
+                &(struct kv_options){ .dir = options->dir, .size_max = options->map_bytes }, error);
     if (status == 0)
-        status = adopt(state, applied_seq, rebuilt, error);
+        status = adopt(state, found, error);
     if (status < 0) {
         release(state);
         return error_wrap(error, status,
@@ -350,8 +331,6 @@ int state_open(struct state **opened, const struct state_options *options, uint6
                           "are rebuilt from the log)",
                           options->dir);
     }
-    state->handed_seq = state->committing_seq = *applied_seq;
-    atomic_store(&state->applied_seq, *applied_seq);
     status = -pthread_create(&state->thread, NULL, run, state);
     if (status < 0) {
         release(state);
@@ -383,16 +362,17 @@ uint64_t state_peek_applied_seq(const char *dir, uint8_t log_uuid[16])
     struct kv_reader *reader;
     if (kv_open(&kv, &(struct kv_options){ .dir = dir, .read_only = true }, NULL) < 0)
         return 0;
-    uint64_t seq = 0;
+    struct state_position position = { 0 };
     if (kv_reader_open(kv, &reader, NULL) == 0) {
         if (kv_read_begin(reader, NULL) == 0) {
-            seq = read_position(reader, log_uuid);
+            state_position_read(reader, &position);
             kv_read_end(reader);
         }
         kv_reader_close(reader);
     }
     kv_close(kv);
-    return seq;
+    memcpy(log_uuid, position.log_uuid, 16);
+    return position.applied_seq;
 }
 
 /*--- Hand-over ---------------------------------------------------------------------------------*/
@@ -434,8 +414,55 @@ void state_hand_over(struct state *state, struct state_batch *batch, uint64_t ap
             atomic_store(&state->pending_since_ns, state->fresh_since_ns);
     }
     state->handed_seq = applied_seq;
-    if (idle || state->fresh_bytes >= state->options.commit_bytes)
+    if (idle || state->fresh_bytes >= state->commit_bytes)
         pthread_cond_signal(&state->work);
+    pthread_mutex_unlock(&state->lock);
+}
+
+void state_mark(struct state *state, uint64_t seq, const uint8_t chain[SHA256_SIZE])
+{
+    pthread_mutex_lock(&state->lock);
+    if (seq <= state->handed_seq && seq > state->mark.seq) {
+        state->mark.seq = seq;
+        memcpy(state->mark.chain, chain, SHA256_SIZE);
+    }
+    pthread_mutex_unlock(&state->lock);
+}
+
+void state_pace(struct state *state, uint64_t commit_interval_ns, uint64_t commit_bytes)
+{
+    const struct state_options *options = &state->options;
+    if (commit_interval_ns == 0)
+        commit_interval_ns =
+            options->commit_interval_ns ? options->commit_interval_ns : COMMIT_INTERVAL_NS;
+    if (commit_bytes == 0)
+        commit_bytes = options->commit_bytes ? options->commit_bytes : COMMIT_BYTES;
+    pthread_mutex_lock(&state->lock);
+    state->commit_interval_ns = commit_interval_ns;
+    state->commit_bytes = commit_bytes;
+    pthread_cond_signal(&state->work);
+    pthread_mutex_unlock(&state->lock);
+}
+
+/*--- For state_view ----------------------------------------------------------------------------*/
+
+struct kv *state_kv(struct state *state)
+{
+    return state->kv;
+}
+
+const uint8_t *state_log_uuid(const struct state *state)
+{
+    return state->options.log_uuid;
+}
+
+void state_moved(struct state *state, const struct state_position *position)
+{
+    pthread_mutex_lock(&state->lock);
+    CHECK(!has_work(state) && state->fresh_first == NULL);
+    state->handed_seq = state->committing_seq = position->applied_seq;
+    state->mark = state->committing_mark = position->mark;
+    atomic_store(&state->applied_seq, position->applied_seq);
     pthread_mutex_unlock(&state->lock);
 }
 
@@ -676,7 +703,7 @@ bool state_trouble(struct state *state, struct error *error)
 
 /*--- Digest ------------------------------------------------------------------------------------*/
 
-static int settle(struct state *state, struct error *error)
+int state_commit_now(struct state *state, struct error *error)
 {
     pthread_mutex_lock(&state->lock);
     uint64_t target = state->handed_seq, attempts = state->attempts;
@@ -696,39 +723,27 @@ static int settle(struct state *state, struct error *error)
     return status;
 }
 
-static void digest_part(struct sha256 *sha256, struct span part)
-{
-    uint8_t size[8];
-    bytes_put_u64(size, part.size);
-    sha256_more(sha256, size, sizeof size);
-    sha256_more(sha256, part.bytes, part.size);
-}
-
 int state_digest(struct state *state, uint8_t digest[SHA256_SIZE], uint64_t *seq,
                  struct error *error)
 {
-    struct pooled_reader *pooled;
-    int status = settle(state, error);
+    struct state_view *view;
+    struct state_sum sum;
+    struct span key, value;
+    int status = state_commit_now(state, error);
     uint64_t applied_seq = state_applied_seq(state);
     if (status == 0)
-        status = reader_take(state, &pooled, error);
+        status = state_view_open(state, &view, error);
     if (status < 0)
         return status;
-    uint8_t uuid[16];
-    struct sha256 sha256;
-    struct span key, value;
-    *seq = read_position(pooled->reader, uuid);
-    sha256_init(&sha256);
-    int found = *seq < applied_seq ? ERROR_DAMAGED
-                                   : kv_seek(pooled->reader, span_of(NULL, 0), false, &key, &value);
-    for (; found == 1; found = kv_next(pooled->reader, false, &key, &value)) {
-        if (key.size > 0 && key.bytes[0] == '!')
-            continue;
-        digest_part(&sha256, key);
-        digest_part(&sha256, value);
-    }
-    reader_give(state, pooled);
-    sha256_end(&sha256, digest);
-    return found < 0 ? error_set(error, found, "cannot read the documents: %s", error_text(found))
-                     : 0;
+    state_sum_begin(&sum);
+    while ((status = state_view_next(view, &key, &value, error)) == 1)
+        state_sum_add(&sum, key, value);
+    *seq = state_view_position(view)->applied_seq;
+    state_view_close(view);
+    if (status == 0 && *seq < applied_seq)
+        status =
+            error_set(error, ERROR_DAMAGED, "cannot read the documents: their position is gone");
+    if (status == 0)
+        state_sum_end(&sum, digest);
+    return status;
 }

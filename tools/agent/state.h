@@ -19,17 +19,42 @@
 
 struct state;
 
+/* A place in the history of a log: the seq that a frame ends with and the chain behind that frame.
+ * Whoever finds another chain there has another history before it. seq 0: none. A chain of zeros
+ * (a log without one) proves nothing. */
+struct state_mark {
+    uint64_t seq;
+    uint8_t chain[SHA256_SIZE];
+};
+
 struct state_options {
     const char *dir; /* "<data_dir>/db" */
     struct budget *budget;
     uint64_t commit_interval_ns; /* 50 ms */
     uint64_t commit_bytes;       /* 8 MiB */
-    uint8_t log_uuid[16];        /* another log's documents are deleted, which *rebuilt says */
+    uint64_t map_bytes;          /* of address space to begin with; 0: as mmapstore/kv.h says */
+    uint8_t log_uuid[16];        /* written with every commit */
 };
 
-/* `applied_seq`: everything up to there is in the documents; 0 for new or foreign ones. */
-int state_open(struct state **state, const struct state_options *options, uint64_t *applied_seq,
-               bool *rebuilt, struct error *error);
+/* What was there. */
+struct state_found {
+    uint64_t applied_seq; /* everything up to there is in the documents; 0 for new ones */
+    /* For the caller to compare with the log (tools/agent/rebuild.h), since a log may be another
+     * one, or go on from another one. mark.seq 0: none. */
+    uint8_t log_uuid[16];
+    struct state_mark mark;
+    bool rebuilt;  /* there were others, and they were deleted */
+    char why[256]; /* they were; a clause. "" when not */
+};
+
+/* Documents of another DOCUMENT_VERSION, or without one, are deleted, never guessed: the log has
+ * them all. Those of another history are the caller's to find (state_found) and to delete with
+ * state_clear(), before anything is handed over. */
+int state_open(struct state **state, const struct state_options *options, struct state_found *found,
+               struct error *error);
+/* Deletes all documents, because they turned out to be of another history: as if new. Only before
+ * the first hand-over. */
+int state_clear(struct state *state, struct error *error);
 /* Commits what is handed over, then closes. Negative: the commit failed (the log still has it all).
  */
 int state_close(struct state *state, struct error *error);
@@ -52,6 +77,15 @@ bool state_batch_empty(const struct state_batch *batch);
 void state_hand_over(struct state *state, struct state_batch *batch, uint64_t applied_seq);
 void state_batch_free(struct state_batch *batch); /* one that never became durable */
 
+/* The newest frame known durable, for state_found.mark of a later start: committed with the
+ * documents from now on. Ignored when it is newer than what was handed over. Cheap; the agent
+ * thread. */
+void state_mark(struct state *state, uint64_t seq, const uint8_t chain[SHA256_SIZE]);
+
+/* While a log is replayed nobody waits for a commit: then they may be larger and fewer. 0, 0: as
+ * the options say. */
+void state_pace(struct state *state, uint64_t commit_interval_ns, uint64_t commit_bytes);
+
 /* Copies a document's bytes out (malloc'ed, caller frees). 1 found, 0 not there, negative error. */
 int state_get(struct state *state, struct span key, uint8_t **bytes, size_t *size);
 
@@ -72,6 +106,9 @@ uint64_t state_lag_ns(const struct state *state); /* since the oldest of them wa
 /* Why the documents cannot be committed at the moment (a full disk, say): true, with a sentence.
  * They stay in the hand-over table and are tried again every second; the log has it all. */
 bool state_trouble(struct state *state, struct error *error);
+
+/* Waits until everything handed over up to now is in LMDB. */
+int state_commit_now(struct state *state, struct error *error);
 
 /* SHA-256 over all documents in key order (key size, key, value size, value), after everything
  * handed over up to now is in LMDB; *seq is the position it stands for. */

@@ -93,6 +93,8 @@ struct config {
     struct {
         uint64_t commit_interval;
         uint64_t commit_bytes;
+        uint64_t snapshot_bytes;    /* of log between two; 0: not for that reason */
+        uint64_t snapshot_interval; /* 0: not for that reason */
     } state;
     struct {
         uint64_t ttl;

@@ -182,6 +182,11 @@ const struct key keys[] = {
       "50ms", .doc = "How often changed documents are written to the database." },
     { "state", "commit_bytes", KEY_SIZE, AT(state.commit_bytes), 64 * KB, GB, "8MB",
       .doc = "They are written earlier when there is so much of them." },
+    { "state", "snapshot_bytes", KEY_SIZE, AT(state.snapshot_bytes), 0, TB, "4GB",
+      .doc =
+          "A snapshot of the state is made after so much log; \"0B\" is never for that reason." },
+    { "state", "snapshot_interval", KEY_DURATION, AT(state.snapshot_interval), 0, 365 * DAY, "1d",
+      .doc = "And after so much time; \"0s\" is never for that reason. The two newest are kept." },
 
     { "idempotency", "ttl", KEY_DURATION, AT(idempotency.ttl), MINUTE, 365 * DAY, "24h",
       .doc = "How long an Idempotency-Key is known after its workflow ended." },

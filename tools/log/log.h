@@ -21,6 +21,7 @@ int log_tail(int argc, char **argv);
 int log_stat(int argc, char **argv);
 int log_check(int argc, char **argv); /* "verify" */
 int log_explain(int argc, char **argv);
+int log_state_replay(int argc, char **argv); /* "replay" */
 
 /* Which events are shown. The options point into it; filter_begin() then makes sense of them. */
 struct filter {

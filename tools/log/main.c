@@ -11,7 +11,7 @@ static const struct command_entry entries[] = {
     { "backup", "copy a live log", NULL },
     { "restore", "make a log of a backup", NULL },
     { "export", "write events in another format", NULL },
-    { "replay", "rebuild the state as of an event", NULL },
+    { "replay", "rebuild the state as of an event or a time", log_state_replay },
     { "diff", "compare two logs", NULL },
     { .name = NULL },
 };
