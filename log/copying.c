@@ -27,6 +27,20 @@ int copying_failed(struct error *error, int code, const char *path)
     return error_set(error, code, "%s cannot be written: %s", path, error_text(code));
 }
 
+/* Makes all behind `kept` a hole, without making the file shorter for a moment: what it holds
+ * already is of use, and its length belongs to it. */
+static int clear_behind(int fd, uint64_t kept, uint64_t size, uint64_t capacity)
+{
+    if (size > kept && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)kept,
+                                 (off_t)(size - kept)) < 0) {
+        if (errno != EOPNOTSUPP && errno != ENOSYS)
+            return -errno;
+        if (ftruncate(fd, (off_t)kept) < 0)
+            return -errno;
+    }
+    return ftruncate(fd, (off_t)capacity) < 0 ? -errno : 0;
+}
+
 /* The file with its first `kept` bytes and a hole behind them. */
 static int open_target(struct copying *copying, uint64_t capacity, uint64_t kept,
                        struct error *error)
@@ -39,10 +53,12 @@ static int open_target(struct copying *copying, uint64_t capacity, uint64_t kept
                          "%s is shorter than the %llu bytes that were copied to it: take another "
                          "directory",
                          copying->path, (unsigned long long)kept);
-    else if (code == 0 && (ftruncate(fd, (off_t)kept) < 0 || ftruncate(fd, (off_t)capacity) < 0))
-        code = -errno;
+    else if (code == 0)
+        code = clear_behind(fd, kept, (uint64_t)status.st_size, capacity);
     if (fd >= 0)
         close(fd);
+    if (fd >= 0 && code < 0 && kept == 0)
+        (void)unlink(copying->path);
     if (code < 0)
         return code == ERROR_DAMAGED ? code : copying_failed(error, code, copying->path);
     copying->fd = file_open_direct(copying->path, true, &copying->direct, error);
@@ -157,9 +173,11 @@ void copying_abandon(struct copying *copying)
 {
     if (copying->fd < 0)
         return;
-    /* A whole prefix is better than half a frame behind it; without it the next run does this. */
-    if (ftruncate(copying->fd, (off_t)copying->kept) == 0)
-        (void)!ftruncate(copying->fd, (off_t)copying->capacity);
+    /* A whole prefix is better than half a frame behind it; if this fails the next run does it. */
+    if (copying->kept > 0)
+        (void)clear_behind(copying->fd, copying->kept, copying->capacity, copying->capacity);
+    else
+        (void)unlink(copying->path);
     close(copying->fd);
     copying->fd = -1;
 }

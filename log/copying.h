@@ -50,7 +50,8 @@ void copying_digest(const struct copying *copying, uint8_t sha256[SHA256_SIZE]);
 /* Writes the rest, syncs and closes the file. Its name is durable when the directory is synced. */
 int copying_end(struct copying *copying, uint8_t sha256[SHA256_SIZE], struct error *error);
 
-/* Closes without that; what was written behind `kept` is taken away again where that works. */
+/* Closes without that. What was written behind `kept` is taken away again, with the file when that
+ * is 0. */
 void copying_abandon(struct copying *copying);
 void copying_free(struct copying *copying);
 

@@ -26,8 +26,8 @@ static int resolve(const char *path, char whole[PATH_MAX], struct error *error)
         return 0;
     int code = -errno;
     if (code == -ENOENT && strlen(path) < PATH_MAX) {
-        strcpy(parent, path);
-        strcpy(name, path);
+        memcpy(parent, path, strlen(path) + 1);
+        memcpy(name, path, strlen(path) + 1);
         if (realpath(dirname(parent), above) != NULL &&
             snprintf(whole, PATH_MAX, "%s/%s", above, basename(name)) < PATH_MAX)
             return 0;
