@@ -3,6 +3,7 @@
 #include "core/base/check.h"
 #include "iouring/file.h"
 #include "log/frame.h"
+#include "log/place.h"
 #include "log/storage.h"
 #include "log/writer.h"
 
@@ -78,6 +79,13 @@ static int recover(struct log *log, struct log_recovery *recovery, struct error 
         log_recover(log->dir, log->options.witnesses, log->options.witness_count, recovery, error);
     if (result < 0)
         return result;
+    if (recovery->exists && log->options.event_schema < recovery->event_schema)
+        return error_set(error, ERROR_NEWER,
+                         "segment %llu was begun by a program that writes events up to schema %u, "
+                         "and this one writes up to %u: use that daa-agent or a newer one; nothing "
+                         "was changed, and daa-log still reads the log",
+                         (unsigned long long)recovery->last_segment_no, recovery->event_schema,
+                         log->options.event_schema);
     if (recovery->exists && recovery->verdict == LOG_DAMAGED)
         return error_set(error, ERROR_DAMAGED, "%s: nothing was changed: run daa-log verify %s",
                          recovery->reason, log->dir);
@@ -190,12 +198,53 @@ static struct segment_header first_header(struct log *log, const struct log_reco
         .prev_last_seq = recovery->last_seq,
         .prev_end_offset = recovery->end_offset,
         .durable_seq = recovery->last_seq, /* sync_last_segment() made it so */
+        .incompat = log->forked ? LOG_INCOMPAT_FORKED : 0,
         .hash = log->hash,
+        .event_schema = log->options.event_schema,
+        .parent_seq = log->parent_seq,
     };
     memcpy(header.log_uuid, log->log_uuid, UUID_SIZE);
+    memcpy(header.parent_uuid, log->parent_uuid, UUID_SIZE);
+    memcpy(header.parent_chain, log->parent_chain, SHA256_SIZE);
     memcpy(header.prev_chain, recovery->chain, SHA256_SIZE);
     memcpy(header.boot_id, log->boot_id, sizeof header.boot_id);
     return header;
+}
+
+static void new_uuid(struct log *log)
+{
+    spares_random(log, log->log_uuid, UUID_SIZE);
+    uuid_from_random(log->log_uuid);
+}
+
+/* True if nothing was written under the newest name: its parent goes on being the one that counts. */
+static bool name_is_unused(const struct log_recovery *recovery)
+{
+    return recovery->forked && recovery->last_seq == recovery->parent_seq;
+}
+
+/* Who the log is from now on. */
+static void take_name(struct log *log, const struct log_recovery *recovery)
+{
+    if (!recovery->exists) {
+        new_uuid(log);
+        return;
+    }
+    memcpy(log->log_uuid, recovery->log_uuid, UUID_SIZE);
+    log->forked = recovery->forked;
+    log->parent_seq = recovery->parent_seq;
+    memcpy(log->parent_uuid, recovery->parent_uuid, UUID_SIZE);
+    memcpy(log->parent_chain, recovery->parent_chain, SHA256_SIZE);
+    if (!log->forking)
+        return;
+    if (!name_is_unused(recovery)) {
+        memcpy(log->parent_uuid, recovery->log_uuid, UUID_SIZE);
+        log->parent_seq = recovery->last_seq;
+        memcpy(log->parent_chain, recovery->chain, SHA256_SIZE);
+    }
+    log->forked = true;
+    new_uuid(log);
+    log->checkpoint.last.durable_seq = 0; /* of another log */
 }
 
 static void take_over(struct log *log, const struct log_recovery *recovery)
@@ -209,21 +258,33 @@ static void take_over(struct log *log, const struct log_recovery *recovery)
     log->durable_seq = recovery->last_seq;
     memcpy(log->chain, recovery->chain, SHA256_SIZE);
     memcpy(log->durable_chain, recovery->chain, SHA256_SIZE);
-    if (recovery->exists) {
-        memcpy(log->log_uuid, recovery->log_uuid, UUID_SIZE);
-    } else {
-        spares_random(log, log->log_uuid, UUID_SIZE);
-        uuid_from_random(log->log_uuid);
-    }
+    take_name(log, recovery);
+}
+
+/* The verdict in words, and how the log came to its name when this is the first record under it. */
+static size_t say_reason(char reason[OPENED_REASON_SIZE_MAX], const struct log *log,
+                         const struct log_recovery *recovery, const char *note)
+{
+    char parent[UUID_TEXT_SIZE];
+    int size = snprintf(reason, OPENED_REASON_SIZE_MAX, "%s%s%s",
+                        recovery->exists ? recovery->reason : "a new log",
+                        note[0] != '\0' ? "; it lies on " : "", note);
+    if (!log->forked || log->parent_seq != recovery->last_seq)
+        return (size_t)size;
+    uuid_to_text(parent, log->parent_uuid);
+    size +=
+        snprintf(reason + size, OPENED_REASON_SIZE_MAX - (size_t)size,
+                 "; here it leaves log %s behind event %llu: %s", parent,
+                 (unsigned long long)log->parent_seq,
+                 log->wish.why[0] != '\0' ? log->wish.why : "an opening before this one did so");
+    return (size_t)size;
 }
 
 static void queue_open_frame(struct log *log, const struct log_recovery *recovery, const char *note)
 {
     char reason[OPENED_REASON_SIZE_MAX];
     const char *engine = io_name(log->io);
-    int size =
-        snprintf(reason, sizeof reason, "%s%s%s", recovery->exists ? recovery->reason : "a new log",
-                 note[0] != '\0' ? "; it lies on " : "", note);
+    size_t size = say_reason(reason, log, recovery, note);
     struct storage_opened opened = {
         .verdict = (uint16_t)recovery->verdict,
         .epoch = log->epoch,
@@ -236,12 +297,47 @@ static void queue_open_frame(struct log *log, const struct log_recovery *recover
         .engine = strcmp(engine, "ring") == 0    ? 1
                   : strcmp(engine, "plain") == 0 ? 2
                                                  : 3,
-        .reason = span_of(reason, (size_t)size),
+        .reason = span_of(reason, size),
+        .parent_seq = log->parent_seq,
     };
     memcpy(opened.log_uuid, log->log_uuid, UUID_SIZE);
+    memcpy(opened.parent_uuid, log->parent_uuid, UUID_SIZE);
+    memcpy(opened.parent_chain, log->parent_chain, SHA256_SIZE);
     memcpy(opened.boot_id, log->boot_id, sizeof opened.boot_id);
     storage_opened_encode(log->own_payload, &opened);
     builder_own_frame(log, LOG_KIND_OPENED, FRAME_OPEN, storage_opened_size(&opened));
+}
+
+/* Whether this opening forks, and durably that it does: a crash on the way must not make another
+ * fork of the same wish, nor none. PLACE comes after it: a copy forks because it is not where it was
+ * written. */
+static int prepare_name(struct log *log, const struct log_recovery *recovery, struct error *error)
+{
+    struct fork_wish *wish = &log->wish;
+    int result = fork_read(log->dir, wish, error);
+    if (result < 0 || !recovery->exists)
+        return result;
+    bool copied = recovery->moved && !recovery->clean;
+    bool happened =
+        wish->exists && wish->bound && memcmp(wish->from, recovery->log_uuid, UUID_SIZE) != 0;
+    log->forking = copied || (!happened && (wish->exists || log->options.fork));
+    if (log->forking) {
+        if (!wish->exists || happened)
+            snprintf(wish->why, sizeof wish->why, "%s",
+                     copied ? "the directory is a copy of a log that was not closed"
+                            : "it was asked for");
+        wish->exists = wish->bound = true;
+        memcpy(wish->from, recovery->log_uuid, UUID_SIZE);
+        result = fork_write(log->dir, wish, error);
+    }
+    return result < 0 ? result : place_note(log->dir, recovery->log_uuid, error);
+}
+
+/* The name is durable in an OPEN record: what led to it has done its work. */
+static int settle_name(const struct log *log, struct error *error)
+{
+    int result = place_note(log->dir, log->log_uuid, error);
+    return result < 0 || !log->wish.exists ? result : fork_remove(log->dir, error);
 }
 
 /* A segment of our own, behind whatever the last one holds, and OPEN in it. */
@@ -297,10 +393,12 @@ static int open_all(struct log *log, struct log_recovery *recovery, struct error
         result = open_checkpoint(log, error);
     if (result == 0)
         result = sync_last_segment(log, recovery, error);
+    if (result == 0)
+        result = prepare_name(log, recovery, error);
     read_boot_id(log);
     if (result == 0)
         result = begin(log, recovery, note, error);
-    return result;
+    return result == 0 ? settle_name(log, error) : result;
 }
 
 int log_open(struct log **log, const struct log_options *options, struct log_recovery *recovery,

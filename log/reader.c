@@ -25,7 +25,8 @@ static int fail(struct log_reader *reader, struct error *error)
 static int open_next(struct log_reader *reader, struct error *error)
 {
     struct scan_mark last = reader->cursor.scan.counted;
-    uint64_t segment_no = reader->cursor.view.header.segment_no;
+    const struct segment_header before = reader->cursor.view.header;
+    uint64_t segment_no = before.segment_no;
     size_t index = 0;
     while (index < reader->directory.count && reader->directory.segments[index] <= segment_no)
         index++;
@@ -37,12 +38,18 @@ static int open_next(struct log_reader *reader, struct error *error)
         reader->cursor.scan.here.link = last.link;
         reader->cursor.scan.here.link_known = last.link_known;
     }
-    if (header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
+    bool ours = segment_is_of_line(&before, header);
+    if (ours && header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
         return 1;
     if (reader->skip_damage) {
-        reader->skipped += header->prev_last_seq > last.last_seq;
+        reader->skipped += header->prev_last_seq > last.last_seq || !ours;
         return 1;
     }
+    if (!ours && header->prev_segment_no == segment_no)
+        return error_set(error, ERROR_DAMAGED,
+                         "segment %llu belongs to another log than segment %llu: put the files of "
+                         "one log into a directory of their own",
+                         big(header->segment_no), big(segment_no));
     return error_set(error, ERROR_DAMAGED,
                      "segment %llu ends with event %llu, but segment %llu goes on behind segment "
                      "%llu and event %llu: events between are missing",

@@ -4,6 +4,7 @@
 #include "log/block_index.h"
 #include "log/directory.h"
 #include "log/live_end.h"
+#include "log/place.h"
 #include "log/scan.h"
 #include "log/storage.h"
 #include "log/tail.h"
@@ -87,6 +88,20 @@ static void tell_progress(struct verifying *v, uint64_t bytes)
 
 /* CHECKPOINT. */
 
+/* True if a segment here is of this uuid: a fork that has not written CHECKPOINT yet leaves that of
+ * a name before it. */
+static bool is_of_our_line(struct verifying *v, const uint8_t uuid[UUID_SIZE])
+{
+    struct segment_header header;
+    struct error ignored;
+    for (ptrdiff_t i = v->last; i >= 0; i--)
+        if (directory_segment(&v->directory, (size_t)i, &v->probe, &header, &ignored) ==
+                SEGMENT_BEGUN &&
+            memcmp(header.log_uuid, uuid, UUID_SIZE) == 0)
+            return true;
+    return false;
+}
+
 static int verify_checkpoint(struct verifying *v, struct error *error)
 {
     struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
@@ -106,12 +121,12 @@ static int verify_checkpoint(struct verifying *v, struct error *error)
     if (v->probe.size != 0 && v->probe.size != 2ull * LOG_BLOCK_SIZE)
         report(v, &finding, "it is %llu bytes long instead of %u", big(v->probe.size),
                2 * LOG_BLOCK_SIZE);
-    if (found == 1 && v->last >= 0 &&
-        memcmp(checkpoint->log_uuid, v->before.log_uuid, UUID_SIZE) != 0)
+    bool newest = v->last < 0 || memcmp(checkpoint->log_uuid, v->before.log_uuid, UUID_SIZE) == 0;
+    if (found == 1 && !newest && !is_of_our_line(v, checkpoint->log_uuid))
         report(v, &finding, "it belongs to another log: remove it");
     else
         v->checkpoint_valid = found == 1;
-    if (v->checkpoint_valid)
+    if (v->checkpoint_valid && newest)
         v->witness = (struct tail_witness){ .seq = checkpoint->durable_seq, .name = v->name };
     for (unsigned i = 0; i < v->options->witness_count; i++)
         if (v->options->witnesses[i].seq > v->witness.seq)
@@ -222,9 +237,11 @@ static void check_joint(struct verifying *v, const struct segment_header *header
     const struct segment_header *before = &v->before;
     struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
     const char *what = NULL;
-    if (memcmp(header->log_uuid, before->log_uuid, UUID_SIZE) != 0)
+    bool gap = header->prev_segment_no != before->segment_no;
+    /* Where it forked may be in the gap. */
+    if (!segment_is_of_line(before, header) && !(gap && segment_is_forked(header)))
         what = "it belongs to another log than the segment before it";
-    else if (header->prev_segment_no != before->segment_no)
+    else if (gap)
         check_gap(v, header);
     else if (!v->joined)
         return;
@@ -256,6 +273,9 @@ static void check_opened(struct verifying *v, const struct frame_header *frame,
     if (!frame_next_record(bytes, frame, &at, &record) ||
         storage_opened_decode(record.payload, &opened) < 0 || opened.epoch != header->epoch ||
         memcmp(opened.log_uuid, header->log_uuid, UUID_SIZE) != 0 ||
+        memcmp(opened.parent_uuid, header->parent_uuid, UUID_SIZE) != 0 ||
+        opened.parent_seq != header->parent_seq ||
+        memcmp(opened.parent_chain, header->parent_chain, SHA256_SIZE) != 0 ||
         opened.prev_segment_no != header->prev_segment_no ||
         opened.prev_last_seq != header->prev_last_seq ||
         opened.prev_end_offset != header->prev_end_offset)
@@ -351,6 +371,25 @@ static uint64_t find_resume(struct verifying *v, struct frame_header *frame)
     return scan->limit;
 }
 
+/* True if what should stand at the scan's place was never copied here, as far as its bytes show. */
+static bool is_missing(struct verifying *v, int result)
+{
+    const uint8_t *sector;
+    return v->result->moved &&
+           (result == ERROR_TRUNCATED ||
+            (source_bytes(&v->source, v->scan.here.end_offset, LOG_SECTOR_SIZE, &sector) == 0 &&
+             bytes_are_zero(sector, LOG_SECTOR_SIZE)));
+}
+
+static void report_missing(struct verifying *v, struct log_finding *finding, const char *who)
+{
+    finding->verdict = LOG_UNPROVEN;
+    report(v, finding,
+           "this is a copy of a live log that misses events %llu to %llu (%s knows of "
+           "them): " PLACE_ADVICE,
+           big(finding->first_seq), big(finding->last_seq), who);
+}
+
 /* Damage in frames that count, since a later segment or the writer says so: reports it and goes on
  * behind it. */
 static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
@@ -365,15 +404,19 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
                                                    : error_text(result);
     char why[128];
     snprintf(why, sizeof why, "%s", what);
+    bool missing = is_missing(v, result);
     uint64_t offset = find_resume(v, &frame);
     finding.size = offset - finding.offset;
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
     if (finding.last_seq < finding.first_seq)
         finding.last_seq = finding.first_seq;
-    report(v, &finding,
-           "the frame where event %llu should stand is damaged (%s), events up to %llu with it: "
-           "restore the file from a copy",
-           big(finding.first_seq), why, big(finding.last_seq));
+    if (missing)
+        report_missing(v, &finding, "a later segment");
+    else
+        report(v, &finding,
+               "the frame where event %llu should stand is damaged (%s), events up to %llu with "
+               "it: restore the file from a copy",
+               big(finding.first_seq), why, big(finding.last_seq));
     scan->in_run = false;
     scan->here.end_offset = offset;
     scan->here.last_seq = finding.last_seq;
@@ -414,6 +457,12 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
     if (tail.events_max > 0) {
         finding.first_seq = scan->counted.last_seq + 1;
         finding.last_seq = scan->counted.last_seq + tail.events_max;
+    }
+    if (v->result->moved && tail.shape != LOG_DAMAGED &&
+        tail.witness.seq > scan->counted.last_seq) {
+        finding.last_seq = tail.witness.seq;
+        report_missing(v, &finding, tail.witness.name);
+        return 0;
     }
     report(v, &finding, "%s: %llu bytes that held at most %llu events: %s",
            log_verdict_name((uint16_t)tail.verdict), big(tail.bytes), big(tail.events_max),
@@ -524,8 +573,10 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
     struct log_finding finding = { .verdict = LOG_DAMAGED, .tail = index > v->last };
     if (state == SEGMENT_SHORT && index > v->last)
         finding.verdict = LOG_UNPROVEN;
-    if (state == SEGMENT_SPARE)
+    if (state == SEGMENT_SPARE) {
         what = "it is all zero, though later segments were begun";
+        finding.verdict = v->result->moved ? LOG_UNPROVEN : LOG_DAMAGED;
+    }
     finding.size = v->source.size;
     if (state == SEGMENT_DAMAGED || state == SEGMENT_LOST)
         v->result->segments++;
@@ -588,6 +639,8 @@ static int find_last(struct verifying *v, struct error *error)
 static int verify_files(struct verifying *v, struct error *error)
 {
     int code = find_last(v, error);
+    v->result->moved = code == 0 && v->last >= 0 && !v->result->live &&
+                       place_is_moved(v->directory.path, &v->before);
     if (code == 0)
         code = verify_checkpoint(v, error);
     if (code < 0)

@@ -41,6 +41,8 @@ struct log_verify_result {
     uint64_t first_seq, last_seq;
     bool live;         /* a writer runs; checked up to what was durable */
     bool begins_late;  /* its first segments are gone */
+    bool moved;        /* the directory is not where the log was written (log/recovery.h): events
+                          that a copy of a live log misses are LOG_UNPROVEN there, not LOG_DAMAGED */
     uint8_t chain[32]; /* at last_seq */
 };
 

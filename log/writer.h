@@ -20,6 +20,7 @@
 #define LOG_WRITER_H
 
 #include "log/checkpoint.h"
+#include "log/fork.h"
 #include "log/frame.h"
 #include "log/log.h"
 #include "log/segment.h"
@@ -166,6 +167,12 @@ struct log {
     struct io *io;
     int lock_fd;
     uint8_t log_uuid[UUID_SIZE];
+    bool forked; /* it has a parent */
+    uint8_t parent_uuid[UUID_SIZE];
+    uint64_t parent_seq;
+    uint8_t parent_chain[SHA256_SIZE];
+    struct fork_wish wish; /* while the log is opened */
+    bool forking;          /* this opening gives it a new uuid */
     uint8_t boot_id[16];
     uint64_t capacity;
     uint64_t usable_end; /* bytes: frames that are not the last end here at most */

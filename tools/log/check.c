@@ -70,12 +70,13 @@ static void print_result(struct checking *checking, const struct log_verify_resu
     const char *verdict = log_verdict_name((uint16_t)result->verdict);
     struct text *line = &checking->line;
     if (!checking->json) {
-        printf("%s%s%s: events %llu to %llu in %llu segments, %llu frames%s%s; %llu findings\n",
+        printf("%s%s%s: events %llu to %llu in %llu segments, %llu frames%s%s%s; %llu findings\n",
                command_style(stdout, style_of(result->verdict)), verdict,
                command_style(stdout, COMMAND_PLAIN), big(result->first_seq), big(result->last_seq),
                big(result->segments), big(result->frames),
                result->begins_late ? ", its beginning is gone" : "",
-               result->live ? ", a writer is running" : "", big(result->findings));
+               result->live ? ", a writer is running" : "",
+               result->moved ? ", not where it was written" : "", big(result->findings));
         return;
     }
     text_json_open_object(line, NULL);
@@ -90,6 +91,7 @@ static void print_result(struct checking *checking, const struct log_verify_resu
     text_json_unsigned(line, "findings", result->findings);
     text_json_bool(line, "live", result->live);
     text_json_bool(line, "begins_late", result->begins_late);
+    text_json_bool(line, "moved", result->moved);
     text_json_hex(line, "chain", span_of(result->chain, sizeof result->chain));
     text_json_close_object(line);
     print_line(checking);
