@@ -124,9 +124,10 @@ static int copy_segments(struct backup *backup, struct error *error)
         expect_bytes(backup->history, backup->index, &header);
     while (found == 1) {
         int code = copy_segment(backup, error);
+        if (manifest_find(backup->manifest, header.segment_no) != NULL)
+            uuid_to_text(backup->manifest->log_uuid, header.log_uuid);
         if (code != 0)
             return code < 0 ? code : 0; /* cut: what follows is not reached any more */
-        uuid_to_text(backup->manifest->log_uuid, header.log_uuid);
         backup->index++;
         found = history_find(backup->history, &backup->index, &header, error);
     }

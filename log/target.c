@@ -1,9 +1,9 @@
 #include "log/target.h"
 
-#include "core/base/bytes.h"
 #include "iouring/file.h"
 #include "log/checkpoint.h"
 #include "log/copying.h"
+#include "log/place.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -138,16 +138,6 @@ int target_remove(const char *dir, const char *name, struct error *error)
                : error_set(error, -errno, "%s cannot be removed: %s", path, error_text(-errno));
 }
 
-static void uuid_of_text(uint8_t uuid[UUID_SIZE], const char *text)
-{
-    char digits[UUID_TEXT_SIZE];
-    size_t count = 0;
-    for (; *text != '\0'; text++)
-        if (*text != '-')
-            digits[count++] = *text;
-    (void)bytes_from_hex(uuid, UUID_SIZE, digits, count);
-}
-
 int target_write_checkpoint(const char *dir, const struct manifest *manifest, struct error *error)
 {
     static const char name[] = LOG_CHECKPOINT_NAME;
@@ -158,7 +148,7 @@ int target_write_checkpoint(const char *dir, const struct manifest *manifest, st
                                      .time_ns = manifest->time_ns,
                                      .generation = 1 };
     uint8_t blocks[2 * LOG_BLOCK_SIZE] = { 0 };
-    uuid_of_text(checkpoint.log_uuid, manifest->log_uuid);
+    (void)place_uuid_from_text(checkpoint.log_uuid, manifest->log_uuid);
     memcpy(checkpoint.chain, last->chain, SHA256_SIZE);
     checkpoint_encode(blocks, &checkpoint);
     return file_replace(dir, name, blocks, sizeof blocks, error);
