@@ -49,9 +49,10 @@ static int begin_new(struct backup *backup, struct error *error)
                          "%s ends with event %llu: there is nothing since "
                          "event %llu to back up",
                          history->directory.path, big(history->last_seq), big(since_seq));
-    return found == 1 ? 0
-                      : error_set(error, ERROR_NOT_FOUND, "%s holds no segment to back up",
-                                  history->directory.path);
+    if (found == 1)
+        return 0;
+    return error_set(error, ERROR_NOT_FOUND, "%s holds no segment that can be used%s%s",
+                     history->directory.path, history->cut ? ": " : "", history->reason);
 }
 
 static int begin_behind(struct backup *backup, struct error *error)
