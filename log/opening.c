@@ -217,7 +217,7 @@ static void new_uuid(struct log *log)
     uuid_from_random(log->log_uuid);
 }
 
-/* True if nothing was written under the newest name: its parent goes on being the one that counts. */
+/* True if nothing was written under the newest name: its parent stays the one that counts. */
 static bool name_is_unused(const struct log_recovery *recovery)
 {
     return recovery->forked && recovery->last_seq == recovery->parent_seq;
@@ -309,8 +309,7 @@ static void queue_open_frame(struct log *log, const struct log_recovery *recover
 }
 
 /* Whether this opening forks, and durably that it does: a crash on the way must not make another
- * fork of the same wish, nor none. PLACE comes after it: a copy forks because it is not where it was
- * written. */
+ * fork of the same wish, nor none. PLACE comes after it: a copy forks because it is elsewhere. */
 static int prepare_name(struct log *log, const struct log_recovery *recovery, struct error *error)
 {
     struct fork_wish *wish = &log->wish;

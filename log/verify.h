@@ -42,7 +42,7 @@ struct log_verify_result {
     bool live;         /* a writer runs; checked up to what was durable */
     bool begins_late;  /* its first segments are gone */
     bool moved;        /* the directory is not where the log was written (log/recovery.h): events
-                          that a copy of a live log misses are LOG_UNPROVEN there, not LOG_DAMAGED */
+                          that a copy of a live log misses are LOG_UNPROVEN, not LOG_DAMAGED */
     uint8_t chain[32]; /* at last_seq */
 };
 

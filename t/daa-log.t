@@ -36,7 +36,8 @@ sub make_log {
     return $dir;
 }
 
-sub copy_of { my ($dir, $name) = @_; my $copy = scratch() . "/$name"; system('cp', '-r', $dir, $copy) == 0 or die; return $copy }
+# As if it stood where it was written; for copies that are known for copies see t/daa-log-names.t.
+sub copy_of { my ($dir, $name) = @_; my $copy = scratch() . "/$name"; system('cp', '-r', $dir, $copy) == 0 or die; unlink "$copy/PLACE"; return $copy }
 
 sub patch {
     my ($path, $offset, $bytes) = @_;

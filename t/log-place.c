@@ -1,5 +1,5 @@
-/* A log's directory that is copied or moved: a stopped log goes on as it was, the copy of a live one
- * goes on under another name, and one that misses events is refused with advice. */
+/* A log's directory that is copied or moved: a stopped log goes on as it was, the copy of a live
+ * one goes on under another name, and one that misses events is refused with advice. */
 #include "io_fault.h"
 #include "log/fork.h"
 #include "log/log.h"
