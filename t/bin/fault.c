@@ -5,15 +5,16 @@
  *                      absolute path without symbolic links); without it nothing is done
  *   FAULT_MATCH=GLOB   only those whose path behind FAULT_DIR matches ("db/ *" without the space)
  *   FAULT_ARM=FILE     counts only while this file exists: made by the test when it wants to begin
- *   FAULT_AT=N         the number of the call, from 1, at which FAULT_DO happens
+ *   FAULT_AT=N         at the N-th of them, from 1, FAULT_DO happens
  *   FAULT_DO=kill      SIGKILL before the call      kill-after   SIGKILL behind it
  *            torn      half a write, then SIGKILL   short        half a write
  *            enospc    ENOSPC instead of it         enospc-from  the same, and for all later ones
  *            eio       EIO instead of it
  *   FAULT_LOG=FILE     gets a line "N CALL SIZE PATH" before each counted call, and "fault N DO"
  *
- * Only the program itself: it is gone from the environment that the program's children get. Removing
- * needs no space, so unlink and rmdir pass under enospc; torn and short let all but writes pass.
+ * Only the program itself: it is gone from the environment that the program's children get. Only
+ * calls that can go wrong so are counted: for torn and short those that write, for enospc all but
+ * those that remove a name, since that needs no space.
  *
  * Out of reach: what does not go through a function of libc. That is io_uring ([log] engine =
  * "plain" where the log's writes matter), stores into a mapped file (msync is seen, they are not),
@@ -184,7 +185,26 @@ static _Noreturn void end_here(void)
         kill(getpid(), SIGKILL);
 }
 
-static struct call decide(enum nature nature)
+/* Whether what is to happen can happen to a call of this nature. */
+static bool can_happen(enum nature nature)
+{
+    switch (settings.action) {
+    case TORN:
+    case SHORT:
+        return nature == WRITES;
+    case NO_SPACE:
+    case NO_SPACE_FROM:
+        return nature != REMOVES;
+    case NOTHING:
+    case KILL:
+    case KILL_AFTER:
+    case IO_ERROR:
+        break;
+    }
+    return true;
+}
+
+static struct call happen(void)
 {
     struct call call = { .error = 0 };
     switch (settings.action) {
@@ -194,15 +214,14 @@ static struct call decide(enum nature nature)
         call.killed_after = true;
         break;
     case TORN:
-        call.half = nature == WRITES;
-        call.killed_after = nature == WRITES;
+        call.half = call.killed_after = true;
         break;
     case SHORT:
-        call.half = nature == WRITES;
+        call.half = true;
         break;
     case NO_SPACE:
     case NO_SPACE_FROM:
-        call.error = nature == REMOVES ? 0 : ENOSPC;
+        call.error = ENOSPC;
         break;
     case IO_ERROR:
         call.error = EIO;
@@ -216,7 +235,7 @@ static struct call decide(enum nature nature)
 static struct call begin(const char *name, enum nature nature, const char *path, uint64_t size)
 {
     char line[PATH_MAX + 100];
-    if (!is_counted(path))
+    if (!can_happen(nature) || !is_counted(path))
         return (struct call){ .error = 0 };
     uint64_t number = atomic_fetch_add(&counter, 1) + 1;
     int length =
@@ -228,7 +247,7 @@ static struct call begin(const char *name, enum nature nature, const char *path,
     if (number == settings.at)
         note(line,
              snprintf(line, sizeof line, "fault %" PRIu64 " %s\n", number, settings.action_name));
-    return decide(nature);
+    return happen();
 }
 
 static struct call begin_fd(const char *name, enum nature nature, int fd, uint64_t size)

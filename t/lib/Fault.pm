@@ -73,7 +73,8 @@ sub calls {
         $path =~ s{^\Q$self->{dir}\E/?}{};
         push @calls, { number => $number, call => $call, size => $size, path => $path };
     }
-    return sort { $a->{number} <=> $b->{number} } @calls;
+    @calls = sort { $a->{number} <=> $b->{number} } @calls;
+    return @calls;
 }
 
 # What went wrong, as text, once it did: "torn at call 17: pwrite of 4096 bytes to db/data.mdb".
@@ -113,11 +114,18 @@ sub most_of {
     return $most // 200;
 }
 
-# The numbers to try, of those calls to which the action can do anything.
+# The calls to which the action can happen, numbered as fault.c numbers them then.
+sub calls_for {
+    my ($action, @calls) = @_;
+    @calls = grep { $_->{call} =~ /write|copy/ } @calls if $action =~ /^(?:torn|short)$/;
+    @calls = grep { $_->{call} !~ /^(?:unlink|rmdir)$/ } @calls if $action =~ /^enospc/;
+    my $number = 0;
+    return map { { %$_, number => ++$number } } @calls;
+}
+
+# The numbers to try: all, or `most` of them.
 sub choose {
-    my ($action, $most, @calls) = @_;
-    @calls = grep { $_->{call} =~ /write/ && $_->{size} > 1 } @calls if $action =~ /^(?:torn|short)$/;
-    @calls = grep { $_->{call} !~ /^(?:unlink|rmdir)$/ } @calls if $action eq 'enospc';
+    my ($most, @calls) = @_;
     my @numbers = map { $_->{number} } @calls;
     return @numbers if @numbers <= $most;
     my %kinds;
@@ -131,7 +139,8 @@ sub choose {
     my @random = shuffle map { $_->[ rand @$_ ] } values %kinds;
     my @wanted = uniq @first, @last, @random, shuffle @numbers;
     my @chosen = @wanted[ 0 .. $most - 1 ];
-    return sort { $a <=> $b } @chosen;
+    @chosen = sort { $a <=> $b } @chosen;
+    return @chosen;
 }
 
 # One run and its check: nothing (no fault happened), or [what happened, what is wrong or undef].
@@ -150,14 +159,16 @@ sub try_fault {
     return [ $fired // "no fault at call $number", $wrong ];
 }
 
-# All numbers from 1 on, until nothing happens any more: threads make the number of calls vary.
+# All numbers from 1 on, until nothing happens any more. Threads make the number of calls vary: one run that
+# ended before its fault is not the end.
 sub try_all {
     my ($action, %test) = @_;
-    my @tried;
-    for (my $number = 1;; $number++) {
-        my $what = try_fault($action, $number, %test) or last;
-        push @tried, $what;
-        last if $what->[0] =~ /^no fault/;
+    my (@tried, $missed);
+    for (my $number = 1; ($missed // 0) < 3; $number++) {
+        my $what = try_fault($action, $number, %test);
+        $missed = $what ? 0 : ($missed // 0) + 1;
+        push @tried, $what if $what;
+        last if $what && $what->[0] =~ /^no fault/;
     }
     return @tried;
 }
@@ -177,19 +188,28 @@ sub report_known {
     return @left;
 }
 
+# One action at all calls, or at some: (whether all, how many calls there are, what was tried...).
+sub try_action {
+    my ($action, $calls, %test) = @_;
+    my ($only, $only_at) = split ' ', $ENV{FAULT_ONLY} // '';
+    my @of = calls_for($action, @$calls);
+    my $most = most_of($test{most}, $action);
+    my $all = !$only_at && ($ENV{TEST_EXHAUSTIVE} || @of <= $most);
+    return (1, scalar @of, try_all($action, %test)) if $all;
+    my @numbers = $only_at ? ($only_at) : choose($most, @of);
+    return (0, scalar @of, map { try_fault($action, $_, %test) // () } @numbers);
+}
+
 sub each_fault {
     my (%test) = @_;
     seed();
-    my ($only, $only_at) = split ' ', $ENV{FAULT_ONLY} // '';
+    my ($only) = split ' ', $ENV{FAULT_ONLY} // '';
     my @calls = count_calls(%test);
     for my $action (@{ $test{actions} }) {
         next if $only && $only ne $action;
-        my $most = most_of($test{most}, $action);
-        my @numbers = $only_at ? ($only_at) : choose($action, $most, @calls);
-        my $all = !$only_at && ($ENV{TEST_EXHAUSTIVE} || (@numbers == @calls && @calls <= $most));
-        my @tried = $all ? try_all($action, %test) : map { try_fault($action, $_, %test) // () } @numbers;
+        my ($all, $count, @tried) = try_action($action, \@calls, %test);
         my @wrong = report_known(\%test, grep { defined $_->[1] } @tried);
-        ok(@tried && !@wrong, "$test{name}: $action at " . ($all ? 'each' : 'some') . ' of ' . @calls . ' calls, ' . @tried . ' tried');
+        ok(@tried && !@wrong, "$test{name}: $action at " . ($all ? 'each' : 'some') . " of $count calls, " . @tried . ' tried');
         diag("$_->[0]\n  $_->[1]") for splice @wrong, 0, 10;
         diag('and ' . @wrong . ' more') if @wrong;
     }
