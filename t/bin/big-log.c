@@ -99,11 +99,12 @@ static void fill_middle(struct log_maker *maker, uint64_t step_ns)
             records[i] = (struct record){
                 .seq = maker->next_seq + i,
                 .stream = maker->next_seq + i,
-                .time_ns = maker->time_ns += step_ns,
+                .time_ns = maker->time_ns + i * step_ns,
                 .kind = DAA__EVENT__BODY_AGENT_REGISTERED,
                 .payload = span_of(payload, event_size(&event)),
             };
         log_maker_records(maker, 0, records, RECORDS);
+        maker->time_ns += step_ns;
         now_durable(maker);
     }
 }
