@@ -19,7 +19,7 @@ my $dir = scratch() . '/fault';
 my $arm = scratch() . '/arm';
 
 # Numbers of runs that keep `make check` short; TEST_EXHAUSTIVE=1 does not look at them.
-my %few = (kill => 25, default => 5);
+my %few = (kill => 16, default => 4);
 my @actions = qw(kill torn short enospc enospc-from eio);
 
 sub agent { my (%more) = @_; return Daa->start(dir => $dir, config => $config, %more) }
@@ -150,8 +150,8 @@ each_fault(
     check => sub { wrong_after($_[0], @acknowledged) },
 );
 
-each_fault(
-    name => 'some load and the stop behind it',
+# Load on an agent that has started, and its stop.
+my %load = (
     dir => $dir,
     arm => $arm,
     actions => \@actions,
@@ -168,5 +168,8 @@ each_fault(
     check => sub { wrong_after($_[0]) },
     known => \&known,
 );
+
+each_fault(%load, name => 'some load and the stop behind it');
+each_fault(%load, name => 'the commits of the database under load', match => 'db/*', actions => [qw(kill torn eio)], most => { kill => 8, default => 3 });
 
 done_testing();
