@@ -272,5 +272,6 @@ int log_backup(const struct log_backup_options *options, struct log_backup_resul
         code = run(&history, options, &manifest, result, error);
     history_close(&history);
     manifest_free(&manifest);
+    copying_advise(error, code);
     return code < 0 ? error_wrap(error, code, "backup of %s", options->dir) : 0;
 }

@@ -19,12 +19,17 @@ void copying_init(struct copying *copying)
 
 int copying_failed(struct error *error, int code, const char *path)
 {
-    if (code == -ENOSPC || code == -EDQUOT || code == -EFBIG)
-        return error_set(error, code,
-                         "%s: %s: make room and run the same command again, it goes on where it "
-                         "stopped",
-                         path, error_text(code));
     return error_set(error, code, "%s cannot be written: %s", path, error_text(code));
+}
+
+void copying_advise(struct error *error, int code)
+{
+    char text[sizeof error->text];
+    if (error == NULL || (code != -ENOSPC && code != -EDQUOT && code != -EFBIG))
+        return;
+    snprintf(text, sizeof text, "%s", error->text);
+    error_set(error, code,
+              "%s: make room and run the same command again, it goes on where it stopped", text);
 }
 
 /* Makes all behind `kept` a hole, without making the file shorter for a moment: what it holds

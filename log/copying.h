@@ -55,8 +55,11 @@ int copying_end(struct copying *copying, uint8_t sha256[SHA256_SIZE], struct err
 void copying_abandon(struct copying *copying);
 void copying_free(struct copying *copying);
 
-/* A sentence for a failed write to `path`, with what to do. Returns `code`. */
+/* A sentence for a failed write to `path`. Returns `code`. */
 int copying_failed(struct error *error, int code, const char *path);
+
+/* Adds what to do when there was no room. */
+void copying_advise(struct error *error, int code);
 
 /* Copies a whole file that does not change: `<to>/<name>.tmp`, synced, renamed. The directory is
  * the caller's to sync. *size and sha256 are those of the bytes read. -ENOENT when there is no such

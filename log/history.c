@@ -117,7 +117,7 @@ int history_find(struct history *history, size_t *index, struct segment_header *
             return error_set(
                 error, state,
                 "%s/%s was removed in the meantime, by retention: run the same command "
-                "again",
+                "again; if it misses events then, with a new directory",
                 directory->path, name);
         if (history->salvage) {
             history_cut(history, "%s: %.900s", name, what.text);

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MARKER_SIZE_MAX 32768 /* of RESTORING */
+#define MARKER_WHOLE "whole\n"
 #define STAGE_NAME "log.restoring" /* the log, until it is whole */
 
 static unsigned long long big(uint64_t number)
@@ -40,36 +42,52 @@ static bool is_there(const char *path)
     return lstat(path, &status) == 0;
 }
 
-/* The marker says from where; a run that was killed is gone on with from there only. */
-int restore_mark(struct restore *restore, struct error *error)
+/* RESTORING says from where; a run that was killed is gone on with from there only. Its last line
+ * says that the log is whole and may have its name already: a log that is there without it is of
+ * somebody who did not wait. */
+static int make_marker(struct restore *restore, struct error *error)
 {
     const struct log_restore_options *options = restore->options;
-    char path[PATH_MAX], was[4096] = "";
-    struct text text;
-    text_init(&text);
-    text_add_string(&text, "daa-log restore has not come to its end here: run it again, with\n");
-    for (size_t i = 0; i < options->backup_count; i++) {
-        text_add_string(&text,
-                        realpath(options->backups[i], path) != NULL ? path : options->backups[i]);
-        text_add_string(&text, "\n");
-    }
+    struct text *marker = &restore->marker;
+    char path[PATH_MAX];
+    marker->size_max = MARKER_SIZE_MAX;
+    text_add_string(marker, "daa-log restore has not come to its end here: run it again, with\n");
+    for (size_t i = 0; i < options->backup_count; i++)
+        text_printf(marker, "%s\n",
+                    realpath(options->backups[i], path) != NULL ? path : options->backups[i]);
+    return marker->failed < 0 ? error_set(error, marker->failed, "too many backups at once") : 0;
+}
+
+/* 1 it is there and says the same, 0 it is not there, negative. *whole: its last line is. */
+static int read_marker(const struct restore *restore, bool *whole, struct error *error)
+{
+    const char *dir = restore->options->dir;
+    char was[MARKER_SIZE_MAX + sizeof MARKER_WHOLE] = "";
+    size_t size = restore->marker.size;
     int fd = openat(restore->target.fd, LOG_RESTORING_NAME, O_RDONLY | O_CLOEXEC);
-    restore->result->resumed = fd >= 0;
-    int64_t size = fd < 0 ? 0 : file_read_at(fd, was, sizeof was - 1, 0);
-    int code = text.failed;
-    if (code < 0)
-        error_set(error, code, "no memory");
-    else if (fd < 0)
-        code = file_replace(options->dir, LOG_RESTORING_NAME, text.bytes, text.size, error);
-    else if (text.size < sizeof was && (size < 0 || strcmp(was, text_string(&text)) != 0))
-        code = error_set(error, ERROR_INVALID,
-                         "a restore of something else has not come to its end in %s (%s/%s says of "
-                         "what): name that again, or remove the directory",
-                         options->dir, options->dir, LOG_RESTORING_NAME);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    int64_t got = fd < 0 ? -errno : file_read_at(fd, was, sizeof was - 1, 0);
     if (fd >= 0)
         close(fd);
-    text_free(&text);
-    return code;
+    *whole = strcmp(was + size, MARKER_WHOLE) == 0;
+    if (got >= (int64_t)size && memcmp(was, restore->marker.bytes, size) == 0 &&
+        (*whole || was[size] == '\0'))
+        return 1;
+    return error_set(error, ERROR_INVALID,
+                     "a restore of something else has not come to its end in %s (%s/%s says of "
+                     "what): name that again, or remove the directory",
+                     dir, dir, LOG_RESTORING_NAME);
+}
+
+int restore_mark(struct restore *restore, struct error *error)
+{
+    bool whole;
+    int found = read_marker(restore, &whole, error);
+    restore->result->resumed = found == 1;
+    return found != 0 ? (found < 0 ? found : 0)
+                      : file_replace(restore->options->dir, LOG_RESTORING_NAME,
+                                     restore->marker.bytes, restore->marker.size, error);
 }
 
 static int open_target(struct restore *restore, struct error *error)
@@ -86,6 +104,8 @@ static int open_target(struct restore *restore, struct error *error)
         code = restore_join(restore->log, options->dir, "log", error);
     if (code == 0)
         code = restore_join(restore->snapshots, options->dir, SNAPSHOTS_NAME, error);
+    if (code == 0)
+        code = make_marker(restore, error);
     if (code < 0)
         return code;
     if (!restore->target.empty && !target_has(&restore->target, LOG_RESTORING_NAME))
@@ -223,6 +243,12 @@ static int publish(struct restore *restore, struct error *error)
 {
     const char *dir = restore->options->dir;
     int code = log_fork_request(restore->stage, error);
+    text_add_string(&restore->marker, MARKER_WHOLE);
+    if (code == 0)
+        code = restore->marker.failed;
+    if (code == 0)
+        code = file_replace(dir, LOG_RESTORING_NAME, restore->marker.bytes, restore->marker.size,
+                            error);
     if (code == 0 && rename(restore->stage, restore->log) < 0)
         code = copying_failed(error, -errno, restore->log);
     return code == 0 ? file_sync_dir(dir, error) : code;
@@ -237,12 +263,21 @@ static int clean_up(struct restore *restore, struct error *error)
     return code == 0 ? target_remove(restore->options->dir, LOG_RESTORING_NAME, error) : code;
 }
 
-/* Of a log that had got its name already. */
-static int tell_finished(struct restore *restore, struct error *error)
+/* A log is there: this restore's, which then only has to be said to be finished. */
+static int finish_old(struct restore *restore, struct error *error)
 {
     struct log_restore_result *result = restore->result;
     struct log_recovery found;
-    int code = log_recover_now(restore->log, NULL, 0, &found, error);
+    bool whole = false;
+    int code = read_marker(restore, &whole, error);
+    if (code < 0)
+        return code;
+    if (!whole || is_there(restore->stage))
+        return error_set(error, ERROR_INVALID,
+                         "%s was made by something else before the restore came to its end: remove "
+                         "%s, or name another directory",
+                         restore->log, restore->options->dir);
+    code = log_recover_now(restore->log, NULL, 0, &found, error);
     if (code < 0)
         return code;
     uuid_to_text(result->parent_uuid, found.log_uuid);
@@ -250,7 +285,7 @@ static int tell_finished(struct restore *restore, struct error *error)
     result->first_seq = found.first_seq;
     result->last_seq = found.last_seq;
     result->resumed = result->finished_before = true;
-    return 0;
+    return clean_up(restore, error);
 }
 
 static void tell(const struct restore *restore)
@@ -288,10 +323,8 @@ static int run(struct restore *restore, struct error *error)
     int code = open_target(restore, error);
     if (code < 0)
         return code;
-    if (is_there(restore->log)) {
-        code = tell_finished(restore, error);
-        return code == 0 ? clean_up(restore, error) : code;
-    }
+    if (is_there(restore->log))
+        return finish_old(restore, error);
     int plain = is_plain(restore->options, error);
     if (plain < 0)
         return plain;
@@ -314,10 +347,13 @@ int log_restore(const struct log_restore_options *options, struct log_restore_re
     *result = (struct log_restore_result){ .first_seq = 0 };
     copying_init(&restore.copying);
     manifest_init(&restore.whole);
+    text_init(&restore.marker);
     int code = run(&restore, error);
     copying_free(&restore.copying);
     source_close(&restore.source);
     manifest_free(&restore.whole);
+    text_free(&restore.marker);
     target_close(&restore.target);
+    copying_advise(error, code);
     return code < 0 ? error_wrap(error, code, "restore to %s", options->dir) : 0;
 }

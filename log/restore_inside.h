@@ -3,6 +3,7 @@
 #ifndef LOG_RESTORE_INSIDE_H
 #define LOG_RESTORE_INSIDE_H
 
+#include "core/base/text.h"
 #include "log/copying.h"
 #include "log/manifest.h"
 #include "log/restore.h"
@@ -17,6 +18,7 @@ struct restore {
     struct log_restore_result *result;
     struct target target;
     char stage[PATH_MAX], log[PATH_MAX], snapshots[PATH_MAX];
+    struct text marker;    /* what RESTORING says */
     struct manifest whole; /* what the log is to hold */
     struct source source;
     struct copying copying;

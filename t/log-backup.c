@@ -164,6 +164,69 @@ static void test_crashed(void)
     scratch_remove(target);
 }
 
+/* What retention does meanwhile. */
+
+static char removed_path[4200];
+
+static void remove_it(uint64_t done_bytes, uint64_t all_bytes, void *context)
+{
+    (void)all_bytes;
+    (void)context;
+    if (done_bytes > LOG_SEGMENT_SIZE_MIN)
+        unlink(removed_path);
+}
+
+static void test_removed(void)
+{
+    char dir[4096], target[4096];
+    snprintf(dir, sizeof dir, "%s", scratch_path("log"));
+    snprintf(target, sizeof target, "%s", scratch_path("backup"));
+    uint64_t last_seq = make_log(dir, 150);
+    snprintf(removed_path, sizeof removed_path, "%.4000s/seg-0000000004.log", dir);
+    struct log_backup_options options = { .dir = dir, .target = target, .progress = remove_it };
+    is_int(log_backup(&options, &result, &log_backups_error), -ENOENT,
+           "a segment that is removed before its turn comes");
+    ok(says("by retention"), "it says why");
+    for (int i = 1; i < 4; i++) {
+        snprintf(removed_path, sizeof removed_path, "%.4000s/seg-%010d.log", dir, i);
+        unlink(removed_path);
+    }
+    is_int(log_backups_make(dir, target, 0, &result), ERROR_MISMATCH, "then there is a hole");
+    ok(says("events between were removed"), "it says so");
+    scratch_remove(target);
+    is_int(log_backups_make(dir, target, 0, &result), 0, "a new directory takes what is left");
+    ok(log_backups_sound(target, last_seq) && result.first_seq > 1, "which is sound");
+    scratch_remove(dir);
+    scratch_remove(target);
+}
+
+/* Another user has no image: less is proven durable, and nothing that was proven is lost. */
+static void test_without_image(void)
+{
+    char dir[4096], target[4096], image[4200];
+    struct io *io;
+    struct log_commands commands = { .count = 0 };
+    snprintf(dir, sizeof dir, "%s", scratch_path("log"));
+    snprintf(target, sizeof target, "%s", scratch_path("backup"));
+    struct log *log = log_backups_open(dir, &io, &commands.time_ns);
+    log_backups_fill(log, &commands, 20);
+    is_int(log_backups_make(dir, target, 0, &result), 0, "with the image");
+    uint64_t before = result.last_seq;
+    is_int(before, log_durable_seq(log), "all that is durable");
+    snprintf(image, sizeof image, "%.4000s/image", dir);
+    unlink(image);
+    is_int(log_backups_make(dir, target, 0, &result), 0, "without it");
+    is_int(result.last_seq, before, "no less");
+    log_backups_fill(log, &commands, 20);
+    is_int(log_backups_make(dir, target, 0, &result), 0, "and more");
+    ok(result.last_seq > before && result.last_seq <= log_durable_seq(log), "up to what is proven");
+    ok(log_backups_sound(target, result.last_seq), "which is sound");
+    log_backups_abandon(&log, &io);
+    log_commands_free(&commands);
+    scratch_remove(dir);
+    scratch_remove(target);
+}
+
 /* What is refused. */
 
 static void test_refused(void)
@@ -307,6 +370,8 @@ int main(void)
 {
     test_live();
     test_crashed();
+    test_removed();
+    test_without_image();
     test_refused();
     test_moved_back();
     test_damage();

@@ -349,6 +349,15 @@ static void test_beginning_gone(void)
     scratch_remove(data);
 }
 
+static void flip_segment(void)
+{
+    unsigned long size;
+    unsigned char *bytes = keep(backup, "seg-0000000001.log", &size);
+    bytes[5000] ^= 1;
+    put(backup, "seg-0000000001.log", bytes, size);
+    free(bytes);
+}
+
 static void test_refused(void)
 {
     char path[4200];
@@ -367,6 +376,23 @@ static void test_refused(void)
     is_int(log_backups_restore(paths, 1, restored, &got), ERROR_INVALID, "nor from a live log");
     ok(says("make a backup of it with daa-log backup"), "it says what to do");
     log_backups_close(&log, &io);
+    struct log_restore_options options = { .backups = paths, .backup_count = 1, .dir = restored };
+    char log_path[4200];
+    paths[0] = backup;
+    is_int(restore_one(backup), 0, "a restore");
+    put(restored, "RESTORING", (const unsigned char *)"of other things\n", 16);
+    is_int(log_restore(&options, &got, &log_backups_error), ERROR_INVALID,
+           "not where another is under way");
+    scratch_remove(inner);
+    scratch_remove(restored);
+    flip_segment();
+    ok(log_restore(&options, &got, &log_backups_error) < 0, "one that fails");
+    flip_segment();
+    snprintf(log_path, sizeof log_path, "%.4000s/log", restored);
+    go_on(log_path, 3);
+    is_int(log_restore(&options, &got, &log_backups_error), ERROR_INVALID,
+           "an agent that did not wait is found out");
+    ok(says("was made by something else"), "it says so");
     put(backup, "BACKUP.part", (const unsigned char *)"", 0);
     is_int(restore_one(backup), 0, "an unfinished run on a finished backup does not matter");
     snprintf(path, sizeof path, "%.4000s/BACKUP", backup);
