@@ -173,6 +173,8 @@ int backup_run(struct history *history, const char *dir, const char *target, con
     };
     int code =
         manifest->segment_count == 0 ? begin_new(&backup, error) : begin_behind(&backup, error);
+    if (manifest->log_uuid[0] == '\0')
+        uuid_to_text(manifest->log_uuid, history->end.log_uuid);
     if (code == 0)
         code = manifest_begin_part(manifest, target, error);
     if (code == 0)

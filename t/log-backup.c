@@ -166,14 +166,14 @@ static void test_crashed(void)
 
 /* What retention does meanwhile. */
 
-static char removed_path[4200];
+static char removed_path[4200], aside_path[4200];
 
 static void remove_it(uint64_t done_bytes, uint64_t all_bytes, void *context)
 {
     (void)all_bytes;
     (void)context;
     if (done_bytes > LOG_SEGMENT_SIZE_MIN)
-        unlink(removed_path);
+        rename(removed_path, aside_path);
 }
 
 static void test_removed(void)
@@ -183,11 +183,21 @@ static void test_removed(void)
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
     uint64_t last_seq = make_log(dir, 150);
     snprintf(removed_path, sizeof removed_path, "%.4000s/seg-0000000004.log", dir);
+    snprintf(aside_path, sizeof aside_path, "%.4000s/aside", dir);
     struct log_backup_options options = { .dir = dir, .target = target, .progress = remove_it };
     is_int(log_backup(&options, &result, &log_backups_error), -ENOENT,
            "a segment that is removed before its turn comes");
     ok(says("by retention"), "it says why");
-    for (int i = 1; i < 4; i++) {
+    rename(aside_path, removed_path);
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", scratch_path("copy"));
+    scratch_copy(target, copy);
+    is_int(log_backups_make(dir, copy, 0, &result), 0, "when it is back, the backup goes on");
+    ok(result.resumed && result.segments_copied == result.segments - 2,
+       "behind the two segments that it had");
+    ok(log_backups_sound(copy, last_seq) && log_backups_same(dir, copy, last_seq), "to the end");
+    scratch_remove(copy);
+    for (int i = 1; i < 5; i++) {
         snprintf(removed_path, sizeof removed_path, "%.4000s/seg-%010d.log", dir, i);
         unlink(removed_path);
     }
