@@ -1,12 +1,10 @@
 /* log_restore(): of backups alone and together, damaged in every way, in the wrong order, of plain
  * copies of a log; and what an opening makes of the result. */
-#include "core/base/bytes.h"
 #include "log/manifest.h"
 #include "log/reader.h"
 #include "log/recovery.h"
 #include "log/restore.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -284,70 +282,7 @@ static void test_plain(void)
        log_backups_error.text);
 }
 
-/* Odds and ends. */
-
-static void test_snapshots(void)
-{
-    char data[4096], log[4096], path[4200];
-    static const unsigned char bytes[] = "what is in it is no matter";
-    snprintf(data, sizeof data, "%s", scratch_path("data"));
-    snprintf(log, sizeof log, "%s", scratch_path("data/log"));
-    mkdir(data, 0700);
-    snprintf(path, sizeof path, "%.4000s/snapshots", data);
-    mkdir(path, 0700);
-    go_on(log, 40);
-    put(path, "snap-00000000000000000003.zst", bytes, sizeof bytes);
-    put(path, "snap-00000000000000000005.zst", bytes, sizeof bytes);
-    put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes - 5);
-    put(path, "snap-00000000000000000012.zst.tmp", bytes, 5);
-    put(path, "snap-00000000000000009999.zst", bytes, 5);
-    is_int(log_backups_make(data, backup, 0, &made), 0, "a data directory with snapshots");
-    is_int(made.snapshots, 2, "the newest two that stand for events in it are copied");
-    snprintf(path, sizeof path, "%.4000s/snapshots", backup);
-    ok(has(path, "snap-00000000000000000005.zst") && has(path, "snap-00000000000000000009.zst") &&
-           !has(path, "snap-00000000000000000012.zst.tmp"),
-       "as files of the same names");
-    is_int(restore_one(backup), 0, "they are restored");
-    snprintf(path, sizeof path, "%.4000s/snapshots", restored);
-    unsigned long size;
-    unsigned char *found = keep(path, "snap-00000000000000000009.zst", &size);
-    ok(size == sizeof bytes - 5 && memcmp(found, bytes, size) == 0, "byte by byte");
-    free(found);
-    snprintf(path, sizeof path, "%.4000s/snapshots", backup);
-    put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes);
-    is_int(restore_one(backup), ERROR_DAMAGED, "one that is not what was backed up is noticed");
-    put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes - 5);
-    snprintf(path, sizeof path, "%.4000s/snapshots", data);
-    put(path, "snap-00000000000000000020.zst", bytes, sizeof bytes);
-    is_int(log_backups_make(data, backup, 0, &made), 0, "a newer one");
-    ok(made.snapshots == 2 && made.snapshots_copied == 1, "takes the place of the oldest");
-    snprintf(path, sizeof path, "%.4000s/snapshots", backup);
-    ok(!has(path, "snap-00000000000000000005.zst"), "which is removed");
-    scratch_remove(data);
-}
-
-static void test_beginning_gone(void)
-{
-    char data[4096], log[4096], path[4200], name[32];
-    snprintf(data, sizeof data, "%s", scratch_path("data"));
-    snprintf(log, sizeof log, "%s", scratch_path("data/log"));
-    mkdir(data, 0700);
-    uint64_t last_seq = go_on(log, 60);
-    snprintf(path, sizeof path, "%.4000s/seg-0000000001.log", log);
-    unlink(path);
-    is_int(log_backups_make(data, backup, 0, &made), 0, "a log whose beginning was removed");
-    ok(made.first_seq > 1 && log_backups_sound(backup, last_seq), "is backed up as it is");
-    is_int(restore_one(backup), ERROR_NOT_FOUND, "it is of no use without a snapshot");
-    snprintf(path, sizeof path, "%.4000s/snapshots", data);
-    mkdir(path, 0700);
-    snprintf(name, sizeof name, "snap-%020llu.zst", (unsigned long long)made.first_seq - 1);
-    put(path, name, (const unsigned char *)"x", 1);
-    is_int(log_backups_make(data, backup, 0, &made), 0, "with one of the event before it");
-    is_int(made.snapshots, 1, "that is copied too");
-    is_int(restore_one(backup), 0, "and it is restored");
-    ok(log_backups_sound(inner, last_seq), "sound");
-    scratch_remove(data);
-}
+/* What is refused, and what is gone on with. */
 
 static void flip_segment(void)
 {
@@ -356,6 +291,27 @@ static void flip_segment(void)
     bytes[5000] ^= 1;
     put(backup, "seg-0000000001.log", bytes, size);
     free(bytes);
+}
+
+/* What was restored before is not copied again. */
+static void test_resumed(void)
+{
+    unsigned long size;
+    char name[LOG_SEGMENT_NAME_SIZE];
+    const char *paths[] = { backup };
+    uint64_t last_seq = go_on(dir, 90);
+    log_backups_make(dir, backup, 0, &made);
+    segment_name(name, made.segments);
+    unsigned char *bytes = keep(backup, name, &size);
+    put(backup, name, bytes, 4096);
+    ok(restore_one(backup) < 0, "a restore that fails at the last of %llu segments",
+       (unsigned long long)made.segments);
+    put(backup, name, bytes, size);
+    free(bytes);
+    is_int(log_backups_restore(paths, 1, restored, &got), 0, "goes on when that is mended");
+    ok(got.resumed && got.segments_copied == 1, "with that one");
+    ok(log_backups_sound(inner, last_seq) && log_backups_same(dir, inner, last_seq),
+       "and is whole and sound");
 }
 
 static void test_refused(void)
@@ -403,8 +359,8 @@ static void test_refused(void)
 
 int main(void)
 {
-    void (*const tests[])(void) = { test_whole,     test_several,        test_damage, test_plain,
-                                    test_snapshots, test_beginning_gone, test_refused };
+    void (*const tests[])(void) = { test_whole, test_several, test_damage,
+                                    test_plain, test_resumed, test_refused };
     name_paths();
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tests[i]();
