@@ -10,8 +10,8 @@
  *   - the newest segment is of that uuid: forks;
  *   - it is of another: the fork has happened already, and nothing forks again;
  *   - then removes the file durably, once an OPEN record under the new uuid is durable.
- * A fork has happened when the header of the first segment under the new uuid is durable; if nothing
- * follows it, the next opening goes on under that uuid.
+ * A fork has happened when the header of the first segment under the new uuid is durable; if
+ * nothing follows it, the next opening goes on under that uuid.
  *
  * Threads: any, one call at a time per directory. */
 #ifndef LOG_FORK_H

@@ -3,7 +3,6 @@
 #include "core/base/check.h"
 #include "iouring/file.h"
 #include "log/frame.h"
-#include "log/place.h"
 #include "log/storage.h"
 #include "log/writer.h"
 
@@ -211,42 +210,6 @@ static struct segment_header first_header(struct log *log, const struct log_reco
     return header;
 }
 
-static void new_uuid(struct log *log)
-{
-    spares_random(log, log->log_uuid, UUID_SIZE);
-    uuid_from_random(log->log_uuid);
-}
-
-/* True if nothing was written under the newest name: its parent stays the one that counts. */
-static bool name_is_unused(const struct log_recovery *recovery)
-{
-    return recovery->forked && recovery->last_seq == recovery->parent_seq;
-}
-
-/* Who the log is from now on. */
-static void take_name(struct log *log, const struct log_recovery *recovery)
-{
-    if (!recovery->exists) {
-        new_uuid(log);
-        return;
-    }
-    memcpy(log->log_uuid, recovery->log_uuid, UUID_SIZE);
-    log->forked = recovery->forked;
-    log->parent_seq = recovery->parent_seq;
-    memcpy(log->parent_uuid, recovery->parent_uuid, UUID_SIZE);
-    memcpy(log->parent_chain, recovery->parent_chain, SHA256_SIZE);
-    if (!log->forking)
-        return;
-    if (!name_is_unused(recovery)) {
-        memcpy(log->parent_uuid, recovery->log_uuid, UUID_SIZE);
-        log->parent_seq = recovery->last_seq;
-        memcpy(log->parent_chain, recovery->chain, SHA256_SIZE);
-    }
-    log->forked = true;
-    new_uuid(log);
-    log->checkpoint.last.durable_seq = 0; /* of another log */
-}
-
 static void take_over(struct log *log, const struct log_recovery *recovery)
 {
     uint64_t start_ns = log->options.start_time_ns;
@@ -258,33 +221,14 @@ static void take_over(struct log *log, const struct log_recovery *recovery)
     log->durable_seq = recovery->last_seq;
     memcpy(log->chain, recovery->chain, SHA256_SIZE);
     memcpy(log->durable_chain, recovery->chain, SHA256_SIZE);
-    take_name(log, recovery);
-}
-
-/* The verdict in words, and how the log came to its name when this is the first record under it. */
-static size_t say_reason(char reason[OPENED_REASON_SIZE_MAX], const struct log *log,
-                         const struct log_recovery *recovery, const char *note)
-{
-    char parent[UUID_TEXT_SIZE];
-    int size = snprintf(reason, OPENED_REASON_SIZE_MAX, "%s%s%s",
-                        recovery->exists ? recovery->reason : "a new log",
-                        note[0] != '\0' ? "; it lies on " : "", note);
-    if (!log->forked || log->parent_seq != recovery->last_seq)
-        return (size_t)size;
-    uuid_to_text(parent, log->parent_uuid);
-    size +=
-        snprintf(reason + size, OPENED_REASON_SIZE_MAX - (size_t)size,
-                 "; here it leaves log %s behind event %llu: %s", parent,
-                 (unsigned long long)log->parent_seq,
-                 log->wish.why[0] != '\0' ? log->wish.why : "an opening before this one did so");
-    return (size_t)size;
+    naming_take(log, recovery);
 }
 
 static void queue_open_frame(struct log *log, const struct log_recovery *recovery, const char *note)
 {
     char reason[OPENED_REASON_SIZE_MAX];
     const char *engine = io_name(log->io);
-    size_t size = say_reason(reason, log, recovery, note);
+    size_t size = naming_reason(reason, log, recovery, note);
     struct storage_opened opened = {
         .verdict = (uint16_t)recovery->verdict,
         .epoch = log->epoch,
@@ -306,37 +250,6 @@ static void queue_open_frame(struct log *log, const struct log_recovery *recover
     memcpy(opened.boot_id, log->boot_id, sizeof opened.boot_id);
     storage_opened_encode(log->own_payload, &opened);
     builder_own_frame(log, LOG_KIND_OPENED, FRAME_OPEN, storage_opened_size(&opened));
-}
-
-/* Whether this opening forks, and durably that it does: a crash on the way must not make another
- * fork of the same wish, nor none. PLACE comes after it: a copy forks because it is elsewhere. */
-static int prepare_name(struct log *log, const struct log_recovery *recovery, struct error *error)
-{
-    struct fork_wish *wish = &log->wish;
-    int result = fork_read(log->dir, wish, error);
-    if (result < 0 || !recovery->exists)
-        return result;
-    bool copied = recovery->moved && !recovery->clean;
-    bool happened =
-        wish->exists && wish->bound && memcmp(wish->from, recovery->log_uuid, UUID_SIZE) != 0;
-    log->forking = copied || (!happened && (wish->exists || log->options.fork));
-    if (log->forking) {
-        if (!wish->exists || happened)
-            snprintf(wish->why, sizeof wish->why, "%s",
-                     copied ? "the directory is a copy of a log that was not closed"
-                            : "it was asked for");
-        wish->exists = wish->bound = true;
-        memcpy(wish->from, recovery->log_uuid, UUID_SIZE);
-        result = fork_write(log->dir, wish, error);
-    }
-    return result < 0 ? result : place_note(log->dir, recovery->log_uuid, error);
-}
-
-/* The name is durable in an OPEN record: what led to it has done its work. */
-static int settle_name(const struct log *log, struct error *error)
-{
-    int result = place_note(log->dir, log->log_uuid, error);
-    return result < 0 || !log->wish.exists ? result : fork_remove(log->dir, error);
 }
 
 /* A segment of our own, behind whatever the last one holds, and OPEN in it. */
@@ -393,11 +306,11 @@ static int open_all(struct log *log, struct log_recovery *recovery, struct error
     if (result == 0)
         result = sync_last_segment(log, recovery, error);
     if (result == 0)
-        result = prepare_name(log, recovery, error);
+        result = naming_prepare(log, recovery, error);
     read_boot_id(log);
     if (result == 0)
         result = begin(log, recovery, note, error);
-    return result == 0 ? settle_name(log, error) : result;
+    return result == 0 ? naming_settle(log, error) : result;
 }
 
 int log_open(struct log **log, const struct log_options *options, struct log_recovery *recovery,

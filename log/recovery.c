@@ -414,6 +414,8 @@ static int judge_moved(struct recovering *r, const struct tail *tail, struct err
     }
     if (found == 1)
         call_incomplete(result, first_seq, last_seq, "a later segment");
+    else if (result->verdict == LOG_DAMAGED)
+        add_reason(result, "; it may be a copy of a live log: " PLACE_ADVICE);
     else
         add_reason(result, "; the directory is not where the log was written, and was not closed: "
                            "it is taken for a copy");

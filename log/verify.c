@@ -573,14 +573,18 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
     struct log_finding finding = { .verdict = LOG_DAMAGED, .tail = index > v->last };
     if (state == SEGMENT_SHORT && index > v->last)
         finding.verdict = LOG_UNPROVEN;
-    if (state == SEGMENT_SPARE) {
+    if (state == SEGMENT_SPARE)
         what = "it is all zero, though later segments were begun";
-        finding.verdict = v->result->moved ? LOG_UNPROVEN : LOG_DAMAGED;
-    }
     finding.size = v->source.size;
     if (state == SEGMENT_DAMAGED || state == SEGMENT_LOST)
         v->result->segments++;
-    report(v, &finding, "%s: restore the file from a copy", what);
+    /* It was not begun, or hardly, when it was copied. */
+    bool missing = v->result->moved && state != SEGMENT_DAMAGED;
+    if (missing)
+        finding.verdict = LOG_UNPROVEN;
+    report(v, &finding, "%s: %s", what,
+           missing ? "it may be of a copy of a live log: " PLACE_ADVICE
+                   : "restore the file from a copy");
     v->joined = false;
 }
 

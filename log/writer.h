@@ -232,6 +232,20 @@ int writer_allocate(struct log *log, struct error *error);     /* once the capac
 int writer_failed(const struct log *log, struct error *error); /* why it FAILED, as an error */
 void writer_release(struct log *log);
 
+/* naming.c: who the log is. */
+
+/* Decides whether this opening forks, and says so durably: a crash on the way must not make another
+ * fork of the same wish, nor none. PLACE comes after that: a copy forks because it is elsewhere. */
+int naming_prepare(struct log *log, const struct log_recovery *recovery, struct error *error);
+/* Gives the log its uuid and its parent from now on. */
+void naming_take(struct log *log, const struct log_recovery *recovery);
+/* The verdict in words, and how the log came to its name when its first record under it is about to
+ * be written. `reason` holds OPENED_REASON_SIZE_MAX bytes; returns how many are used. */
+size_t naming_reason(char *reason, const struct log *log, const struct log_recovery *recovery,
+                     const char *note);
+/* The name is durable in an OPEN record: what led to it has done its work. */
+int naming_settle(const struct log *log, struct error *error);
+
 /* builder.c: frames in memory. */
 
 /* Gives `segment` to the segment of this header: nothing built yet. Its image is clean. */

@@ -176,6 +176,50 @@ static void in_order(void)
     is_sound("three forks");
 }
 
+/* Reads up to event `last_seq`, waiting for it. */
+static void read_on(struct log_reader *reader, uint64_t last_seq, struct log_place *place)
+{
+    struct record record = { .seq = 0 };
+    while (record.seq < last_seq) {
+        int code = log_reader_next(reader, &record, place, &error);
+        if (code < 0)
+            tap_bail_out("%s", error.text);
+        if (code == 0)
+            (void)log_reader_wait(reader, 1000000000);
+    }
+    is_int((intmax_t)record.seq, (intmax_t)last_seq, "the reader gets what there is");
+}
+
+/* A reader that follows a log over a fork, live before and after. */
+static void followed(void)
+{
+    struct log_reader_options reading = { .dir = dir, .verify_chain = true };
+    struct log_reader *reader;
+    struct log_place place;
+    struct log *log = NULL;
+    begin_anew();
+    struct io *io = plain();
+    struct log_options options = log_names_options(dir, io, &budget);
+    for (int fork = 0; fork < 2; fork++) {
+        options.fork = fork;
+        if (log_open(&log, &options, NULL, &error) < 0 ||
+            !log_commands_append(&commands, log, 3, 100) || !log_commands_settle(log))
+            tap_bail_out("%s", error.text);
+        if (!fork && log_reader_open(&reader, &reading, &error) < 0)
+            tap_bail_out("%s", error.text);
+        read_on(reader, log_durable_seq(log), &place);
+        ok(log_reader_live(reader), "from the writer's image");
+        ok(is_same_name(place.log_uuid, log_uuid(log)), "under the name of the log");
+        ok(is_same_name(log_reader_uuid(reader), log_uuid(log)), "which is its own now");
+        if (log_close(&log, &error) < 0)
+            tap_bail_out("%s", error.text);
+    }
+    read_on(reader, recover().last_seq, &place);
+    log_reader_close(reader);
+    io_close(io);
+    is_int(log_names_count(dir), 2, "over a fork");
+}
+
 /* The last write of the log is cut short after `bytes`. */
 static void tear(int bytes)
 {
@@ -390,6 +434,79 @@ static void cut_short_by_power(void)
     ok(lost > 24 && lost < tried, "%u of %u openings were cut short", lost, tried);
 }
 
+/* Segment 2 of the copy gets this header. */
+static void forge(const struct segment_header *header)
+{
+    char path[4400];
+    uint8_t block[LOG_BLOCK_SIZE];
+    scratch_remove(copy);
+    scratch_copy(dir, copy);
+    snprintf(path, sizeof path, "%s/seg-0000000002.log", copy);
+    segment_header_encode(block, header);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block)
+        tap_bail_out("cannot write %s", path);
+    close(fd);
+}
+
+/* How the reader ends; *skipped counts the ranges it passes over, and NULL lets it pass none. */
+static int read_all(const char *where, uint64_t *skipped)
+{
+    struct log_reader_options options = { .dir = where, .skip_damage = skipped != NULL };
+    struct log_reader *reader;
+    struct record record;
+    int code = log_reader_open(&reader, &options, &error);
+    if (code < 0)
+        return code;
+    while ((code = log_reader_next(reader, &record, NULL, &error)) == 1)
+        continue;
+    if (skipped != NULL)
+        *skipped = log_reader_skipped(reader);
+    log_reader_close(reader);
+    return code;
+}
+
+/* Another name is right only where the log forked. */
+static void foreign_segments(void)
+{
+    static const char *const names[] = { "another log", "without its parent", "left earlier",
+                                         "left another history", "left another log" };
+    struct segment_header headers[4];
+    begin_anew();
+    live_plain(2, false, false);
+    live_plain(2, true, true);
+    is_int(log_names_headers(dir, headers, 4), 2, "a fork of two segments");
+    forge(&headers[1]);
+    uint64_t skipped;
+    is_int(read_all(copy, NULL), 0, "as it is, it can be read");
+    ok(read_all(copy, &skipped) == 0 && skipped == 0, "and nothing is passed over");
+    for (int i = 0; i < 5; i++) {
+        struct segment_header header = headers[1];
+        struct log_recovery recovery;
+        char text[600] = "";
+        unsigned findings;
+        if (i == 0)
+            memset(header.log_uuid, 0x77, UUID_SIZE);
+        if (i <= 1) {
+            header.incompat = 0;
+            header.parent_seq = 0;
+            memset(header.parent_uuid, 0, UUID_SIZE);
+            memset(header.parent_chain, 0, SHA256_SIZE);
+        }
+        header.parent_seq -= i == 2;
+        header.parent_chain[5] ^= i == 3;
+        header.parent_uuid[5] ^= i == 4;
+        forge(&header);
+        is_int(log_recover(copy, NULL, 0, &recovery, &error), ERROR_MISMATCH,
+               "%s: recovery refuses it: %s", names[i], error.text);
+        ok(read_all(copy, NULL) < 0, "%s: a reader does not go on: %s", names[i], error.text);
+        ok(read_all(copy, &skipped) == 0 && skipped == 1,
+           "%s: one that passes over damage counts it", names[i]);
+        is_int(log_names_verify(copy, &findings, text, sizeof text), LOG_DAMAGED,
+               "%s: it is reported: %s", names[i], text);
+    }
+}
+
 static void older_programs(void)
 {
     struct log_recovery recovery;
@@ -430,6 +547,7 @@ int main(void)
     snprintf(dir, sizeof dir, "%s/log", scratch_memory_dir());
     snprintf(copy, sizeof copy, "%s/copy", scratch_memory_dir());
     in_order();
+    followed();
     at_other_ends();
     at_a_damaged_end();
     by_file();
@@ -437,6 +555,7 @@ int main(void)
     cut_short_by_errors(-EIO);
     cut_short_by_errors(1024);
     cut_short_by_power();
+    foreign_segments();
     older_programs();
     log_commands_free(&commands);
     is_int((intmax_t)atomic_load(&budget.used), 0, "all memory went back to the budget");

@@ -2,6 +2,7 @@
  * one goes on under another name, and one that misses events is refused with advice. */
 #include "io_fault.h"
 #include "log/fork.h"
+#include "log/lineage.h"
 #include "log/log.h"
 #include "log/place.h"
 #include "log_commands.h"
@@ -275,6 +276,16 @@ static void copied_over_a_roll(void)
     is_int(log_open(&log, &options, NULL, &error), ERROR_DAMAGED, "a whole segment is missing: %s",
            error.text);
     ok(strstr(error.text, "daa-log backup") != NULL, "with the way out");
+    unsigned findings;
+    is_int(log_names_verify(copy, &findings, NULL, 0), LOG_UNPROVEN, "verify calls it unproven");
+
+    scratch_remove(copy);
+    scratch_copy(dir, copy);
+    write_zeros(copy, 3, 0, LOG_BLOCK_SIZE);
+    is_int(log_open(&log, &options, NULL, &error), ERROR_DAMAGED,
+           "a header is missing that was written while its file was copied: %s", error.text);
+    ok(strstr(error.text, "daa-log backup") != NULL, "with the way out");
+    is_int(log_names_verify(copy, &findings, NULL, 0), LOG_UNPROVEN, "verify calls it unproven");
 }
 
 static void without_place(void)
@@ -399,6 +410,14 @@ static void unused_name(void)
            headers[2].parent_seq == before.last_seq,
        "with the parent that events were written under");
     is_sound(copy, "the copy");
+    struct log_lineage lineage;
+    is_int(log_lineage_read(&lineage, copy, &error), 0, "its lineage can be read: %s", error.text);
+    ok(lineage.count == 2 && is_same_name(lineage.names[0].log_uuid, before.log_uuid) &&
+           is_same_name(lineage.names[1].log_uuid, headers[2].log_uuid) &&
+           lineage.names[1].first_seq == before.last_seq + 1 && !lineage.names[0].forked &&
+           is_same_name(lineage.names[1].parent_uuid, before.log_uuid),
+       "and leaves out the name that was not used");
+    log_lineage_free(&lineage);
     log = open_log(dir);
     ok(is_same_name(log_uuid(log), headers[1].log_uuid), "the log itself takes up the name");
     close_log(log);
