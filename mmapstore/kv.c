@@ -450,9 +450,11 @@ bool kv_wants_to_grow(const struct kv *kv)
     return atomic_load(&kv->wants_to_grow);
 }
 
-uint64_t kv_count(struct kv_reader *reader)
+int kv_count(struct kv_reader *reader, uint64_t *count)
 {
     MDB_stat stat;
-    CHECK(reader->reading && mdb_stat(reader->txn, reader->kv->table, &stat) == 0);
-    return stat.ms_entries;
+    CHECK(reader->reading);
+    int code = translate(mdb_stat(reader->txn, reader->kv->table, &stat));
+    *count = code == 0 ? stat.ms_entries : 0;
+    return code;
 }

@@ -264,9 +264,12 @@ static int adopt(struct state *state, struct state_found *found, struct error *e
     if (status < 0)
         return status;
     state_position_read(pooled->reader, &position);
-    bool empty = kv_count(pooled->reader) == 0;
+    uint64_t entries;
+    status = kv_count(pooled->reader, &entries);
     reader_give(state, pooled);
-    if (empty)
+    if (status < 0)
+        return error_set(error, status, "cannot be read: %s", error_text(status));
+    if (entries == 0)
         return 0;
     judge(position.version, found->why, sizeof found->why);
     found->rebuilt = found->why[0] != 0;
