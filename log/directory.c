@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 
 enum { READS_MAX = 3 }; /* of CHECKPOINT */
+enum { LOOKS_MAX = 3 }; /* at the list of locks, for one that is not there */
 
 static int compare_numbers(const void *a, const void *b)
 {
@@ -211,13 +212,9 @@ int directory_checkpoint(const struct directory *directory, struct source *sourc
     return found;
 }
 
-pid_t directory_writer(const struct directory *directory)
+static pid_t find_writer(const struct stat *lock)
 {
-    char path[PATH_MAX + sizeof LOG_LOCK_NAME + 1], line[256];
-    struct stat status;
-    snprintf(path, sizeof path, "%s/%s", directory->path, LOG_LOCK_NAME);
-    if (stat(path, &status) < 0)
-        return 0;
+    char line[256];
     FILE *locks = fopen("/proc/locks", "re");
     if (locks == NULL)
         return 0;
@@ -228,10 +225,25 @@ pid_t directory_writer(const struct directory *directory)
         unsigned long inode;
         if (sscanf(line, "%*d: FLOCK ADVISORY WRITE %d %x:%x:%lu", &pid, &device_major,
                    &device_minor, &inode) == 4 &&
-            inode == status.st_ino && device_major == major(status.st_dev) &&
-            device_minor == minor(status.st_dev))
+            inode == lock->st_ino && device_major == major(lock->st_dev) &&
+            device_minor == minor(lock->st_dev))
             found = pid;
     }
     fclose(locks);
+    return found;
+}
+
+pid_t directory_writer(const struct directory *directory)
+{
+    char path[PATH_MAX + sizeof LOG_LOCK_NAME + 1];
+    struct stat status;
+    pid_t found = 0;
+    snprintf(path, sizeof path, "%s/%s", directory->path, LOG_LOCK_NAME);
+    if (stat(path, &status) < 0)
+        return 0;
+    /* The kernel gives the list in pages and counts on in it: while locks come and go, one that
+     * stays may be left out. Once missed is not missed twice. */
+    for (int i = 0; found == 0 && i < LOOKS_MAX; i++)
+        found = find_writer(&status);
     return found;
 }

@@ -1,24 +1,46 @@
 /* A log that goes on under a new name: its end moved back (a restore, an import, a copy), so that
  * from there on (log, seq) would name another event than it did before. The new uuid's parent is
- * {old uuid, last event, chain after it}; see docs/daa-log-format.5.
+ * {old uuid, last event, chain after it}, in the header of each of its segments and in each OPEN
+ * record; see docs/daa-log-format.5.
  *
- * The wish to fork is a file FORK in the log's directory, for those who prepare a log that somebody
- * else opens: log_open() forks as with options.fork, and removes the file once the first OPEN
- * record under the new uuid is durable. A crash before that leaves it, and the next opening forks.
- * The file names the uuid that is to be left behind, where it is known: when the log has left it
- * already, the file is removed and nothing forks again.
+ * FORK, a file in the log's directory, is the wish to fork. Who prepares a log that somebody else
+ * opens writes it with log_fork_request(); log_open() writes it too before it forks for another
+ * reason, so that a crash half-way does not make two forks of one wish. It names the uuid that is
+ * to be left. log_open():
+ *   - the newest segment is of that uuid: forks;
+ *   - it is of another: the fork has happened already, and nothing forks again;
+ *   - then removes the file durably, once an OPEN record under the new uuid is durable.
+ * A fork has happened when the header of the first segment under the new uuid is durable; if
+ * nothing follows it, the next opening goes on under that uuid.
  *
  * Threads: any, one call at a time per directory. */
 #ifndef LOG_FORK_H
 #define LOG_FORK_H
 
 #include "core/base/error.h"
+#include "core/base/id.h"
 
-#define LOG_FORK_NAME "FORK"
+#include <stdbool.h>
+#include <stdint.h>
 
 /* Asks, durably (file and directory are synced), that the next log_open() of the log directory
- * `dir` forks. To be called before anything of the copy can be opened: while `dir` has no segment
- * yet, or by who holds LOCK. Repeating it changes nothing. 0 or negative, with the file. */
+ * `dir` forks. May be called before `dir` holds a segment, and should be: then no crash leaves a
+ * copy that can be opened under the old name. Nobody may have the log open. Asking again changes
+ * nothing. 0 or negative, with the file. */
 int log_fork_request(const char *dir, struct error *error);
+
+/* For log/ only. */
+
+struct fork_wish {
+    bool exists;
+    bool bound; /* it names the uuid to be left; else whatever is there */
+    uint8_t from[UUID_SIZE];
+    char why[160];
+};
+
+/* 0 or negative. */
+int fork_read(const char *dir, struct fork_wish *wish, struct error *error);
+int fork_write(const char *dir, const struct fork_wish *wish, struct error *error);
+int fork_remove(const char *dir, struct error *error); /* durably; there may be none */
 
 #endif

@@ -24,12 +24,14 @@
 #define LOG_FRAME_SIZE_MAX (16u << 20)  /* and a quarter of the segment, if that is less */
 #define LOG_PAYLOAD_SIZE_MAX (8u << 20) /* and what fits a frame, if that is less */
 #define LOG_VERSION_MAJOR 1u
-#define LOG_VERSION_MINOR 0u
+#define LOG_VERSION_MINOR 1u
 
 #define LOG_SEGMENT_NAME_FORMAT "seg-%010llu.log"
 #define LOG_SEGMENT_NAME_SIZE 32
 #define LOG_CHECKPOINT_NAME "CHECKPOINT"
 #define LOG_LOCK_NAME "LOCK"
+#define LOG_FORK_NAME "FORK"   /* log/fork.h */
+#define LOG_PLACE_NAME "PLACE" /* log/place.h */
 
 /* Segment header: one block. */
 #define SEGMENT_MAGIC                                                                              \
@@ -55,12 +57,23 @@ enum {
     SEGMENT_AT_INCOMPAT = 132,        /* u32: an unknown bit means "do not read" */
     SEGMENT_AT_CHECKSUM = 136,        /* u8: 1 CRC-32C */
     SEGMENT_AT_HASH = 137,            /* u8: 0 no chain, 1 SHA-256 */
-    SEGMENT_AT_RESERVED = 138,        /* 6 bytes = 0; so are those behind the last field */
+    SEGMENT_AT_EVENT_SCHEMA = 138,    /* u16, since 1.1: the highest that its writer may write; 0
+                                         means 1 */
+    SEGMENT_AT_RESERVED = 140,        /* 4 bytes = 0; so are those behind the last field */
     SEGMENT_AT_BOOT_ID = 144,         /* 16, of the kernel that wrote it */
     SEGMENT_AT_PREV_SEGMENT_NO = 160, /* u64, 0 for the first */
     SEGMENT_AT_DURABLE_SEQ = 168,     /* u64, witness: durable when this header was built */
-    SEGMENT_END_OF_FIELDS = 176
+    SEGMENT_END_OF_FIELDS_1_0 = 176,
+    /* Since 1.1, with LOG_INCOMPAT_FORKED, else 0: where this log left another. */
+    SEGMENT_AT_PARENT_UUID = 176,  /* 16, log_uuid of the other */
+    SEGMENT_AT_PARENT_SEQ = 192,   /* u64, its last record that this log has too */
+    SEGMENT_AT_PARENT_CHAIN = 200, /* 32, chain after that record's frame */
+    SEGMENT_END_OF_FIELDS = 232
 };
+
+/* In every segment of a log that has a parent: uuids change within the directory. */
+#define LOG_INCOMPAT_FORKED 1u
+#define LOG_INCOMPAT_KNOWN LOG_INCOMPAT_FORKED
 
 /* Frame header: 128 bytes, then the records, then zeros to the end of the last block. */
 #define FRAME_MAGIC "DAF1"

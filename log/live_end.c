@@ -2,6 +2,7 @@
 
 #include "log/scan.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -245,12 +246,17 @@ int live_end_refresh(struct live_end *end, struct directory *directory, struct s
             return code;
         end->looked_ns = clock_ns();
         end->writer = directory_writer(directory);
-        if (end->writer != 0)
-            return attach_image(end, directory) ? 0 : prove_end(end, directory, probe, error);
-        close_images(end);
-        code = recover_end(end, directory, probe, error);
-        /* A writer has just come, or its last write is still under way. */
-        if (code != ERROR_LOCKED)
+        if (end->writer != 0 && attach_image(end, directory))
+            return 0;
+        if (end->writer != 0) {
+            code = prove_end(end, directory, probe, error);
+        } else {
+            close_images(end);
+            code = recover_end(end, directory, probe, error);
+        }
+        /* A writer has just come, or its last write is still under way; or what the names promised
+         * was removed since they were read. */
+        if (code != ERROR_LOCKED && code != -ENOENT)
             return code;
     }
     return prove_end(end, directory, probe, error);

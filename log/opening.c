@@ -78,6 +78,13 @@ static int recover(struct log *log, struct log_recovery *recovery, struct error 
         log_recover(log->dir, log->options.witnesses, log->options.witness_count, recovery, error);
     if (result < 0)
         return result;
+    if (recovery->exists && log->options.event_schema < recovery->event_schema)
+        return error_set(error, ERROR_NEWER,
+                         "segment %llu was begun by a program that writes events up to schema %u, "
+                         "and this one writes up to %u: use that daa-agent or a newer one; nothing "
+                         "was changed, and daa-log still reads the log",
+                         (unsigned long long)recovery->last_segment_no, recovery->event_schema,
+                         log->options.event_schema);
     if (recovery->exists && recovery->verdict == LOG_DAMAGED)
         return error_set(error, ERROR_DAMAGED, "%s: nothing was changed: run daa-log verify %s",
                          recovery->reason, log->dir);
@@ -190,9 +197,14 @@ static struct segment_header first_header(struct log *log, const struct log_reco
         .prev_last_seq = recovery->last_seq,
         .prev_end_offset = recovery->end_offset,
         .durable_seq = recovery->last_seq, /* sync_last_segment() made it so */
+        .incompat = log->forked ? LOG_INCOMPAT_FORKED : 0,
         .hash = log->hash,
+        .event_schema = log->options.event_schema,
+        .parent_seq = log->parent_seq,
     };
     memcpy(header.log_uuid, log->log_uuid, UUID_SIZE);
+    memcpy(header.parent_uuid, log->parent_uuid, UUID_SIZE);
+    memcpy(header.parent_chain, log->parent_chain, SHA256_SIZE);
     memcpy(header.prev_chain, recovery->chain, SHA256_SIZE);
     memcpy(header.boot_id, log->boot_id, sizeof header.boot_id);
     return header;
@@ -209,21 +221,14 @@ static void take_over(struct log *log, const struct log_recovery *recovery)
     log->durable_seq = recovery->last_seq;
     memcpy(log->chain, recovery->chain, SHA256_SIZE);
     memcpy(log->durable_chain, recovery->chain, SHA256_SIZE);
-    if (recovery->exists) {
-        memcpy(log->log_uuid, recovery->log_uuid, UUID_SIZE);
-    } else {
-        spares_random(log, log->log_uuid, UUID_SIZE);
-        uuid_from_random(log->log_uuid);
-    }
+    naming_take(log, recovery);
 }
 
 static void queue_open_frame(struct log *log, const struct log_recovery *recovery, const char *note)
 {
     char reason[OPENED_REASON_SIZE_MAX];
     const char *engine = io_name(log->io);
-    int size =
-        snprintf(reason, sizeof reason, "%s%s%s", recovery->exists ? recovery->reason : "a new log",
-                 note[0] != '\0' ? "; it lies on " : "", note);
+    size_t size = naming_reason(reason, log, recovery, note);
     struct storage_opened opened = {
         .verdict = (uint16_t)recovery->verdict,
         .epoch = log->epoch,
@@ -236,9 +241,12 @@ static void queue_open_frame(struct log *log, const struct log_recovery *recover
         .engine = strcmp(engine, "ring") == 0    ? 1
                   : strcmp(engine, "plain") == 0 ? 2
                                                  : 3,
-        .reason = span_of(reason, (size_t)size),
+        .reason = span_of(reason, size),
+        .parent_seq = log->parent_seq,
     };
     memcpy(opened.log_uuid, log->log_uuid, UUID_SIZE);
+    memcpy(opened.parent_uuid, log->parent_uuid, UUID_SIZE);
+    memcpy(opened.parent_chain, log->parent_chain, SHA256_SIZE);
     memcpy(opened.boot_id, log->boot_id, sizeof opened.boot_id);
     storage_opened_encode(log->own_payload, &opened);
     builder_own_frame(log, LOG_KIND_OPENED, FRAME_OPEN, storage_opened_size(&opened));
@@ -297,10 +305,12 @@ static int open_all(struct log *log, struct log_recovery *recovery, struct error
         result = open_checkpoint(log, error);
     if (result == 0)
         result = sync_last_segment(log, recovery, error);
+    if (result == 0)
+        result = naming_prepare(log, recovery, error);
     read_boot_id(log);
     if (result == 0)
         result = begin(log, recovery, note, error);
-    return result;
+    return result == 0 ? naming_settle(log, error) : result;
 }
 
 int log_open(struct log **log, const struct log_options *options, struct log_recovery *recovery,

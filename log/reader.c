@@ -25,7 +25,8 @@ static int fail(struct log_reader *reader, struct error *error)
 static int open_next(struct log_reader *reader, struct error *error)
 {
     struct scan_mark last = reader->cursor.scan.counted;
-    uint64_t segment_no = reader->cursor.view.header.segment_no;
+    const struct segment_header before = reader->cursor.view.header;
+    uint64_t segment_no = before.segment_no;
     size_t index = 0;
     while (index < reader->directory.count && reader->directory.segments[index] <= segment_no)
         index++;
@@ -37,12 +38,22 @@ static int open_next(struct log_reader *reader, struct error *error)
         reader->cursor.scan.here.link = last.link;
         reader->cursor.scan.here.link_known = last.link_known;
     }
-    if (header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
+    reader_points_trim(reader);
+    bool ours = segment_is_of_line(&before, header);
+    if (ours && header->prev_segment_no == segment_no && header->prev_last_seq == last.last_seq)
         return 1;
+    if (header->prev_segment_no != segment_no && directory_find(&reader->directory, segment_no) < 0)
+        /* Removed from the oldest on, beyond the one that was read. */
+        return error_set(error, -ENOENT, "segment %llu was removed", big(segment_no + 1));
     if (reader->skip_damage) {
-        reader->skipped += header->prev_last_seq > last.last_seq;
+        reader->skipped += header->prev_last_seq > last.last_seq || !ours;
         return 1;
     }
+    if (!ours && header->prev_segment_no == segment_no)
+        return error_set(error, ERROR_DAMAGED,
+                         "segment %llu belongs to another log than segment %llu: put the files of "
+                         "one log into a directory of their own",
+                         big(header->segment_no), big(segment_no));
     return error_set(error, ERROR_DAMAGED,
                      "segment %llu ends with event %llu, but segment %llu goes on behind segment "
                      "%llu and event %llu: events between are missing",
@@ -246,9 +257,15 @@ static int open_at_wanted(struct log_reader *reader, struct error *error)
         if (code < 0)
             return code;
     }
-    return reader->end.mode == LIVE_NOTHING
-               ? 0
-               : reader_open_for(reader, &reader->cursor, reader->wanted_seq, error);
+    if (reader->end.mode == LIVE_NOTHING)
+        return 0;
+    int opened = reader_open_for(reader, &reader->cursor, reader->wanted_seq, error);
+    if (opened <= 0 || reader->cursor.view.header.first_seq <= reader->wanted_seq ||
+        reader->wanted_seq == 0)
+        return opened;
+    uint64_t first_seq = reader->cursor.view.header.first_seq;
+    view_close(&reader->cursor.view);
+    return reader_set_removed(reader->wanted_seq, first_seq, error);
 }
 
 static int next_record(struct log_reader *reader, struct record *record, struct log_place *place,
@@ -280,6 +297,12 @@ int log_reader_next(struct log_reader *reader, struct record *record, struct log
     if (reader->failed.code != 0)
         return fail(reader, error);
     int code = next_record(reader, record, place, &reader->failed);
+    for (int i = 0; code == -ENOENT && i < READER_ATTEMPTS; i++) {
+        code = reader_look_again(reader, &reader->failed);
+        if (code < 0)
+            break;
+        code = next_record(reader, record, place, &reader->failed);
+    }
     if (code < 0) {
         reader->failed.code = code;
         return fail(reader, error);
@@ -302,9 +325,14 @@ int log_reader_seek(struct log_reader *reader, uint64_t seq, struct error *error
     if (seq == 0 || first_seq <= seq)
         return 0;
     reader->wanted_seq = first_seq;
-    return error_set(error, ERROR_NOT_FOUND,
-                     "event %llu is not in the log any more; it begins with event %llu", big(seq),
-                     big(first_seq));
+    return reader_set_removed(seq, first_seq, error);
+}
+
+void log_reader_trim(struct log_reader *reader)
+{
+    struct error ignored;
+    if (directory_refresh(&reader->directory, &ignored) == 0)
+        reader_points_trim(reader);
 }
 
 int log_reader_wait(struct log_reader *reader, uint64_t timeout_ns)
@@ -326,6 +354,8 @@ uint64_t log_reader_first_seq(struct log_reader *reader)
     struct error ignored;
     if (reader->end.mode == LIVE_NOTHING)
         refresh(reader);
+    else /* a writer's image says all of the end, and nothing of the beginning */
+        (void)directory_refresh(&reader->directory, &ignored);
     for (size_t i = 0; reader->end.mode != LIVE_NOTHING && i < reader->directory.count; i++)
         if (reader->directory.first_seqs[i] != 0 ||
             directory_segment(&reader->directory, i, &reader->probe, &header, &ignored) ==

@@ -7,6 +7,11 @@
  * while a writer runs, else up to the end that recovery would find. The active file is read with
  * O_DIRECT only.
  *
+ * The beginning of a log may be removed while it is read (log/removal.h). A reader finishes the
+ * segment that it is in, whose bytes stay while it has it open; when what it wants next is gone,
+ * the answer is ERROR_NOT_FOUND with the first event that is there, and reading goes on behind a
+ * log_reader_seek() to that.
+ *
  * Memory: one frame and a 1 MiB window, on the budget. Threads: a reader belongs to one thread at a
  * time; any number of readers in any process. */
 #ifndef LOG_READER_H
@@ -52,7 +57,7 @@ int log_reader_seek(struct log_reader *reader, uint64_t seq, struct error *error
 
 /* 1: *record is the next one, valid until the next call on this reader. 0: no more that is durable
  * now. Negative: ERROR_DAMAGED and others, with the place; again the same until seek, unless
- * skip_damage. */
+ * skip_damage. ERROR_NOT_FOUND, also with skip_damage: the next one was removed meanwhile. */
 int log_reader_next(struct log_reader *reader, struct record *record, struct log_place *place,
                     struct error *error);
 
@@ -70,6 +75,10 @@ uint64_t log_reader_durable_seq(struct log_reader *reader); /* the newest that m
 const uint8_t *log_reader_uuid(
     struct log_reader *reader); /* 16 bytes, of the newest segment; zero: there is none */
 bool log_reader_live(struct log_reader *reader); /* the tail comes from a writer's image */
+
+/* Closes what was kept open of removed segments for point reads (up to 16), so that their disk is
+ * free. log_reader_next() does so whenever it comes to another segment. */
+void log_reader_trim(struct log_reader *reader);
 
 /* Damaged ranges passed over so far (skip_damage). */
 uint64_t log_reader_skipped(const struct log_reader *reader);

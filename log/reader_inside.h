@@ -14,6 +14,8 @@
 #include <stdint.h>
 
 #define READER_POINTS 16
+/* How often a reader looks again when segments are removed faster than it opens them. */
+#define READER_ATTEMPTS 4
 
 /* A segment, and a place in it. */
 struct opened {
@@ -69,7 +71,17 @@ int reader_open_for(struct log_reader *reader, struct opened *opened, uint64_t s
 /* Sets up to where the segment may be read now, and from where: map, image or file. */
 int reader_set_limit(struct log_reader *reader, struct opened *opened, struct error *error);
 
+/* To be asked when a file was not there that the names promise: reads them again. 0: the beginning
+ * of the log was removed meanwhile, but nothing that is still wanted: try again.
+ * ERROR_NOT_FOUND: what is wanted next went with it. Else what it was: `error` is left as it is. */
+int reader_look_again(struct log_reader *reader, struct error *error);
+
+/* ERROR_NOT_FOUND with its sentence. */
+int reader_set_removed(uint64_t seq, uint64_t first_seq, struct error *error);
+
 void reader_points_init(struct log_reader *reader);
 void reader_points_close(struct log_reader *reader);
+/* Closes those whose segments were removed, so that their disk is free. */
+void reader_points_trim(struct log_reader *reader);
 
 #endif

@@ -22,6 +22,15 @@ void reader_points_close(struct log_reader *reader)
     }
 }
 
+void reader_points_trim(struct log_reader *reader)
+{
+    for (int i = 0; i < READER_POINTS; i++) {
+        struct view *view = &reader->points[i].opened.view;
+        if (view->open && directory_find(&reader->directory, view->header.segment_no) < 0)
+            view_close(view);
+    }
+}
+
 /* The last event that may be shown of the segment. */
 static uint64_t last_seq_of(const struct log_reader *reader, const struct point *point)
 {
@@ -206,6 +215,8 @@ static int get_by_walk(struct log_reader *reader, uint64_t seq, struct record *r
         return 0;
     if (code == 0)
         code = log_reader_next(reader, record, place, error);
+    if (code == ERROR_NOT_FOUND)
+        return 0;
     return code == 1 && record->seq != seq ? 0 : code;
 }
 

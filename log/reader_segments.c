@@ -1,5 +1,7 @@
 #include "log/reader_inside.h"
 
+#include <errno.h>
+
 bool reader_is_newest(const struct log_reader *reader, const struct opened *opened)
 {
     return reader->end.mode != LIVE_NOTHING &&
@@ -29,6 +31,30 @@ int reader_open_from(struct log_reader *reader, struct opened *opened, size_t in
     return 0;
 }
 
+int reader_look_again(struct log_reader *reader, struct error *error)
+{
+    struct directory *directory = &reader->directory;
+    struct error ignored;
+    if (directory_refresh(directory, &ignored) < 0 || directory->count == 0)
+        return -ENOENT;
+    reader_points_trim(reader);
+    uint64_t first_seq = log_reader_first_seq(reader);
+    if (first_seq == 0)
+        return -ENOENT;
+    if (reader->wanted_seq != 0 && reader->wanted_seq < first_seq)
+        return reader_set_removed(reader->wanted_seq, first_seq, error);
+    /* It is found again by what is wanted. */
+    view_close(&reader->cursor.view);
+    return 0;
+}
+
+int reader_set_removed(uint64_t seq, uint64_t first_seq, struct error *error)
+{
+    return error_set(error, ERROR_NOT_FOUND,
+                     "event %llu is not in the log any more; it begins with event %llu",
+                     (unsigned long long)seq, (unsigned long long)first_seq);
+}
+
 /* If a later segment was begun: this one's end is what its header says. */
 static int find_end(struct log_reader *reader, struct opened *opened, struct error *error)
 {
@@ -45,6 +71,10 @@ static int find_end(struct log_reader *reader, struct opened *opened, struct err
             return error_set(error, state, "%s", what.text);
         if (state != SEGMENT_BEGUN)
             continue;
+        /* It was removed, and those behind it that would say where it ends. */
+        if (index < 0 && header.prev_segment_no != segment_no)
+            return error_set(error, -ENOENT, "segment %llu was removed",
+                             (unsigned long long)segment_no);
         int code = view_set_end(view, &reader->directory, &header, error);
         if (code < 0)
             return code;

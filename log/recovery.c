@@ -3,12 +3,14 @@
 #include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "log/directory.h"
+#include "log/place.h"
 #include "log/scan.h"
 #include "log/storage.h"
 #include "log/tail.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,6 +24,8 @@
 /* The write of a process that was killed may still be under way for this long. */
 #define LOCK_WAIT_MS 30000
 #define LOCK_POLL_MS 10
+/* How often the names are read anew when old segments are being removed. */
+#define ATTEMPTS_MAX 4
 
 struct recovering {
     bool wait;
@@ -31,6 +35,7 @@ struct recovering {
     struct tail_witness witness;  /* the best from outside the last segment */
     ptrdiff_t last;               /* index of the newest segment with a valid header; -1 none */
     struct segment_header header; /* of that one */
+    struct segment_header oldest; /* that was looked at, going back from it */
     /* What was found behind it that is neither a segment nor a spare. */
     enum log_verdict beyond;
     char beyond_text[300];
@@ -81,6 +86,24 @@ static int find_last(struct recovering *r, struct error *error)
     return 0;
 }
 
+static int mismatch(struct error *error, const char *name, const char *later_name)
+{
+    return error_set(error, ERROR_MISMATCH,
+                     "%s belongs to another log than %s: put the files of one log into a directory "
+                     "of their own",
+                     name, later_name);
+}
+
+/* Where the log was not written, files that do not fit are those of a copy. */
+static int copy_error(const struct recovering *r, int code, struct error *error)
+{
+    char text[sizeof error->text];
+    if (!r->result->moved || code != ERROR_DAMAGED || error == NULL)
+        return code;
+    snprintf(text, sizeof text, "%s", error->text);
+    return error_set(error, code, "%.700s; it may be a copy of a live log: " PLACE_ADVICE, text);
+}
+
 /* Checks one joint; `later` is the header of the segment that goes on. */
 static int check_joint(const struct segment_header *header, const struct segment_header *later,
                        struct error *error)
@@ -88,11 +111,8 @@ static int check_joint(const struct segment_header *header, const struct segment
     char name[LOG_SEGMENT_NAME_SIZE], later_name[LOG_SEGMENT_NAME_SIZE];
     segment_name(name, header->segment_no);
     segment_name(later_name, later->segment_no);
-    if (memcmp(header->log_uuid, later->log_uuid, UUID_SIZE) != 0)
-        return error_set(error, ERROR_MISMATCH,
-                         "%s belongs to another log than %s: put the files of one log into a "
-                         "directory of their own",
-                         name, later_name);
+    if (!segment_is_of_line(header, later))
+        return mismatch(error, name, later_name);
     if (later->first_seq < header->first_seq || later->epoch < header->epoch ||
         later->prev_end_offset < LOG_BLOCK_SIZE || later->prev_end_offset > header->capacity)
         return error_set(error, ERROR_DAMAGED, "%s does not go on where %s ends", later_name, name);
@@ -104,6 +124,7 @@ static int check_headers(struct recovering *r, struct error *error)
 {
     struct segment_header later = r->header, header;
     char name[LOG_SEGMENT_NAME_SIZE];
+    r->oldest = r->header;
     for (int i = 0; i < HEADERS_CHECKED_MAX && later.prev_segment_no != 0; i++) {
         ptrdiff_t index = directory_find(&r->directory, later.prev_segment_no);
         segment_name(name, later.prev_segment_no);
@@ -122,9 +143,23 @@ static int check_headers(struct recovering *r, struct error *error)
         int code = check_joint(&header, &later, error);
         if (code < 0)
             return code;
-        later = header;
+        r->oldest = later = header;
     }
     return 0;
+}
+
+/* It may be of another name than the oldest that was looked at only if that one's log has a parent:
+ * who it was, the segments between say. */
+static int check_first(const struct recovering *r, const struct segment_header *first,
+                       struct error *error)
+{
+    char name[LOG_SEGMENT_NAME_SIZE], later_name[LOG_SEGMENT_NAME_SIZE];
+    if (segment_is_forked(&r->oldest) ||
+        memcmp(first->log_uuid, r->oldest.log_uuid, UUID_SIZE) == 0)
+        return 0;
+    segment_name(name, first->segment_no);
+    segment_name(later_name, r->oldest.segment_no);
+    return mismatch(error, name, later_name);
 }
 
 /* The oldest segment: its number and first sequence number. */
@@ -140,9 +175,7 @@ static int find_first(struct recovering *r, struct error *error)
             continue;
         r->result->first_segment_no = header.segment_no;
         r->result->first_seq = header.first_seq;
-        return memcmp(header.log_uuid, r->header.log_uuid, UUID_SIZE) == 0
-                   ? 0
-                   : check_joint(&header, &r->header, error);
+        return check_first(r, &header, error);
     }
     return 0;
 }
@@ -276,17 +309,28 @@ static void take_tail(struct recovering *r, const struct tail *tail)
              tail->reason);
 }
 
+static void add_reason(struct log_recovery *result, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void add_reason(struct log_recovery *result, const char *format, ...)
+{
+    size_t used = strlen(result->reason);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(result->reason + used, sizeof result->reason - used, format, arguments);
+    va_end(arguments);
+}
+
 static void add_left_out(struct log_recovery *result, uint64_t segment_no, const struct tail *tail)
 {
     char name[LOG_SEGMENT_NAME_SIZE];
-    size_t used = strlen(result->reason);
     segment_name(name, segment_no);
     /* It was no damage when that opening looked, and holds nothing that counts. */
     if (result->verdict == LOG_SOUND)
         result->verdict = tail->verdict == LOG_TORN ? LOG_TORN : LOG_UNPROVEN;
     result->events_max += tail->events_max;
-    snprintf(
-        result->reason + used, sizeof result->reason - used,
+    add_reason(
+        result,
         "; an opening that did not come to its end left out %llu bytes of %s that held at most "
         "%llu events (%s)",
         big(tail->bytes), name, big(tail->events_max), log_verdict_name((uint16_t)tail->verdict));
@@ -332,6 +376,54 @@ static int judge_left_out(struct recovering *r, uint64_t end_offset)
     return 0;
 }
 
+/* The copy of a live log: a witness or a later segment knows of events that are not here. */
+static void call_incomplete(struct log_recovery *result, uint64_t first_seq, uint64_t last_seq,
+                            const char *who)
+{
+    result->verdict = LOG_DAMAGED;
+    if (result->events_max < last_seq - first_seq + 1)
+        result->events_max = last_seq - first_seq + 1;
+    snprintf(result->reason, sizeof result->reason,
+             "it is a copy of a live log that misses events %llu to %llu (%s knows of "
+             "them): " PLACE_ADVICE,
+             big(first_seq), big(last_seq), who);
+}
+
+/* What is to be said of a directory that is not where the log was written. 1: it misses events, and
+ * nothing else needs to be known of it. */
+static int judge_moved(struct recovering *r, const struct tail *tail, struct error *error)
+{
+    struct log_recovery *result = r->result;
+    struct source source = { .fd = -1 };
+    uint64_t first_seq = 0, last_seq = 0;
+    if (!result->moved)
+        return 0;
+    if (result->clean) {
+        if (result->verdict != LOG_DAMAGED)
+            add_reason(result, "; the directory was moved or copied");
+        return 0;
+    }
+    if (tail->shape != LOG_DAMAGED && tail->witness.seq > result->last_seq) {
+        call_incomplete(result, result->last_seq + 1, tail->witness.seq, tail->witness.name);
+        return 1;
+    }
+    int found = place_find_hole(&r->directory, &source, &r->header, &first_seq, &last_seq);
+    source_close(&source);
+    if (found < 0) {
+        error_set(error, found, "a segment before segment %llu: %s", big(r->header.segment_no),
+                  error_text(found));
+        return copy_error(r, found, error);
+    }
+    if (found == 1)
+        call_incomplete(result, first_seq, last_seq, "a later segment");
+    else if (result->verdict == LOG_DAMAGED)
+        add_reason(result, "; it may be a copy of a live log: " PLACE_ADVICE);
+    else
+        add_reason(result, "; the directory is not where the log was written, and was not closed: "
+                           "it is taken for a copy");
+    return found;
+}
+
 static int scan_last(struct recovering *r, struct error *error)
 {
     struct scan scan;
@@ -361,13 +453,14 @@ static int scan_last(struct recovering *r, struct error *error)
     take_mark(r, &scan);
     weigh_beyond(r, &tail);
     take_tail(r, &tail);
-    code = find_last_record(r, &scan, error);
-    if (code == 0) {
-        code = judge_left_out(r, scan.counted.end_offset);
-        if (code < 0)
-            error_set(error, code, "%s", error_text(code));
-    }
-    return code;
+    code = judge_moved(r, &tail, error);
+    if (code != 0)
+        return code < 0 ? code : 0;
+    code = copy_error(r, find_last_record(r, &scan, error), error);
+    if (code < 0)
+        return code;
+    code = judge_left_out(r, scan.counted.end_offset);
+    return code < 0 ? error_set(error, code, "%s", error_text(code)) : 0;
 }
 
 /* No segment is there: a new log, unless one was here whose files went away. */
@@ -387,6 +480,25 @@ static int check_never_begun(struct recovering *r, struct error *error)
         LOG_CHECKPOINT_NAME, big(checkpoint.durable_seq));
 }
 
+static void take_header(struct recovering *r)
+{
+    struct log_recovery *result = r->result;
+    const struct segment_header *header = &r->header;
+    result->exists = true;
+    memcpy(result->log_uuid, header->log_uuid, UUID_SIZE);
+    result->forked = segment_is_forked(header);
+    memcpy(result->parent_uuid, header->parent_uuid, UUID_SIZE);
+    result->parent_seq = header->parent_seq;
+    memcpy(result->parent_chain, header->parent_chain, SHA256_SIZE);
+    result->format_minor = header->minor;
+    result->event_schema = header->event_schema;
+    result->capacity = header->capacity;
+    result->last_segment_no = header->segment_no;
+    result->epoch = header->epoch;
+    result->hash = header->hash;
+    result->moved = place_is_moved(r->directory.path, header);
+}
+
 static int recover(struct recovering *r, const struct log_witness *witnesses, unsigned count,
                    struct error *error)
 {
@@ -401,14 +513,8 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
                          "no segment has a header that can be read, but %s: put a copy of the "
                          "log back",
                          r->beyond_text);
-    struct log_recovery *result = r->result;
-    result->exists = true;
-    memcpy(result->log_uuid, r->header.log_uuid, UUID_SIZE);
-    result->capacity = r->header.capacity;
-    result->last_segment_no = r->header.segment_no;
-    result->epoch = r->header.epoch;
-    result->hash = r->header.hash;
-    code = check_headers(r, error);
+    take_header(r);
+    code = copy_error(r, check_headers(r, error), error);
     if (code == 0)
         code = find_first(r, error);
     if (code == 0)
@@ -419,15 +525,23 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
 static int recover_dir(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                        bool wait, struct log_recovery *recovery, struct error *error)
 {
-    struct recovering r = { .wait = wait, .source = { .fd = -1 }, .result = recovery, .last = -1 };
-    *recovery = (struct log_recovery){ .exists = false };
     CHECK(witnesses != NULL || witness_count == 0);
-    r.witness.name = "nothing";
-    int code = directory_open(&r.directory, dir, error);
-    if (code == 0)
-        code = recover(&r, witnesses, witness_count, error);
-    source_close(&r.source);
-    directory_close(&r.directory);
+    int code = 0;
+    bool again = true;
+    for (int i = 0; again && i < ATTEMPTS_MAX; i++) {
+        struct recovering r = { .wait = wait, .source = { .fd = -1 }, .last = -1 };
+        *recovery = (struct log_recovery){ .exists = false };
+        r.result = recovery;
+        r.witness.name = "nothing";
+        code = directory_open(&r.directory, dir, error);
+        again = code == 0;
+        if (code == 0)
+            code = recover(&r, witnesses, witness_count, error);
+        /* Removed between the reading of the names and the opening (log/removal.h). */
+        again = again && code == -ENOENT;
+        source_close(&r.source);
+        directory_close(&r.directory);
+    }
     return code < 0 ? error_wrap(error, code, "log %s", dir) : 0;
 }
 

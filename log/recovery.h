@@ -10,6 +10,11 @@
  * that was completed with DSYNC stays. Witnesses of durability: durable_seq in frames and segment
  * headers, CHECKPOINT, and those the caller brings (LMDB's applied_seq, a Postgres position).
  *
+ * A directory that was copied while a writer ran holds files of different moments. When it is not
+ * where the log was written, was not closed, and misses events that a witness or a later segment
+ * knows of, the verdict is damaged and the reason gives the way out; this costs a look at the end
+ * of each segment, in such a directory only.
+ *
  * What it counts is synced first: a reader shows it, and it must not be gone after a loss of power.
  *
  * Threads: any, one call at a time per directory. */
@@ -30,8 +35,15 @@ struct log_witness {
 };
 
 struct log_recovery {
-    bool exists; /* false: no segment has been begun; everything below is zero */
-    uint8_t log_uuid[UUID_SIZE];
+    bool exists;                 /* false: no segment has been begun; everything below is zero */
+    uint8_t log_uuid[UUID_SIZE]; /* of the newest segment */
+    bool forked;                 /* the log has a parent (log/fork.h); else the next three are 0 */
+    uint8_t parent_uuid[UUID_SIZE];
+    uint64_t parent_seq;
+    uint8_t parent_chain[SHA256_SIZE];
+    uint16_t format_minor;     /* of the newest segment, as the next */
+    uint16_t event_schema;     /* the highest that its writer may write */
+    bool moved;                /* the directory is not where the log was written (log/place.h) */
     uint64_t capacity;         /* of its segments, bytes */
     uint64_t first_segment_no; /* oldest that is there */
     uint64_t first_seq;        /* of that one */
@@ -56,7 +68,7 @@ struct log_recovery {
 
 /* Looks at the log in `dir` under its newest segments' LOCK_SH. 0 with a verdict (LOG_DAMAGED is a
  * verdict too); negative when the directory or a file cannot be read, is of a newer version, or
- * segments are missing or belong to another log. */
+ * segments are missing or belong to another log, unless a later one forked from it. */
 int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                 struct log_recovery *recovery, struct error *error);
 

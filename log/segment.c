@@ -26,18 +26,23 @@ _Static_assert(SEGMENT_AT_COMPAT == SEGMENT_AT_PREV_END_OFFSET + 8, "");
 _Static_assert(SEGMENT_AT_INCOMPAT == SEGMENT_AT_COMPAT + 4, "");
 _Static_assert(SEGMENT_AT_CHECKSUM == SEGMENT_AT_INCOMPAT + 4, "");
 _Static_assert(SEGMENT_AT_HASH == SEGMENT_AT_CHECKSUM + 1, "");
-_Static_assert(SEGMENT_AT_RESERVED == SEGMENT_AT_HASH + 1, "");
-_Static_assert(SEGMENT_AT_BOOT_ID == SEGMENT_AT_RESERVED + 6, "");
+_Static_assert(SEGMENT_AT_EVENT_SCHEMA == SEGMENT_AT_HASH + 1, "");
+_Static_assert(SEGMENT_AT_RESERVED == SEGMENT_AT_EVENT_SCHEMA + 2, "");
+_Static_assert(SEGMENT_AT_BOOT_ID == SEGMENT_AT_RESERVED + 4, "");
 _Static_assert(SEGMENT_AT_PREV_SEGMENT_NO == SEGMENT_AT_BOOT_ID + 16, "");
 _Static_assert(SEGMENT_AT_DURABLE_SEQ == SEGMENT_AT_PREV_SEGMENT_NO + 8, "");
-_Static_assert(SEGMENT_END_OF_FIELDS == SEGMENT_AT_DURABLE_SEQ + 8, "");
+_Static_assert(SEGMENT_END_OF_FIELDS_1_0 == SEGMENT_AT_DURABLE_SEQ + 8, "");
+_Static_assert(SEGMENT_AT_PARENT_UUID == SEGMENT_END_OF_FIELDS_1_0, "");
+_Static_assert(SEGMENT_AT_PARENT_SEQ == SEGMENT_AT_PARENT_UUID + UUID_SIZE, "");
+_Static_assert(SEGMENT_AT_PARENT_CHAIN == SEGMENT_AT_PARENT_SEQ + 8, "");
+_Static_assert(SEGMENT_END_OF_FIELDS == SEGMENT_AT_PARENT_CHAIN + SHA256_SIZE, "");
 _Static_assert(SEGMENT_END_OF_FIELDS <= LOG_BLOCK_SIZE, "");
 _Static_assert(LOG_SEGMENT_SIZE_MIN % LOG_BLOCK_SIZE == 0, "");
 _Static_assert(LOG_SEGMENT_SIZE_MAX % LOG_BLOCK_SIZE == 0, "");
 
 #define SEGMENT_NO_MAX 9999999999ull
 
-enum { CHECKSUM_CRC32C = 1, HASH_SHA256 = 1, RESERVED_SIZE = 6 };
+enum { CHECKSUM_CRC32C = 1, HASH_SHA256 = 1 };
 
 static uint32_t header_crc(const uint8_t *block)
 {
@@ -69,6 +74,10 @@ void segment_header_encode(uint8_t block[LOG_BLOCK_SIZE], const struct segment_h
     memcpy(block + SEGMENT_AT_BOOT_ID, header->boot_id, 16);
     bytes_put_u64(block + SEGMENT_AT_PREV_SEGMENT_NO, header->prev_segment_no);
     bytes_put_u64(block + SEGMENT_AT_DURABLE_SEQ, header->durable_seq);
+    bytes_put_u16(block + SEGMENT_AT_EVENT_SCHEMA, header->event_schema);
+    memcpy(block + SEGMENT_AT_PARENT_UUID, header->parent_uuid, UUID_SIZE);
+    bytes_put_u64(block + SEGMENT_AT_PARENT_SEQ, header->parent_seq);
+    memcpy(block + SEGMENT_AT_PARENT_CHAIN, header->parent_chain, SHA256_SIZE);
     bytes_put_u32(block + SEGMENT_AT_CRC, header_crc(block));
 }
 
@@ -88,10 +97,17 @@ static void header_get(const uint8_t *block, struct segment_header *header)
         .compat = bytes_get_u32(block + SEGMENT_AT_COMPAT),
         .incompat = bytes_get_u32(block + SEGMENT_AT_INCOMPAT),
         .hash = block[SEGMENT_AT_HASH],
+        .minor = bytes_get_u16(block + SEGMENT_AT_MINOR),
+        .event_schema = bytes_get_u16(block + SEGMENT_AT_EVENT_SCHEMA),
+        .parent_seq = bytes_get_u64(block + SEGMENT_AT_PARENT_SEQ),
     };
+    if (header->event_schema == 0)
+        header->event_schema = 1;
     memcpy(header->log_uuid, block + SEGMENT_AT_LOG_UUID, UUID_SIZE);
     memcpy(header->prev_chain, block + SEGMENT_AT_PREV_CHAIN, SHA256_SIZE);
     memcpy(header->boot_id, block + SEGMENT_AT_BOOT_ID, 16);
+    memcpy(header->parent_uuid, block + SEGMENT_AT_PARENT_UUID, UUID_SIZE);
+    memcpy(header->parent_chain, block + SEGMENT_AT_PARENT_CHAIN, SHA256_SIZE);
 }
 
 /* What a newer program may have written that this one must not read. */
@@ -103,7 +119,7 @@ static int check_version(const uint8_t *block, struct error *error)
         return error_set(error, ERROR_NEWER,
                          "it has format %u.%u and this program reads up to %u.x: use a newer one",
                          major, minor, LOG_VERSION_MAJOR);
-    uint32_t incompat = bytes_get_u32(block + SEGMENT_AT_INCOMPAT);
+    uint32_t incompat = bytes_get_u32(block + SEGMENT_AT_INCOMPAT) & ~LOG_INCOMPAT_KNOWN;
     if (incompat != 0)
         return error_set(error, ERROR_NEWER,
                          "it needs features 0x%x that this program does not have: use a newer one",
@@ -123,9 +139,21 @@ static int check_version(const uint8_t *block, struct error *error)
 /* Reserved bytes may mean something only in a newer minor version. */
 static bool reserved_are_zero(const uint8_t *block)
 {
-    return bytes_get_u16(block + SEGMENT_AT_MINOR) > LOG_VERSION_MINOR ||
-           (bytes_are_zero(block + SEGMENT_AT_RESERVED, RESERVED_SIZE) &&
-            bytes_are_zero(block + SEGMENT_END_OF_FIELDS, LOG_BLOCK_SIZE - SEGMENT_END_OF_FIELDS));
+    unsigned minor = bytes_get_u16(block + SEGMENT_AT_MINOR);
+    unsigned from = minor == 0 ? SEGMENT_AT_EVENT_SCHEMA : SEGMENT_AT_RESERVED;
+    unsigned end = minor == 0 ? SEGMENT_END_OF_FIELDS_1_0 : SEGMENT_END_OF_FIELDS;
+    return minor > LOG_VERSION_MINOR || (bytes_are_zero(block + from, SEGMENT_AT_BOOT_ID - from) &&
+                                         bytes_are_zero(block + end, LOG_BLOCK_SIZE - end));
+}
+
+static bool parent_agrees(const struct segment_header *header)
+{
+    if (!segment_is_forked(header))
+        return header->parent_seq == 0 && bytes_are_zero(header->parent_uuid, UUID_SIZE) &&
+               bytes_are_zero(header->parent_chain, SHA256_SIZE);
+    return !bytes_are_zero(header->parent_uuid, UUID_SIZE) &&
+           memcmp(header->parent_uuid, header->log_uuid, UUID_SIZE) != 0 &&
+           header->parent_seq <= header->prev_last_seq;
 }
 
 static bool fields_agree(const struct segment_header *header)
@@ -136,7 +164,7 @@ static bool fields_agree(const struct segment_header *header)
         return false;
     if (header->segment_no == 0 || header->segment_no > SEGMENT_NO_MAX || header->epoch == 0)
         return false;
-    if (header->prev_segment_no >= header->segment_no)
+    if (header->prev_segment_no >= header->segment_no || !parent_agrees(header))
         return false;
     return header->first_seq == header->prev_last_seq + 1 &&
            header->durable_seq <= header->prev_last_seq;
@@ -158,6 +186,19 @@ int segment_header_decode(const uint8_t block[LOG_BLOCK_SIZE], struct segment_he
     if (!reserved_are_zero(block) || !fields_agree(header))
         return error_set(error, ERROR_DAMAGED, "the fields of its header contradict each other");
     return 0;
+}
+
+bool segment_is_of_line(const struct segment_header *header, const struct segment_header *later)
+{
+    bool same_parent = header->parent_seq == later->parent_seq &&
+                       memcmp(header->parent_uuid, later->parent_uuid, UUID_SIZE) == 0 &&
+                       memcmp(header->parent_chain, later->parent_chain, SHA256_SIZE) == 0;
+    if (memcmp(header->log_uuid, later->log_uuid, UUID_SIZE) == 0)
+        return same_parent;
+    if (!segment_is_forked(later) || later->parent_seq != later->prev_last_seq ||
+        memcmp(later->parent_chain, later->prev_chain, SHA256_SIZE) != 0)
+        return false;
+    return same_parent || memcmp(later->parent_uuid, header->log_uuid, UUID_SIZE) == 0;
 }
 
 void segment_name(char name[LOG_SEGMENT_NAME_SIZE], uint64_t segment_no)

@@ -217,6 +217,7 @@ int tail_judge(struct tail *tail, struct scan *scan, int result)
         code = judge_shape(tail, scan, result, &survey);
     if (code < 0)
         return code;
+    tail->shape = tail->verdict;
     count_events(tail, scan, &survey);
     if (survey.witness.seq > tail->witness.seq)
         tail->witness = survey.witness;

@@ -31,6 +31,7 @@ struct tail_witness {
 
 struct tail {
     enum log_verdict verdict;
+    enum log_verdict shape;      /* the verdict from the bytes alone, without witnesses */
     struct tail_witness witness; /* in: the best from outside; out: the best of all */
     uint64_t bytes;              /* from the end to the last byte that is not zero */
     uint64_t events_max;         /* that they may have held */

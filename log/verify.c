@@ -4,6 +4,7 @@
 #include "log/block_index.h"
 #include "log/directory.h"
 #include "log/live_end.h"
+#include "log/place.h"
 #include "log/scan.h"
 #include "log/storage.h"
 #include "log/tail.h"
@@ -14,6 +15,8 @@
 #include <string.h>
 
 #define PROGRESS_BYTES (4u << 20)
+/* How often it begins anew when segments are removed faster than they are read. */
+#define ATTEMPTS_MAX 4
 
 struct verifying {
     const struct log_verify_options *options;
@@ -87,6 +90,20 @@ static void tell_progress(struct verifying *v, uint64_t bytes)
 
 /* CHECKPOINT. */
 
+/* True if a segment here is of this uuid: a fork that has not written CHECKPOINT yet leaves that of
+ * a name before it. */
+static bool is_of_our_line(struct verifying *v, const uint8_t uuid[UUID_SIZE])
+{
+    struct segment_header header;
+    struct error ignored;
+    for (ptrdiff_t i = v->last; i >= 0; i--)
+        if (directory_segment(&v->directory, (size_t)i, &v->probe, &header, &ignored) ==
+                SEGMENT_BEGUN &&
+            memcmp(header.log_uuid, uuid, UUID_SIZE) == 0)
+            return true;
+    return false;
+}
+
 static int verify_checkpoint(struct verifying *v, struct error *error)
 {
     struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
@@ -106,12 +123,12 @@ static int verify_checkpoint(struct verifying *v, struct error *error)
     if (v->probe.size != 0 && v->probe.size != 2ull * LOG_BLOCK_SIZE)
         report(v, &finding, "it is %llu bytes long instead of %u", big(v->probe.size),
                2 * LOG_BLOCK_SIZE);
-    if (found == 1 && v->last >= 0 &&
-        memcmp(checkpoint->log_uuid, v->before.log_uuid, UUID_SIZE) != 0)
+    bool newest = v->last < 0 || memcmp(checkpoint->log_uuid, v->before.log_uuid, UUID_SIZE) == 0;
+    if (found == 1 && !newest && !is_of_our_line(v, checkpoint->log_uuid))
         report(v, &finding, "it belongs to another log: remove it");
     else
         v->checkpoint_valid = found == 1;
-    if (v->checkpoint_valid)
+    if (v->checkpoint_valid && newest)
         v->witness = (struct tail_witness){ .seq = checkpoint->durable_seq, .name = v->name };
     for (unsigned i = 0; i < v->options->witness_count; i++)
         if (v->options->witnesses[i].seq > v->witness.seq)
@@ -222,9 +239,11 @@ static void check_joint(struct verifying *v, const struct segment_header *header
     const struct segment_header *before = &v->before;
     struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
     const char *what = NULL;
-    if (memcmp(header->log_uuid, before->log_uuid, UUID_SIZE) != 0)
+    bool gap = header->prev_segment_no != before->segment_no;
+    /* Where it forked may be in the gap. */
+    if (!segment_is_of_line(before, header) && !(gap && segment_is_forked(header)))
         what = "it belongs to another log than the segment before it";
-    else if (header->prev_segment_no != before->segment_no)
+    else if (gap)
         check_gap(v, header);
     else if (!v->joined)
         return;
@@ -256,6 +275,9 @@ static void check_opened(struct verifying *v, const struct frame_header *frame,
     if (!frame_next_record(bytes, frame, &at, &record) ||
         storage_opened_decode(record.payload, &opened) < 0 || opened.epoch != header->epoch ||
         memcmp(opened.log_uuid, header->log_uuid, UUID_SIZE) != 0 ||
+        memcmp(opened.parent_uuid, header->parent_uuid, UUID_SIZE) != 0 ||
+        opened.parent_seq != header->parent_seq ||
+        memcmp(opened.parent_chain, header->parent_chain, SHA256_SIZE) != 0 ||
         opened.prev_segment_no != header->prev_segment_no ||
         opened.prev_last_seq != header->prev_last_seq ||
         opened.prev_end_offset != header->prev_end_offset)
@@ -311,6 +333,8 @@ static void count_records(struct verifying *v, const struct frame_header *frame,
             v->min_time_ns = record.time_ns;
         if (record.time_ns > v->max_time_ns)
             v->max_time_ns = record.time_ns;
+        if (v->options->record != NULL)
+            v->options->record(&record, v->options->context);
     }
     v->result->frames++;
     v->result->records += frame->record_count;
@@ -351,6 +375,25 @@ static uint64_t find_resume(struct verifying *v, struct frame_header *frame)
     return scan->limit;
 }
 
+/* True if what should stand at the scan's place was never copied here, as far as its bytes show. */
+static bool is_missing(struct verifying *v, int result)
+{
+    const uint8_t *sector;
+    return v->result->moved &&
+           (result == ERROR_TRUNCATED ||
+            (source_bytes(&v->source, v->scan.here.end_offset, LOG_SECTOR_SIZE, &sector) == 0 &&
+             bytes_are_zero(sector, LOG_SECTOR_SIZE)));
+}
+
+static void report_missing(struct verifying *v, struct log_finding *finding, const char *who)
+{
+    finding->verdict = LOG_UNPROVEN;
+    report(v, finding,
+           "this is a copy of a live log that misses events %llu to %llu (%s knows of "
+           "them): " PLACE_ADVICE,
+           big(finding->first_seq), big(finding->last_seq), who);
+}
+
 /* Damage in frames that count, since a later segment or the writer says so: reports it and goes on
  * behind it. */
 static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
@@ -365,15 +408,19 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
                                                    : error_text(result);
     char why[128];
     snprintf(why, sizeof why, "%s", what);
+    bool missing = is_missing(v, result);
     uint64_t offset = find_resume(v, &frame);
     finding.size = offset - finding.offset;
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
     if (finding.last_seq < finding.first_seq)
         finding.last_seq = finding.first_seq;
-    report(v, &finding,
-           "the frame where event %llu should stand is damaged (%s), events up to %llu with it: "
-           "restore the file from a copy",
-           big(finding.first_seq), why, big(finding.last_seq));
+    if (missing)
+        report_missing(v, &finding, "a later segment");
+    else
+        report(v, &finding,
+               "the frame where event %llu should stand is damaged (%s), events up to %llu with "
+               "it: restore the file from a copy",
+               big(finding.first_seq), why, big(finding.last_seq));
     scan->in_run = false;
     scan->here.end_offset = offset;
     scan->here.last_seq = finding.last_seq;
@@ -414,6 +461,12 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
     if (tail.events_max > 0) {
         finding.first_seq = scan->counted.last_seq + 1;
         finding.last_seq = scan->counted.last_seq + tail.events_max;
+    }
+    if (v->result->moved && tail.shape != LOG_DAMAGED &&
+        tail.witness.seq > scan->counted.last_seq) {
+        finding.last_seq = tail.witness.seq;
+        report_missing(v, &finding, tail.witness.name);
+        return 0;
     }
     report(v, &finding, "%s: %llu bytes that held at most %llu events: %s",
            log_verdict_name((uint16_t)tail.verdict), big(tail.bytes), big(tail.events_max),
@@ -529,8 +582,48 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
     finding.size = v->source.size;
     if (state == SEGMENT_DAMAGED || state == SEGMENT_LOST)
         v->result->segments++;
-    report(v, &finding, "%s: restore the file from a copy", what);
+    /* It was not begun, or hardly, when it was copied. */
+    bool missing = v->result->moved && state != SEGMENT_DAMAGED;
+    if (missing)
+        finding.verdict = LOG_UNPROVEN;
+    report(v, &finding, "%s: %s", what,
+           missing ? "it may be of a copy of a live log: " PLACE_ADVICE
+                   : "restore the file from a copy");
     v->joined = false;
+}
+
+/* True if this segment and all before it were removed since the names were read. */
+static bool was_removed(const struct verifying *v, uint64_t segment_no)
+{
+    struct directory now;
+    struct error ignored;
+    if (directory_open(&now, v->directory.path, &ignored) < 0)
+        return false;
+    bool removed = now.count > 0 && now.segments[0] > segment_no;
+    directory_close(&now);
+    return removed;
+}
+
+/* The log begins behind it from now on. */
+static void pass_removed(struct verifying *v)
+{
+    v->result->shortened = true;
+    v->result->first_seq = 0;
+    v->joined = false;
+    v->before = (struct segment_header){ .segment_no = 0 };
+}
+
+/* What goes before the segment, or that nothing does. */
+static void begin_file(struct verifying *v, const struct segment_header *header)
+{
+    if (v->result->segments > 0 && !(v->result->shortened && v->result->first_seq == 0))
+        check_joint(v, header);
+    else if (v->result->first_seq == 0)
+        v->result->begins_late = header->prev_segment_no != 0;
+    if (v->result->first_seq != 0)
+        return;
+    v->result->first_seq = header->first_seq;
+    v->result->first_segment_no = header->segment_no;
 }
 
 /* The file number `index`. */
@@ -551,19 +644,23 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
         verify_spare(v, capacity);
         return 0;
     }
+    if (state == -ENOENT && was_removed(v, v->directory.segments[index])) {
+        pass_removed(v);
+        return 0;
+    }
     if (state != SEGMENT_BEGUN) {
         report_file(v, index, state, what.text);
         return 0;
     }
-    if (v->result->segments > 0)
-        check_joint(v, &header);
-    else if (v->result->first_seq == 0)
-        v->result->begins_late = header.prev_segment_no != 0;
-    if (v->result->first_seq == 0)
-        v->result->first_seq = header.first_seq;
     int found = next_header(v, index, &next, error);
     if (found < 0)
         return found;
+    /* What would say where it ends was removed too. */
+    if (found && next.prev_segment_no != header.segment_no && was_removed(v, header.segment_no)) {
+        pass_removed(v);
+        return 0;
+    }
+    begin_file(v, &header);
     int code = verify_segment(v, &header, found ? &next : NULL, error);
     if (code == 0)
         end_segment(v);
@@ -576,7 +673,8 @@ static int find_last(struct verifying *v, struct error *error)
     struct error what = { 0 };
     for (v->last = (ptrdiff_t)v->directory.count - 1; v->last >= 0; v->last--) {
         int state = directory_segment(&v->directory, (size_t)v->last, &v->probe, &v->before, &what);
-        if (state == ERROR_NEWER)
+        /* -ENOENT: spares stay, so all that the names promise was removed. */
+        if (state == ERROR_NEWER || state == -ENOENT)
             return error_set(error, state, "%s", what.text);
         bool beyond = v->result->live && v->before.segment_no > v->end.segment_no;
         if (state == SEGMENT_BEGUN && !beyond)
@@ -588,6 +686,8 @@ static int find_last(struct verifying *v, struct error *error)
 static int verify_files(struct verifying *v, struct error *error)
 {
     int code = find_last(v, error);
+    v->result->moved = code == 0 && v->last >= 0 && !v->result->live &&
+                       place_is_moved(v->directory.path, &v->before);
     if (code == 0)
         code = verify_checkpoint(v, error);
     if (code < 0)
@@ -597,14 +697,19 @@ static int verify_files(struct verifying *v, struct error *error)
     v->all_bytes = capacity * v->directory.count;
     for (ptrdiff_t i = 0; code == 0 && i < (ptrdiff_t)v->directory.count; i++)
         code = verify_file(v, i, capacity, error);
+    if (code == 0 && v->result->shortened && v->result->first_seq == 0)
+        return error_set(error, -ENOENT,
+                         "the segments of %s are removed faster than they can be read",
+                         v->directory.path);
     if (code == 0 && v->result->segments == 0 && v->result->findings == 0)
         return error_set(error, ERROR_NOT_FOUND, "%s holds no segment that was begun",
                          v->directory.path);
     return code;
 }
 
-int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
-               struct error *error)
+/* -ENOENT: all that the names promised was removed. */
+static int verify_once(const struct log_verify_options *options, struct log_verify_result *result,
+                       struct error *error)
 {
     struct verifying v = {
         .options = options, .result = result, .source = { .fd = -1 }, .probe = { .fd = -1 }
@@ -626,5 +731,21 @@ int log_verify(const struct log_verify_options *options, struct log_verify_resul
     block_index_free(&v.index);
     live_end_close(&v.end);
     directory_close(&v.directory);
+    return code;
+}
+
+int log_verify(const struct log_verify_options *options, struct log_verify_result *result,
+               struct error *error)
+{
+    struct directory directory;
+    struct error ignored;
+    int code = verify_once(options, result, error);
+    for (int i = 0; code == -ENOENT && i < ATTEMPTS_MAX; i++) {
+        if (directory_open(&directory, options->dir, &ignored) < 0)
+            break; /* it is the directory that is not there */
+        directory_close(&directory);
+        code = verify_once(options, result, error);
+        result->shortened = true;
+    }
     return code;
 }

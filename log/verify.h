@@ -24,6 +24,7 @@ struct log_finding {
 };
 
 typedef void log_finding_function(const struct log_finding *finding, void *context);
+struct record;
 
 struct log_verify_options {
     const char *dir;
@@ -32,6 +33,9 @@ struct log_verify_options {
     unsigned witness_count;
     log_finding_function *finding; /* called for each; may be NULL */
     void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
+    /* Each record of a frame that is whole, in order, with its payload as it stands there: what it
+     * says is not looked at here. May be NULL. */
+    void (*record)(const struct record *record, void *context);
     void *context;
 };
 
@@ -39,8 +43,12 @@ struct log_verify_result {
     enum log_verdict verdict; /* the worst: damaged, then torn or unproven tail, then sound */
     uint64_t segments, spares, frames, records, payload_bytes, bytes_read, findings;
     uint64_t first_seq, last_seq;
+    uint64_t first_segment_no;
     bool live;         /* a writer runs; checked up to what was durable */
-    bool begins_late;  /* its first segments are gone */
+    bool begins_late;  /* its first segments are gone: first_seq is not 1 */
+    bool shortened;    /* segments were removed meanwhile; first_seq is what was left then */
+    bool moved;        /* the directory is not where the log was written (log/recovery.h): events
+                          that a copy of a live log misses are LOG_UNPROVEN, not LOG_DAMAGED */
     uint8_t chain[32]; /* at last_seq */
 };
 

@@ -24,6 +24,8 @@ int writer_set_options(struct log *log, const struct log_options *options, struc
         log->options.frames_in_flight_max = FRAMES_IN_FLIGHT_DEFAULT;
     if (log->options.frame_target_size == 0)
         log->options.frame_target_size = FRAME_TARGET_SIZE_DEFAULT;
+    if (log->options.event_schema == 0)
+        log->options.event_schema = 1;
     if (log->options.spares == 0)
         log->options.spares = SPARES_DEFAULT;
     CHECK(log->options.frames_in_flight_max <= FRAMES_IN_FLIGHT_LIMIT);

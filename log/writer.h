@@ -20,6 +20,7 @@
 #define LOG_WRITER_H
 
 #include "log/checkpoint.h"
+#include "log/fork.h"
 #include "log/frame.h"
 #include "log/log.h"
 #include "log/segment.h"
@@ -166,6 +167,12 @@ struct log {
     struct io *io;
     int lock_fd;
     uint8_t log_uuid[UUID_SIZE];
+    bool forked; /* it has a parent */
+    uint8_t parent_uuid[UUID_SIZE];
+    uint64_t parent_seq;
+    uint8_t parent_chain[SHA256_SIZE];
+    struct fork_wish wish; /* while the log is opened */
+    bool forking;          /* this opening gives it a new uuid */
     uint8_t boot_id[16];
     uint64_t capacity;
     uint64_t usable_end; /* bytes: frames that are not the last end here at most */
@@ -224,6 +231,20 @@ int writer_set_options(struct log *log, const struct log_options *options, struc
 int writer_allocate(struct log *log, struct error *error);     /* once the capacity is known */
 int writer_failed(const struct log *log, struct error *error); /* why it FAILED, as an error */
 void writer_release(struct log *log);
+
+/* naming.c: who the log is. */
+
+/* Decides whether this opening forks, and says so durably: a crash on the way must not make another
+ * fork of the same wish, nor none. PLACE comes after that: a copy forks because it is elsewhere. */
+int naming_prepare(struct log *log, const struct log_recovery *recovery, struct error *error);
+/* Gives the log its uuid and its parent from now on. */
+void naming_take(struct log *log, const struct log_recovery *recovery);
+/* The verdict in words, and how the log came to its name when its first record under it is about to
+ * be written. `reason` holds OPENED_REASON_SIZE_MAX bytes; returns how many are used. */
+size_t naming_reason(char *reason, const struct log *log, const struct log_recovery *recovery,
+                     const char *note);
+/* The name is durable in an OPEN record: what led to it has done its work. */
+int naming_settle(const struct log *log, struct error *error);
 
 /* builder.c: frames in memory. */
 

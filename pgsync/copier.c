@@ -261,15 +261,15 @@ static uint64_t now_ns(void)
 }
 
 /* Locks our row and sees that it is as we left it. */
-static int begin_transaction(struct copier *copier, struct error *error)
+static int begin_transaction(struct copier *copier, bool synchronous, struct error *error)
 {
     char sql[300];
     struct pg_rows *rows;
     (void)snprintf(sql, sizeof sql,
-                   "BEGIN; SET LOCAL synchronous_commit = off;"
+                   "BEGIN; SET LOCAL synchronous_commit = %s;"
                    "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
                    " WHERE log = '%s' FOR UPDATE",
-                   copier->log_text);
+                   synchronous ? "on" : "off", copier->log_text);
     uint64_t position = copier->position;
     int failed = pg_query(copier->pg, sql, &rows, error);
     if (failed < 0)
@@ -454,7 +454,7 @@ static int copy_batch(struct copier *copier, struct error *error)
     copier->batch.rows = 0;
     int failed = schema_extend(&copier->schema, copier->pg, record.seq, error);
     if (failed == 0)
-        failed = begin_transaction(copier, error);
+        failed = begin_transaction(copier, false, error);
     if (failed == 0)
         failed = copy_events(copier, &record, &place, error);
     if (failed == 0)
@@ -486,6 +486,21 @@ int copier_step(struct copier *copier, struct error *error)
     CHECK(copier->state == COPIER_STOPPED);
     *error = copier->stopped;
     return error->code;
+}
+
+int copier_flush(struct copier *copier, uint64_t *position, uint8_t chain[SHA256_SIZE],
+                 struct error *error)
+{
+    CHECK(copier->state == COPIER_READY);
+    /* The commit of a transaction that locked a row flushes all that was committed before it. */
+    int failed = begin_transaction(copier, true, error);
+    if (failed == 0)
+        failed = pg_run(copier->pg, "COMMIT", error);
+    if (failed < 0)
+        return fail(copier, failed, error);
+    *position = copier->position;
+    memcpy(chain, copier->chain, SHA256_SIZE);
+    return 0;
 }
 
 void copier_stats_get(const struct copier *copier, struct copier_stats *stats)

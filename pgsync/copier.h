@@ -20,7 +20,8 @@
  * that one goes in with a null payload, the server's sentence in `error`, and its exact bytes.
  *
  * synchronous_commit is off for these transactions: if the server loses the last of them in a
- * crash, it loses the position with them, and they are sent again.
+ * crash, it loses the position with them, and they are sent again. So what is committed may still
+ * be needed from the log; copier_flush() says what is not.
  *
  * The log is never held up: this only reads, and only what is durable.
  *
@@ -76,6 +77,12 @@ void copier_close(struct copier **copier); /* a transaction under way is given u
  *   ERROR_UNAVAILABLE  the server cannot be had now: wait (pgsync/backoff.h), then step again
  *   any other  STOPPED, with a sentence that says what to do */
 int copier_step(struct copier *copier, struct error *error);
+
+/* Makes the server sync what was committed, so that it keeps *position (with the log's chain there)
+ * also over a crash of its own: events up to it are not needed again. Only when READY, within no
+ * step. 0, or an error as of copier_step(). */
+int copier_flush(struct copier *copier, uint64_t *position, uint8_t chain[SHA256_SIZE],
+                 struct error *error);
 
 void copier_stats_get(const struct copier *copier, struct copier_stats *stats);
 

@@ -36,7 +36,8 @@ sub make_log {
     return $dir;
 }
 
-sub copy_of { my ($dir, $name) = @_; my $copy = scratch() . "/$name"; system('cp', '-r', $dir, $copy) == 0 or die; return $copy }
+# As if it stood where it was written; for copies that are known for copies see t/daa-log-names.t.
+sub copy_of { my ($dir, $name) = @_; my $copy = scratch() . "/$name"; system('cp', '-r', $dir, $copy) == 0 or die; unlink "$copy/PLACE"; return $copy }
 
 sub patch {
     my ($path, $offset, $bytes) = @_;
@@ -140,7 +141,13 @@ subtest 'damage' => sub {
         or diag($said);
     unlink "$copy/seg-0000000001.log";
     ($status, $said) = daa_log('verify', $copy);
-    ok($status == 0 && $said =~ /its beginning is gone/, 'a log whose beginning is gone is sound');
+    ok($status == 1 && $said =~ /its beginning is gone/, 'a log whose beginning is gone is damaged')
+        or diag($said);
+    like($said, qr/^damaged: seg-0000000002\.log at 0: the beginning is missing and no event says that it was removed/m,
+        'when no event says that it was removed');
+    spew("$copy/BACKUP", '');
+    ($status, $said) = daa_log('verify', $copy);
+    ok($status == 0 && $said =~ /^a backup of the events from \d+ on$/m, 'but not when it is a backup') or diag($said);
     truncate "$copy/seg-0000000002.log", 20000;
     ($status, $said) = daa_log('verify', $copy);
     is($status, 1, 'a file cut before what CHECKPOINT knows is damaged') or diag($said);
@@ -198,7 +205,7 @@ subtest 'usage' => sub {
         my ($status, $said) = daa_log($command, '--help');
         ok($status == 0 && $said =~ /\Q$command\E/, "$command has help");
     }
-    for my $command (qw(repair backup restore export diff)) {
+    for my $command (qw(repair export diff)) {
         my ($status, $said, $complained) = daa_log($command, $dir);
         ok($status == 1 && $complained =~ /not in this version/, "$command is not in this version");
     }

@@ -393,6 +393,46 @@ subtest 'a log that is written meanwhile' => sub {
     is_whole_copy($dir, $db, 'live');
 };
 
+subtest 'the log is told how far the copy is' => sub {
+    my ($db, $other) = (create_database(), create_database());
+    my $log = make_log('told', undef, 'workflows 20');
+    my $told = sub { my ($name) = @_; my $said = slurp("$log/readers/$name"); return $said && JSON::PP::decode_json($said) };
+    is((pgsync($log, $db))[0], 0, 'a copy is made');
+    my $position = $told->('pgsync');
+    is_deeply([@$position{qw(seq flushed_seq)}], [(position($db)) x 2], 'the position is beside the log');
+    is($position->{chain}, $server->sql(q{SELECT encode(last_chain, 'hex') FROM daa.replica}, $db), 'with the chain there');
+    cmp_ok(abs($position->{time_ns} / 1e9 - time), '<', 120, 'and the time');
+    ok($position->{pid} > 0 && !$position->{required}, 'and who wrote it');
+    is((pgsync($log, $other, '--reader-name', 'other'))[0], 0, 'a copy elsewhere has another name');
+    is($told->('other')->{seq}, $position->{seq}, 'and says the same');
+    is((pgsync($log, $other, '--reader-name', $_))[0], 2, "'$_' is no name") for '../x', 'a b';
+    is((pgsync($log, $other, '--reader-name', ''))[0], 0, 'no name at all will do');
+    is_deeply([sort map { s{.*/}{}r } glob "$log/readers/*"], [qw(other pgsync)], 'and tells nothing');
+
+    my ($to, $from);
+    my $writer = open2($from, $to, $maker, $log);
+    my $pid = start_pgsync($log, url_of($db), '--follow');
+    my $say = sub { $to->print("$_[0]\n"); $to->flush; my ($seq) = readline($from) =~ /(\d+)/; return $seq };
+    my $seq = $say->('workflows 10');
+    ok((wait_until { ($told->('pgsync') || {})->{flushed_seq} == $seq }), 'while it follows, it tells the news');
+    $server->crash;
+    $server->start;
+    ok(position($db) >= $seq, 'what it told is there when the server has crashed');
+    $seq = $say->('workflows 1');
+    ok((wait_until { position($db) >= $seq } 60), 'more is copied');
+    is(end_of($pid, 'TERM'), 0, 'it ends');
+    is($told->('pgsync')->{seq}, $seq, 'having told the last of it');
+    close $to;
+    waitpid $writer, 0;
+
+    unlink "$log/readers/pgsync";
+    my $readers = "$log/readers";
+    rename $readers, "$readers.away" and spew($readers, '');
+    my ($status, undef, $said) = pgsync($log, $db);
+    is($status, 0, 'where it cannot be told, copying goes on');
+    is(scalar(() = $said =~ /may remove events too early/g), 1, 'and that is said') or diag($said);
+};
+
 subtest 'several at once on an empty database' => sub {
     my $db = create_database();
     my @logs = ($small, map { make_log("at-once-$_", undef, 'workflows 20') } 1 .. 3);

@@ -1,5 +1,5 @@
-/* A log of format 1.0 as it was first written, in t/golden: today's readers still read it, and
- * today's writer still writes the same bytes.
+/* Logs of each format as they were first written, in t/golden: today's readers still read them, and
+ * today's writer still writes the bytes of the newest.
  *
  * GOLDEN_WRITE=<dir> writes it anew, for a new version of the format. */
 #include "core/base/bytes.h"
@@ -7,6 +7,7 @@
 #include "log/checkpoint.h"
 #include "log/log.h"
 #include "log/segment.h"
+#include "log/verify.h"
 #include "log_replay.h"
 #include "scratch.h"
 #include "tap.h"
@@ -17,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define GOLDEN "t/golden/log-1.0"
+#define GOLDEN_1_0 "t/golden/log-1.0"
+#define GOLDEN_1_1 "t/golden/log-1.1"
 #define TIME_NS 1700000000000000000u
 
 static struct budget budget;
@@ -62,7 +64,7 @@ static void append(struct log *log, uint32_t count, uint32_t size)
     }
 }
 
-static struct log *open_log(const char *dir, struct io *io, uint64_t *random_state)
+static struct log *open_log(const char *dir, struct io *io, uint64_t *random_state, bool fork)
 {
     static const uint8_t boot_id[16] = "a boot of a test";
     struct log_options options = { .dir = dir,
@@ -75,6 +77,8 @@ static struct log *open_log(const char *dir, struct io *io, uint64_t *random_sta
                                    .start_time_ns = TIME_NS,
                                    .random = numbered_random,
                                    .random_context = random_state,
+                                   .event_schema = 3,
+                                   .fork = fork,
                                    .boot_id = boot_id };
     struct error error = { 0 };
     struct log *log;
@@ -91,14 +95,14 @@ static void close_log(struct log *log)
 }
 
 /* All kinds of frames: OPEN, one event, several commands in one, a run, SEAL, CLOSE; a second
- * epoch. */
+ * epoch, and a third under another name. */
 static void write_golden(const char *dir)
 {
     uint64_t random_state = 1;
     struct io *io;
     if (io_open_plain(&io) < 0)
         tap_bail_out("no engine");
-    struct log *log = open_log(dir, io, &random_state);
+    struct log *log = open_log(dir, io, &random_state, false);
     append(log, 1, 0);
     settle(log);
     append(log, 1, 5);
@@ -114,20 +118,25 @@ static void write_golden(const char *dir)
     append(log, 2, 300);
     settle(log);
     close_log(log);
-    log = open_log(dir, io, &random_state);
+    log = open_log(dir, io, &random_state, false);
     append(log, 1, 20);
+    settle(log);
+    close_log(log);
+    log = open_log(dir, io, &random_state, true);
+    append(log, 1, 7);
     settle(log);
     close_log(log);
     io_close(io);
 }
 
 static const char *const files[] = { "seg-0000000001.log", "seg-0000000002.log",
-                                     "seg-0000000003.log", "CHECKPOINT" };
+                                     "seg-0000000003.log", "seg-0000000004.log", "CHECKPOINT" };
 
 /* Spares, LOCK and image are no part of a finished log. */
 static void keep_files_only(const char *dir)
 {
-    static const char *const others[] = { "seg-0000000004.log", "seg-0000000005.log", "LOCK" };
+    static const char *const others[] = { "seg-0000000005.log", "seg-0000000006.log", "LOCK",
+                                          "PLACE" };
     char path[4200];
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, others[i]);
@@ -144,7 +153,7 @@ static void writer_writes_the_same(void)
         unsigned long size, golden_size;
         snprintf(path, sizeof path, "%s/%s", dir, files[i]);
         unsigned char *bytes = scratch_read(path, &size);
-        snprintf(path, sizeof path, "%s/%s", GOLDEN, files[i]);
+        snprintf(path, sizeof path, "%s/%s", GOLDEN_1_1, files[i]);
         unsigned char *golden = scratch_read(path, &golden_size);
         is_int((intmax_t)size, (intmax_t)golden_size, "%s has the same size", files[i]);
         ok(size == golden_size && memcmp(bytes, golden, size) == 0, "and the same bytes");
@@ -170,13 +179,13 @@ static void see(const struct record *record, void *context)
     seen->right = seen->right && record->time_ns == TIME_NS + record->seq * 1000;
 }
 
-static void readers_read_it(void)
+static void readers_read_1_0(void)
 {
     struct seen seen = { .right = true };
     struct log_replay replay;
     struct log_recovery recovery;
     struct error error = { 0 };
-    ok(log_replay(GOLDEN, &replay, see, &seen), "every frame is as it was: %s", replay.fault);
+    ok(log_replay(GOLDEN_1_0, &replay, see, &seen), "every frame is as it was: %s", replay.fault);
     is_int((intmax_t)replay.segments, 3, "in three segments");
     is_int((intmax_t)replay.records, 20, "with 20 records, numbered from 1");
     is_int((intmax_t)replay.runs, 1, "one run of frames");
@@ -184,10 +193,37 @@ static void readers_read_it(void)
     is_int((intmax_t)seen.payload_bytes, 5 + 300 + 4000 + 120000 + 64000 + 60000 + 600 + 20,
            "its payloads have their sizes");
     ok(seen.right, "and their bytes and times");
-    is_int(log_recover(GOLDEN, NULL, 0, &recovery, &error), 0, "recovery takes it: %s", error.text);
+    is_int(log_recover(GOLDEN_1_0, NULL, 0, &recovery, &error), 0, "recovery takes it: %s",
+           error.text);
     ok(recovery.clean && recovery.verdict == LOG_SOUND, "as sound, with a clean end");
     is_int((intmax_t)recovery.last_seq, 20, "at its last event");
     is_str(recovery.witness, "CHECKPOINT", "to which CHECKPOINT bears witness");
+    is_int(recovery.format_minor, 0, "it is of format 1.0");
+    is_int(recovery.event_schema, 1, "of event schema 1");
+    ok(!recovery.forked && !recovery.moved, "without a parent, and where it was written");
+}
+
+static void readers_read_1_1(void)
+{
+    struct seen seen = { .right = true };
+    struct log_replay replay;
+    struct log_recovery recovery;
+    struct log_verify_result result;
+    struct log_verify_options options = { .dir = GOLDEN_1_1 };
+    struct error error = { 0 };
+    ok(log_replay(GOLDEN_1_1, &replay, see, &seen), "1.1: every frame is as it was: %s",
+       replay.fault);
+    is_int((intmax_t)replay.records, 23, "with 23 records");
+    is_int(replay.epoch, 3, "and three epochs");
+    ok(seen.right, "and their bytes and times");
+    is_int(log_recover(GOLDEN_1_1, NULL, 0, &recovery, &error), 0, "recovery takes it: %s",
+           error.text);
+    ok(recovery.clean && recovery.verdict == LOG_SOUND, "as sound, with a clean end");
+    is_int(recovery.format_minor, 1, "it is of format 1.1");
+    is_int(recovery.event_schema, 3, "of event schema 3");
+    ok(recovery.forked && recovery.parent_seq == 20, "its parent left behind event 20");
+    is_int(log_verify(&options, &result, &error), 0, "it can be verified: %s", error.text);
+    is_int((intmax_t)result.findings, 0, "without a finding");
 }
 
 int main(void)
@@ -199,7 +235,8 @@ int main(void)
         keep_files_only(target);
         return 0;
     }
-    readers_read_it();
+    readers_read_1_0();
+    readers_read_1_1();
     writer_writes_the_same();
     return tap_done();
 }

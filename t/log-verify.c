@@ -56,8 +56,9 @@ static void choose_place(void)
     snprintf(broken, sizeof broken, "%s/broken", memory_dir);
 }
 
-/* Two segments from the writer: OPEN, small frames, a command larger than a frame, SEAL; more
- * frames, CLOSE; spares and CHECKPOINT. */
+/* Three segments from the writer: OPEN, small frames, a command larger than a frame, SEAL; more
+ * frames, CLOSE; a fork; spares and CHECKPOINT. Its copy is known for one, which may not hide
+ * anything: the other log's is not. */
 static void write_log(const char *dir)
 {
     struct budget budget;
@@ -86,6 +87,14 @@ static void write_log(const char *dir)
     good = good && log_commands_append(&commands, log, 2, 50) && log_commands_settle(log);
     if (!ok(good, "the writer takes the events of a small log"))
         tap_note("%s", log_failure(log) != NULL ? log_failure(log) : "no failure");
+    if (log_close(&log, &error) < 0)
+        tap_bail_out("%s", error.text);
+    options.fork = true;
+    if (log_open(&log, &options, NULL, &error) < 0)
+        tap_bail_out("%s", error.text);
+    ok(log_commands_append(&commands, log, 1, 10) && log_commands_settle(log), "and a fork's");
+    while (log_maintain(log, &error) == 1)
+        continue;
     if (log_close(&log, &error) < 0)
         tap_bail_out("%s", error.text);
     io_close(io);

@@ -50,6 +50,9 @@ static void defaults(void)
     is_int(config.state.commit_interval, 50000000, "documents are committed every 50 ms");
     is_int(config.idempotency.ttl, 86400000000000, "keys are known for a day");
     is_int(config.clock.on_step, CONFIG_ON_STEP_WAIT, "a wall clock that was stepped is not taken");
+    is_int(config.retention.max_bytes + config.retention.max_age, 0, "the log is kept for ever");
+    is_int(config.retention.reader_ttl, 604800000000000, "readers are waited for for a week");
+    is_int(config.retention.required_readers.count, 0, "none is required");
     is_int(config.warnings.count, 0, "and there is nothing to warn about");
     config_free(&config);
 }
@@ -112,6 +115,18 @@ static void environment(void)
     is_int(config.state.commit_interval, 1000000000, "units are the same as in the file");
     is_int(config.warnings.count, 0, "other variables are none of ours");
     config_free(&config);
+
+    is_int(load_with("[retention]\nmax_bytes = \"20GB\"\nmax_age = \"365d\"\n"
+                     "required_readers = [\"pgsync\", \"archive.2\"]\n",
+                     NULL),
+           0, "the log can be bounded");
+    ok(config.retention.max_bytes == 20ull << 30 &&
+           config.retention.max_age == 365 * 86400000000000ull &&
+           config.retention.required_readers.count == 2,
+       "by size, by age and by readers");
+    config_free(&config);
+    is_int(load_with("[retention]\nrequired_readers = [\"../x\"]\n", NULL), ERROR_INVALID,
+           "a reader has a name of its own");
 
     is_int(load_in("", "DAA_LOG_SPARES=many"), ERROR_INVALID, "a wrong value is refused");
     is_str(error.text,

@@ -6,6 +6,8 @@
  *                           that is only submitted and paused
  *     awkward               events that hold what PostgreSQL cannot
  *     fill N SIZE           N definitions of SIZE bytes
+ *     give-up SEGMENT       storage.removed for the segments up to this one, which stay
+ *     remove SEGMENT        removes them, without an event
  *   After each it answers "durable SEQ". At the end of stdin it closes the log.
  *
  *   make-log DIR list       "SEQ SHA-256" of each record's bytes as they stand in the segments */
@@ -16,6 +18,7 @@
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
+#include "log/removal.h"
 #include "log/segment.h"
 
 #include <fcntl.h>
@@ -285,6 +288,51 @@ static void make_fill(uint64_t count, uint64_t size)
     free(source);
 }
 
+/* Of the segments that are to go. */
+struct giving_up {
+    uint64_t segment_no;
+    Daa__StorageRemoved *body;
+};
+
+static void take_segment(const struct log_segment *segment, void *context)
+{
+    struct giving_up *giving_up = context;
+    Daa__StorageRemoved *body = giving_up->body;
+    if (segment->segment_no > giving_up->segment_no || segment->newest)
+        return;
+    if (!body->has_first_segment) {
+        body->first_segment = segment->segment_no;
+        body->first_seq = segment->first_seq;
+    }
+    body->last_segment = segment->segment_no;
+    body->last_seq = segment->last_seq;
+    body->bytes += segment->disk_bytes;
+    body->has_first_segment = body->has_first_seq = body->has_last_segment = true;
+    body->has_last_seq = body->has_bytes = true;
+}
+
+static void make_removed(const char *dir, uint64_t segment_no)
+{
+    struct error error = { 0 };
+    struct pending pending = { .count = 0 };
+    Daa__StorageRemoved body = DAA__STORAGE_REMOVED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    struct giving_up giving_up = { segment_no, &body };
+    if (log_segments(dir, take_segment, &giving_up, &error) < 0)
+        give_up("list segments", &error);
+    event.body_case = DAA__EVENT__BODY_STORAGE_REMOVED;
+    event.storage_removed = &body;
+    add(&pending, &event);
+    append(&pending, 0);
+}
+
+static void remove_segments(const char *dir, uint64_t segment_no)
+{
+    struct error error = { 0 };
+    if (log_remove_before(dir, segment_no + 1, NULL, &error) < 0)
+        give_up("remove segments", &error);
+}
+
 /*--- Running ---------------------------------------------------------------------------------*/
 
 static void settle(void)
@@ -295,13 +343,17 @@ static void settle(void)
     }
 }
 
-static void obey(const char *line)
+static void obey(const char *dir, const char *line)
 {
     uint64_t count, size;
     if (sscanf(line, "workflows %" SCNu64, &count) == 1)
         make_workflows(count);
     else if (sscanf(line, "fill %" SCNu64 " %" SCNu64, &count, &size) == 2)
         make_fill(count, size);
+    else if (sscanf(line, "give-up %" SCNu64, &count) == 1)
+        make_removed(dir, count);
+    else if (sscanf(line, "remove %" SCNu64, &count) == 1)
+        remove_segments(dir, count);
     else if (strcmp(line, "parked\n") == 0)
         make_parked();
     else if (strcmp(line, "awkward\n") == 0)
@@ -341,7 +393,7 @@ static int write_log(const char *dir, const char *seed)
     if (log_open(&event_log, &options, NULL, &error) < 0)
         give_up("open", &error);
     while (fgets(line, sizeof line, stdin) != NULL)
-        obey(line);
+        obey(dir, line);
     if (log_close(&event_log, &error) < 0)
         give_up("close", &error);
     io_close(io);

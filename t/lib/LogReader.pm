@@ -31,13 +31,18 @@ sub segment_header {
     @header{qw(magic major minor crc log_uuid segment_no first_seq created_ns salt block_size epoch
         capacity prev_chain prev_last_seq prev_end_offset compat incompat checksum hash)} =
         unpack 'a8 v v V a16 Q< Q< Q< Q< V V Q< a32 Q< Q< V V C C', $block;
-    @header{qw(boot_id prev_segment_no durable_seq)} = unpack 'x144 a16 Q< Q<', $block;
+    @header{qw(event_schema boot_id prev_segment_no durable_seq parent_uuid parent_seq parent_chain)} =
+        unpack 'x138 v x4 a16 Q< Q< a16 Q< a32', $block;
     die "$path: magic\n" if $header{magic} ne "\x89DAAL\r\n\x1a";
     die "$path: header checksum\n" if crc32c(substr($block, 0, 12), substr($block, 16)) != $header{crc};
-    die "$path: version\n" if $header{major} != 1 || $header{incompat} || $header{checksum} != 1;
+    die "$path: version\n" if $header{major} != 1 || $header{incompat} & ~1 || $header{checksum} != 1;
     die "$path: block size\n" if $header{block_size} != BLOCK;
     die "$path: number\n" if $path !~ /seg-(\d{10})\.log$/ || $1 != $header{segment_no};
-    die "$path: reserved bytes\n" if substr($block, 138, 6) =~ /[^\0]/ || substr($block, 176) =~ /[^\0]/;
+    my ($reserved, $size, $end) = $header{minor} ? (140, 4, 232) : (138, 6, 176);
+    die "$path: reserved bytes\n" if substr($block, $reserved, $size) =~ /[^\0]/ || substr($block, $end) =~ /[^\0]/;
+    my $parent = substr($block, 176, 56) =~ /[^\0]/;
+    die "$path: parent\n" if $parent != ($header{incompat} & 1) || $header{parent_uuid} eq $header{log_uuid};
+    $header{event_schema} ||= 1;
     return \%header;
 }
 
@@ -104,6 +109,16 @@ sub read_segment {
     $last->{blocks} = 0;
 }
 
+# Whether a segment with the header `$later` may stand behind one with `$before`.
+sub of_line {
+    my ($before, $later) = @_;
+    my $parent = sub { join ' ', unpack('H*', $_[0]{parent_uuid}), $_[0]{parent_seq}, unpack 'H*', $_[0]{parent_chain} };
+    return $parent->($before) eq $parent->($later) if $before->{log_uuid} eq $later->{log_uuid};
+    return if !($later->{incompat} & 1) || $later->{parent_seq} != $later->{prev_last_seq};
+    return if $later->{parent_chain} ne $later->{prev_chain};
+    return $later->{parent_uuid} eq $before->{log_uuid} || $parent->($before) eq $parent->($later);
+}
+
 my %last;
 
 # The chain at the end of a log.
@@ -121,6 +136,7 @@ sub read_log {
     }
     for my $i (0 .. $#segments) {
         my ($header, $next) = ($segments[$i]{header}, $i < $#segments ? $segments[$i + 1]{header} : undef);
+        die "$segments[$i]{path}: belongs to another log\n" if $i > 0 && !of_line($segments[$i - 1]{header}, $header);
         %last = (seq => $header->{prev_last_seq}, blocks => 0, chain => $header->{prev_chain}) if $i == 0;
         die "$segments[$i]{path}: goes on behind $header->{prev_last_seq}, not $last{seq}\n"
             if $header->{prev_last_seq} != $last{seq} || $header->{prev_chain} ne $last{chain};

@@ -63,9 +63,10 @@ void loop_stop(struct loop *loop);
 struct loop_counts {
     struct agent_counts agent;
     uint64_t turns, commands, stalls;
-    uint64_t now_ns;     /* log time */
-    uint64_t elapsed_ns; /* of the host's clock, then */
-    uint64_t shift_ns;   /* that is in now_ns */
+    uint64_t reads_ahead; /* times that documents of due workflows had to be read from disk */
+    uint64_t now_ns;      /* log time */
+    uint64_t elapsed_ns;  /* of the host's clock, then */
+    uint64_t shift_ns;    /* that is in now_ns */
     uint64_t next_deadline_ns;
 };
 void loop_counts_get(struct loop *loop, struct loop_counts *counts);

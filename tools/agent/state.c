@@ -534,6 +534,16 @@ int state_get(struct state *state, struct span key, uint8_t **bytes, size_t *siz
     return status;
 }
 
+bool state_is_handed(struct state *state, struct span key)
+{
+    uint64_t hash = handover_hash(key);
+    pthread_mutex_lock(&state->lock);
+    bool found = handover_table_get(&state->fresh, key, hash) ||
+                 handover_table_get(&state->committing, key, hash);
+    pthread_mutex_unlock(&state->lock);
+    return found;
+}
+
 /* What the tables hold of a walk's range, in order. */
 struct overlay {
     struct handover_entry **entries; /* each holds a reference on its batch */

@@ -89,6 +89,9 @@ void state_pace(struct state *state, uint64_t commit_interval_ns, uint64_t commi
 /* Copies a document's bytes out (malloc'ed, caller frees). 1 found, 0 not there, negative error. */
 int state_get(struct state *state, struct span key, uint8_t **bytes, size_t *size);
 
+/* Whether state_get() would find it, or that it was deleted, without a look into LMDB. */
+bool state_is_handed(struct state *state, struct span key);
+
 /* Walks keys with this prefix in order from `from` on (exclusive; empty: the first, or the last
  * when backwards), the hand-over table merged in; calls `each` until it returns false. 0 or
  * negative. */

@@ -102,6 +102,12 @@ struct config {
     struct {
         uint64_t on_step; /* enum config_on_step */
     } clock;
+    struct {
+        uint64_t max_bytes; /* 0: no limit */
+        uint64_t max_age;   /* 0: no limit */
+        uint64_t reader_ttl;
+        struct config_list required_readers; /* names: see log/readers.h */
+    } retention;
     struct config_secret *secrets;
     size_t secret_count;
     struct config_list warnings; /* sentences, for whoever loads it to print */

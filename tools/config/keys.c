@@ -1,5 +1,6 @@
 #include "tools/config/keys.h"
 
+#include "log/readers.h"
 #include "tools/config/network.h"
 
 #include <arpa/inet.h>
@@ -196,6 +197,17 @@ const struct key keys[] = {
           "What happens when the wall clock is more than 10 s away from log time: \"wait\" until "
           "it\n"
           "is back or \"daa-cli clock accept\"; or \"accept\" it when it is steady for a minute." },
+    { "retention", "max_bytes", KEY_SIZE, AT(retention.max_bytes), 0, 1024 * TB, "0B",
+      .doc = "The oldest segments of the log go when all that hold events take more; \"0B\" is no\n"
+             "limit. Nothing goes that a snapshot or a reader still needs." },
+    { "retention", "max_age", KEY_DURATION, AT(retention.max_age), 0, 36500 * DAY, "0s",
+      .doc = "Segments go when their newest event is older; \"0s\" is no limit." },
+    { "retention", "reader_ttl", KEY_DURATION, AT(retention.reader_ttl), MINUTE, 36500 * DAY, "7d",
+      .doc = "A reader of the log (log/readers/NAME) that was not seen for so long holds nothing\n"
+             "back, unless it is required." },
+    { "retention", "required_readers", KEY_LIST, AT(retention.required_readers), .fallback = "",
+      .check = log_reader_name_is_good, .expected = "names of readers", .example = "pgsync",
+      .doc = "Readers without which nothing goes, however long they were not seen." },
 };
 
 const size_t key_count = sizeof keys / sizeof keys[0];
@@ -224,7 +236,7 @@ const char *const keys_absent[] = {
     "state.finished_ttl",
     "state.finished_max_bytes",
     "idempotency.max_bytes",
-    "retention.*",
+    "retention.on_full",
     "rules.*",
     NULL,
 };

@@ -79,6 +79,29 @@ static int wait_for_more(struct listing *listing)
     return 1;
 }
 
+/* What was to come next was removed meanwhile: says so and goes on where the log begins now. */
+static int pass_removed(struct listing *listing, const struct error *what)
+{
+    struct error error;
+    uint64_t first_seq = log_reader_first_seq(listing->reader);
+    fflush(stdout);
+    listing->status = command_failed(listing->command, "%s; it was removed meanwhile", what->text);
+    listing->expected = 0;
+    int code = log_reader_seek(listing->reader, first_seq, &error);
+    return code == ERROR_NOT_FOUND ? 0 : code;
+}
+
+/* A beginning that was asked for and is not there. */
+static void tell_beginning(const struct listing *listing, uint64_t from)
+{
+    uint64_t first_seq = log_reader_first_seq(listing->reader);
+    if (first_seq > 1 && from < first_seq)
+        (void)command_failed(listing->command,
+                             "the log begins with event %llu; those before it are not there any "
+                             "more",
+                             big(first_seq));
+}
+
 static int list(struct listing *listing)
 {
     struct record record;
@@ -88,6 +111,8 @@ static int list(struct listing *listing)
         code = log_reader_next(listing->reader, &record, NULL, &error);
         if (code == 1)
             code = list_record(listing, &record);
+        else if (code == ERROR_NOT_FOUND)
+            code = pass_removed(listing, &error) == 0;
         else if (code < 0)
             return command_failed_error(listing->command, &error);
         else if (fflush(stdout) != 0)
@@ -115,6 +140,7 @@ static int run(struct listing *listing, uint64_t last_count)
         uint64_t from = listing->filter.from, last = log_reader_durable_seq(listing->reader);
         if (last_count != UINT64_MAX && last + 1 > from + last_count)
             from = last + 1 - last_count;
+        tell_beginning(listing, from);
         /* What begins later, begins there. */
         (void)log_reader_seek(listing->reader, from, &error);
         listing->expected = from > log_reader_first_seq(listing->reader) ? from : 0;

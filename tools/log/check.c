@@ -1,6 +1,8 @@
 /* daa-log verify. */
+#include "log/segment.h"
 #include "log/storage.h"
 #include "tools/command/progress.h"
+#include "tools/log/beginning.h"
 #include "tools/log/log.h"
 
 #include <string.h>
@@ -9,6 +11,7 @@ struct checking {
     bool json, no_chain;
     struct progress progress;
     struct text line;
+    struct beginning beginning;
 };
 
 static unsigned long long big(uint64_t number)
@@ -65,17 +68,62 @@ static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context
     progress_update(&checking->progress, done_bytes);
 }
 
-static void print_result(struct checking *checking, const struct log_verify_result *result)
+static void note_record(const struct record *record, void *context)
+{
+    struct checking *checking = context;
+    beginning_note(&checking->beginning, record);
+}
+
+/* The log itself finds nothing wrong with a beginning that is gone; its events should know of it.
+ * While segments are removed the event may be newer than what was checked. */
+static enum beginning_state check_beginning(struct checking *checking, const char *dir,
+                                            struct log_verify_result *result)
+{
+    const struct beginning *beginning = &checking->beginning;
+    struct log_finding finding = { .verdict = LOG_DAMAGED,
+                                   .first_seq = beginning->removed_last_seq + 1,
+                                   .last_seq = result->first_seq - 1 };
+    struct text text;
+    enum beginning_state state = beginning_state(beginning, result->first_seq, dir);
+    if (state != BEGINNING_MISSING || result->shortened || !result->begins_late)
+        return state;
+    text_init(&text);
+    beginning_describe(beginning, state, result->first_seq, &text);
+    segment_name(finding.file, result->first_segment_no);
+    (void)snprintf(finding.text, sizeof finding.text, "%s: put its segments back from a copy",
+                   text_string(&text));
+    text_free(&text);
+    result->verdict = LOG_DAMAGED;
+    result->findings++;
+    print_finding(&finding, checking);
+    return state;
+}
+
+static void print_beginning(struct checking *checking, enum beginning_state state,
+                            const struct log_verify_result *result)
+{
+    if (result->shortened)
+        printf("segments were removed meanwhile; what was left was checked\n");
+    if (state == BEGINNING_WHOLE || state == BEGINNING_MISSING)
+        return;
+    beginning_describe(&checking->beginning, state, result->first_seq, &checking->line);
+    print_line(checking);
+}
+
+static void print_result(struct checking *checking, const struct log_verify_result *result,
+                         enum beginning_state state)
 {
     const char *verdict = log_verdict_name((uint16_t)result->verdict);
     struct text *line = &checking->line;
     if (!checking->json) {
-        printf("%s%s%s: events %llu to %llu in %llu segments, %llu frames%s%s; %llu findings\n",
+        print_beginning(checking, state, result);
+        printf("%s%s%s: events %llu to %llu in %llu segments, %llu frames%s%s%s; %llu findings\n",
                command_style(stdout, style_of(result->verdict)), verdict,
                command_style(stdout, COMMAND_PLAIN), big(result->first_seq), big(result->last_seq),
                big(result->segments), big(result->frames),
                result->begins_late ? ", its beginning is gone" : "",
-               result->live ? ", a writer is running" : "", big(result->findings));
+               result->live ? ", a writer is running" : "",
+               result->moved ? ", not where it was written" : "", big(result->findings));
         return;
     }
     text_json_open_object(line, NULL);
@@ -90,6 +138,9 @@ static void print_result(struct checking *checking, const struct log_verify_resu
     text_json_unsigned(line, "findings", result->findings);
     text_json_bool(line, "live", result->live);
     text_json_bool(line, "begins_late", result->begins_late);
+    beginning_to_json(&checking->beginning, state, result->first_seq, line);
+    text_json_bool(line, "shortened", result->shortened);
+    text_json_bool(line, "moved", result->moved);
     text_json_hex(line, "chain", span_of(result->chain, sizeof result->chain));
     text_json_close_object(line);
     print_line(checking);
@@ -113,6 +164,7 @@ int log_check(int argc, char **argv)
         .arguments_max = 1,
         .options = options,
         .notes =
+            "A beginning that is gone is fine when retention removed it, and damage else.\n"
             "Exit status: 0 sound; 1 damaged; 2 wrong usage, or not readable as a log; 3 torn\n"
             "or unproven behind the last event, and otherwise sound.",
     };
@@ -122,6 +174,7 @@ int log_check(int argc, char **argv)
     struct log_verify_options verify = { .dir = argv[first],
                                          .no_chain = checking.no_chain,
                                          .finding = print_finding,
+                                         .record = note_record,
                                          .progress = show_progress,
                                          .context = &checking };
     struct log_verify_result result;
@@ -131,7 +184,7 @@ int log_check(int argc, char **argv)
     int code = log_verify(&verify, &result, &error);
     progress_end(&checking.progress);
     if (code == 0)
-        print_result(&checking, &result);
+        print_result(&checking, &result, check_beginning(&checking, argv[first], &result));
     else
         (void)command_failed_error(&command, &error);
     text_free(&checking.line);

@@ -1,6 +1,8 @@
 /* daa-log stat. */
 #include "log/frame.h"
+#include "log/lineage.h"
 #include "log/storage.h"
+#include "tools/log/beginning.h"
 #include "tools/log/log.h"
 
 #include <dirent.h>
@@ -35,6 +37,10 @@ struct statistics {
     uint64_t files, file_bytes, disk_bytes;
     bool live, closed;
     uint64_t skipped;
+    struct log_lineage lineage;
+
+    struct beginning beginning;
+    enum beginning_state begins;
 
     /* The frame under way. */
     uint64_t segment_no, frame_offset, frame_records, frame_body;
@@ -100,6 +106,7 @@ static void count_record(struct statistics *s, const struct record *record,
     if (record->kind == LOG_KIND_OPENED)
         count_opening(s, record);
     s->closed = record->kind == LOG_KIND_CLOSED;
+    beginning_note(&s->beginning, record);
 }
 
 static void count_files(struct statistics *s, const char *dir)
@@ -157,10 +164,42 @@ static double percent(uint64_t part, uint64_t whole)
     return whole == 0 ? 0 : 100.0 * (double)part / (double)whole;
 }
 
+static void print_beginning(const struct statistics *s)
+{
+    struct text text;
+    text_init(&text);
+    beginning_describe(&s->beginning, s->begins, s->first_seq, &text);
+    if (s->begins != BEGINNING_WHOLE)
+        printf("beginning  %s\n", text_string(&text));
+    text_free(&text);
+}
+
+static void print_names(const struct log_lineage *lineage)
+{
+    char uuid[UUID_TEXT_SIZE];
+    if (lineage->count == 0)
+        return;
+    uuid_to_text(uuid, lineage->names[lineage->count - 1].log_uuid);
+    printf("log        %s\n", uuid);
+    for (size_t i = lineage->count; i-- > 0;) {
+        const struct log_name *name = &lineage->names[i];
+        if (!name->forked)
+            continue;
+        uuid_to_text(uuid, name->parent_uuid);
+        printf("forked     from %s behind event %llu\n", uuid, big(name->parent_seq));
+    }
+    printf("format     %u.%u", LOG_VERSION_MAJOR, lineage->minor_min);
+    if (lineage->minor_max != lineage->minor_min)
+        printf(" to %u.%u", LOG_VERSION_MAJOR, lineage->minor_max);
+    printf(", events of schema %u at most\n", lineage->event_schema);
+}
+
 static void print_text(const struct statistics *s)
 {
+    print_names(&s->lineage);
     printf("events     %llu, %llu to %llu%s\n", big(s->events), big(s->first_seq), big(s->last_seq),
            s->live ? ", a writer is running" : "");
+    print_beginning(s);
     printf("time       %s to %s\n", time_text(s->first_ns), time_text(s->last_ns));
     printf("payload    %llu bytes\n", big(s->payload_bytes));
     printf("frames     %llu, %llu bytes; %.1f %% is headers and padding\n", big(s->frames),
@@ -223,6 +262,39 @@ static void json_openings(const struct statistics *s, struct text *text)
     text_json_close_array(text);
 }
 
+static void json_format(struct text *text, const char *key, uint16_t minor)
+{
+    char version[16];
+    snprintf(version, sizeof version, "%u.%u", LOG_VERSION_MAJOR, minor);
+    text_json_cstring(text, key, version);
+}
+
+static void json_names(const struct log_lineage *lineage, struct text *text)
+{
+    char uuid[UUID_TEXT_SIZE];
+    if (lineage->count > 0) {
+        uuid_to_text(uuid, lineage->names[lineage->count - 1].log_uuid);
+        text_json_cstring(text, "log", uuid);
+        json_format(text, "format_min", lineage->minor_min);
+        json_format(text, "format_max", lineage->minor_max);
+        text_json_unsigned(text, "event_schema", lineage->event_schema);
+    }
+    text_json_open_array(text, "forks");
+    for (size_t i = 0; i < lineage->count; i++) {
+        const struct log_name *name = &lineage->names[i];
+        if (!name->forked)
+            continue;
+        text_json_open_object(text, NULL);
+        uuid_to_text(uuid, name->log_uuid);
+        text_json_cstring(text, "log", uuid);
+        uuid_to_text(uuid, name->parent_uuid);
+        text_json_cstring(text, "parent", uuid);
+        text_json_unsigned(text, "parent_seq", name->parent_seq);
+        text_json_close_object(text);
+    }
+    text_json_close_array(text);
+}
+
 static void print_json(const struct statistics *s)
 {
     struct text text;
@@ -243,6 +315,8 @@ static void print_json(const struct statistics *s)
     text_json_unsigned(&text, "crashes", s->crashes);
     text_json_unsigned(&text, "skipped", s->skipped);
     text_json_bool(&text, "live", s->live);
+    beginning_to_json(&s->beginning, s->begins, s->first_seq, &text);
+    json_names(&s->lineage, &text);
     json_kinds(s, &text);
     json_openings(s, &text);
     text_json_close_object(&text);
@@ -256,12 +330,21 @@ static int count_all(struct statistics *s, const struct command *command, const 
     struct record record;
     struct log_place place;
     struct error error;
-    int code;
     if (reader == NULL)
         return COMMAND_FAILED;
+    int code = log_lineage_read(&s->lineage, dir, &error);
+    if (code < 0) {
+        log_reader_close(reader);
+        return command_failed_error(command, &error);
+    }
     s->live = log_reader_live(reader);
     uint64_t end = log_reader_durable_seq(reader);
-    while ((code = log_reader_next(reader, &record, &place, &error)) == 1) {
+    while ((code = log_reader_next(reader, &record, &place, &error)) == 1 ||
+           code == ERROR_NOT_FOUND) {
+        if (code == ERROR_NOT_FOUND) { /* removed meanwhile */
+            (void)log_reader_seek(reader, log_reader_first_seq(reader), &error);
+            continue;
+        }
         count_record(s, &record, &place);
         if (record.seq >= end)
             break; /* a live log may grow for ever */
@@ -299,12 +382,15 @@ int log_stat(int argc, char **argv)
         status = count_all(&statistics, &command, argv[first]);
     if (status == COMMAND_GOOD) {
         count_files(&statistics, argv[first]);
+        statistics.begins =
+            beginning_state(&statistics.beginning, statistics.first_seq, argv[first]);
         if (json)
             print_json(&statistics);
         else
             print_text(&statistics);
         status = statistics.skipped > 0 ? COMMAND_FAILED : COMMAND_GOOD;
     }
+    log_lineage_free(&statistics.lineage);
     free(statistics.kinds);
     free(statistics.openings);
     return status;

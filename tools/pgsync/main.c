@@ -3,10 +3,12 @@
 #include "core/base/id.h"
 #include "core/base/text.h"
 #include "log/reader.h"
+#include "log/readers.h"
 #include "pgsync/backoff.h"
 #include "pgsync/copier.h"
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
+#include "tools/pgsync/report.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -20,7 +22,7 @@
 #define WAIT_NS UINT64_C(250000000)            /* how late a signal may be seen while idle */
 #define ONCE_PATIENCE_NS UINT64_C(60000000000) /* --once: how long a lost server may be away */
 
-static const char *data_dir, *url;
+static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, rebuild, repair;
 static uint64_t batch_rows, partition_rows;
 
@@ -39,6 +41,9 @@ static const struct command_option options[] = {
       "at most N events in one transaction (20000)" },
     { "partition-rows", 0, "N", COMMAND_NUMBER, &partition_rows,
       "events in each partition of a schema that is made now (10000000)" },
+    { "reader-name", 0, "NAME", COMMAND_TEXT, &reader_name,
+      "say under this name in the log's directory how far the copy\n"
+      "is (pgsync); \"\": do not" },
     { "verify", 0, NULL, COMMAND_FLAG, &verify, "compare the copy with the log" },
     { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild, "make the derived tables anew" },
     { "repair", 0, NULL, COMMAND_FLAG, &repair, "copy again what --verify found to differ" },
@@ -93,6 +98,7 @@ struct job {
     struct copier *copier;
     struct progress progress;
     struct backoff backoff;
+    struct report report;
     uint64_t begun_ns;
     uint64_t first_position; /* behind which the first batch began */
     uint64_t goal;           /* --once: the end, as it was when we began */
@@ -158,6 +164,27 @@ static void tell_progress(struct job *job)
         progress_update(&job->progress, stats.position - job->first_position);
 }
 
+/* Tells the log's directory how far the copy is, when that is due; `last`: for the last time.
+ * 0, or an error of the server. */
+static int tell_position(struct job *job, bool last, struct error *error)
+{
+    struct copier_stats stats;
+    uint8_t chain[SHA256_SIZE];
+    uint64_t position;
+    copier_stats_get(job->copier, &stats);
+    if (stats.state != COPIER_READY || !report_is_due(&job->report, stats.position, now_ns(), last))
+        return 0;
+    int failed = copier_flush(job->copier, &position, chain, error);
+    if (failed == 0 && report_write(&job->report, position, chain, now_ns(), last, error) < 0) {
+        progress_clear(&job->progress);
+        fprintf(stderr,
+                "daa-pgsync: the agent cannot see how far the copy is and may remove events too "
+                "early: %s\n",
+                error->text);
+    }
+    return failed;
+}
+
 static bool is_done(const struct job *job)
 {
     struct copier_stats stats;
@@ -175,9 +202,15 @@ static int copy(struct job *job)
         last = is_done(job);
         int done = copier_step(job->copier, &error);
         int failed = COMMAND_GOOD;
-        if (done == 1) {
+        if (done == 1)
             tell_progress(job);
-        } else if (done == 0) {
+        if (done == 0 || done == 1) {
+            int told = tell_position(job, false, &error);
+            done = told < 0 ? told : done;
+        }
+        if (done == 1)
+            continue;
+        if (done == 0) {
             if (once)
                 break;
             (void)log_reader_wait(job->reader, WAIT_NS);
@@ -234,7 +267,9 @@ static void print_result(const struct job *job)
 
 static int run_copier(struct log_reader *reader, struct budget *budget)
 {
-    struct job job = { .reader = reader, .begun_ns = now_ns() };
+    struct job job = { .reader = reader,
+                       .report = { .dir = data_dir, .name = reader_name },
+                       .begun_ns = now_ns() };
     struct error error = { 0 };
     const struct copier_options wanted = {
         .url = url,
@@ -248,6 +283,7 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
         return command_failed_error(&command, &error);
     job.goal = log_reader_durable_seq(reader);
     int status = copy(&job);
+    (void)tell_position(&job, true, &error);
     progress_end(&job.progress);
     if (status == COMMAND_GOOD)
         print_result(&job);
@@ -304,6 +340,8 @@ static int check_usage(const char *argument)
                                         : "restore");
     if (once + follow + status_only > 1)
         return command_misused(&command, "only one of --once, --follow and --status can be meant");
+    if (*reader_name != '\0' && !log_reader_name_is_good(reader_name))
+        return command_misused(&command, "\"%s\" is no name for a reader", reader_name);
     if (data_dir == NULL)
         return command_misused(&command, "say where the log is: --data-dir DIR");
     if (url == NULL)

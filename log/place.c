@@ -1,0 +1,182 @@
+#include "log/place.h"
+
+#include "core/base/bytes.h"
+#include "core/base/crc32c.h"
+#include "iouring/file.h"
+#include "log/scan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+enum { PLACE_TEXT_SIZE = 256 };
+
+struct place {
+    uint8_t log_uuid[UUID_SIZE];
+    uint64_t inode;
+    uint64_t born_ns; /* 0: not known */
+    uint64_t filesystem;
+};
+
+int place_read_text(const char *dir, const char *name, char *text, size_t size)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    int64_t got = file_read_at(fd, text, size, 0);
+    close(fd);
+    if (got < 0)
+        return (int)got;
+    if ((size_t)got >= size)
+        return 0;
+    text[got] = '\0';
+    return 1;
+}
+
+bool place_uuid_from_text(uint8_t uuid[UUID_SIZE], const char *text)
+{
+    char again[UUID_TEXT_SIZE], digits[2 * UUID_SIZE];
+    size_t count = 0;
+    for (const char *at = text; *at != '\0' && count < sizeof digits; at++)
+        if (*at != '-')
+            digits[count++] = *at;
+    if (count != sizeof digits || !bytes_from_hex(uuid, UUID_SIZE, digits, count))
+        return false;
+    uuid_to_text(again, uuid);
+    return strcmp(again, text) == 0;
+}
+
+/* Where LOCK is now. 0 or a negative errno. */
+static int look(const char *dir, struct place *place)
+{
+    char path[PATH_MAX];
+    struct statx status;
+    struct statfs filesystem;
+    if (snprintf(path, sizeof path, "%s/%s", dir, LOG_LOCK_NAME) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &status) < 0 ||
+        statfs(path, &filesystem) < 0)
+        return -errno;
+    place->inode = status.stx_ino;
+    place->born_ns =
+        status.stx_mask & STATX_BTIME
+            ? (uint64_t)status.stx_btime.tv_sec * 1000000000u + status.stx_btime.tv_nsec
+            : 0;
+    memcpy(&place->filesystem, &filesystem.f_fsid, sizeof place->filesystem);
+    return 0;
+}
+
+static size_t place_to_text(char text[PLACE_TEXT_SIZE], const struct place *place)
+{
+    char uuid[UUID_TEXT_SIZE];
+    uuid_to_text(uuid, place->log_uuid);
+    int size =
+        snprintf(text, PLACE_TEXT_SIZE,
+                 "log %s\ninode %" PRIu64 "\nborn_ns %" PRIu64 "\nfilesystem %016" PRIx64 "\n",
+                 uuid, place->inode, place->born_ns, place->filesystem);
+    size += snprintf(text + size, PLACE_TEXT_SIZE - (size_t)size, "crc %08x\n",
+                     crc32c(text, (size_t)size));
+    return (size_t)size;
+}
+
+/* False when it is not exactly what place_to_text() writes. */
+static bool place_from_text(struct place *place, const char *text)
+{
+    char uuid[UUID_TEXT_SIZE], again[PLACE_TEXT_SIZE];
+    if (sscanf(text, "log %36s inode %" SCNu64 " born_ns %" SCNu64 " filesystem %" SCNx64, uuid,
+               &place->inode, &place->born_ns, &place->filesystem) != 4 ||
+        !place_uuid_from_text(place->log_uuid, uuid))
+        return false;
+    place_to_text(again, place);
+    return strcmp(again, text) == 0;
+}
+
+static bool is_same_place(const struct place *written, const struct place *now)
+{
+    if (written->inode != now->inode)
+        return false;
+    return written->born_ns != 0 && now->born_ns != 0 ? written->born_ns == now->born_ns
+                                                      : written->filesystem == now->filesystem;
+}
+
+bool place_is_moved(const char *dir, const struct segment_header *newest)
+{
+    char text[PLACE_TEXT_SIZE];
+    struct place written, now;
+    if (place_read_text(dir, LOG_PLACE_NAME, text, sizeof text) != 1 ||
+        !place_from_text(&written, text))
+        return false;
+    /* A fork that was cut short has not named itself yet. */
+    if (memcmp(written.log_uuid, newest->log_uuid, UUID_SIZE) != 0 &&
+        memcmp(written.log_uuid, newest->parent_uuid, UUID_SIZE) != 0)
+        return true;
+    return look(dir, &now) < 0 || !is_same_place(&written, &now);
+}
+
+int place_note(const char *dir, const uint8_t log_uuid[UUID_SIZE], struct error *error)
+{
+    char text[PLACE_TEXT_SIZE], before[PLACE_TEXT_SIZE];
+    struct place place;
+    memcpy(place.log_uuid, log_uuid, UUID_SIZE);
+    int result = look(dir, &place);
+    if (result < 0)
+        return error_set(error, result, "cannot look at %s/%s: %s", dir, LOG_LOCK_NAME,
+                         error_text(result));
+    size_t size = place_to_text(text, &place);
+    if (place_read_text(dir, LOG_PLACE_NAME, before, sizeof before) == 1 &&
+        strcmp(before, text) == 0)
+        return 0;
+    return file_replace(dir, LOG_PLACE_NAME, text, size, error);
+}
+
+/* What of the segment that `source` has open is missing before `last_seq`. */
+static int missing_in(struct source *source, const struct segment_header *header,
+                      const struct segment_header *later, uint64_t *first_seq)
+{
+    struct frame_header frame;
+    struct scan scan;
+    const uint8_t *bytes;
+    if (later->prev_end_offset == LOG_BLOCK_SIZE)
+        return 0;
+    int found = scan_last_frame(source, header, later->prev_end_offset, later->prev_last_seq,
+                                &frame, &bytes);
+    if (found == 1)
+        return 0;
+    if (found < 0 && found != ERROR_TRUNCATED)
+        return found;
+    scan_begin(&scan, source, header);
+    scan.limit = later->prev_end_offset;
+    while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME)
+        continue;
+    *first_seq = scan.here.last_seq + 1;
+    return 1;
+}
+
+int place_find_hole(const struct directory *directory, struct source *source,
+                    const struct segment_header *newest, uint64_t *first_seq, uint64_t *last_seq)
+{
+    struct segment_header later = *newest, header;
+    struct error ignored;
+    while (later.prev_segment_no != 0) {
+        ptrdiff_t index = directory_find(directory, later.prev_segment_no);
+        if (index < 0)
+            return 0; /* retention took it */
+        int state = directory_segment(directory, (size_t)index, source, &header, &ignored);
+        if (state != SEGMENT_BEGUN)
+            return state < 0 ? state : ERROR_DAMAGED;
+        *last_seq = later.prev_last_seq;
+        int found = missing_in(source, &header, &later, first_seq);
+        if (found != 0)
+            return found;
+        later = header;
+    }
+    return 0;
+}

@@ -1,0 +1,62 @@
+/* Keeps the log as short as the configuration wants it, for whoever owns the agent's events.
+ *
+ *   keeper_plan() -> the agent appends storage.removed and waits for the disk -> keeper_remove()
+ *
+ * The event comes first, so that no segment is ever gone without one. After a crash between the two
+ * keeper_remove() is called again with the number that the newest event names
+ * (AgentDocument.removed_segment), and no second event is needed; keeper_plan() leaves out what an
+ * event has given up already.
+ *
+ * It has no thread of its own. Every call reads a block of each segment and the files of the
+ * readers, which may take milliseconds: call it where that may wait, when a segment was begun or a
+ * snapshot recorded, and now and then because events grow old.
+ *
+ * Threads: any, one call at a time. */
+#ifndef TOOLS_AGENT_KEEPER_H
+#define TOOLS_AGENT_KEEPER_H
+
+#include "core/base/error.h"
+#include "log/removal.h"
+#include "tools/agent/retention.h"
+#include "tools/config/config.h"
+
+#include <limits.h>
+#include <stdint.h>
+
+struct keeper {
+    char log_dir[PATH_MAX];
+    struct retention_policy policy; /* points into the configuration */
+};
+
+/* `config` has to stay. -ENAMETOOLONG. */
+int keeper_init(struct keeper *keeper, const struct config *config, const char *log_dir,
+                struct error *error);
+
+/* What the agent knows. */
+struct keeper_bounds {
+    uint64_t now_ns;          /* log time */
+    uint64_t snapshot_seq;    /* of the older of the two newest verified snapshots; 0: there are not
+                                 two */
+    uint64_t removed_segment; /* the newest that storage.removed has given up; 0: none */
+};
+
+/* What should go: the fields of storage.removed. */
+struct keeper_removal {
+    uint64_t first_segment, last_segment; /* both 0: nothing goes */
+    uint64_t first_seq, last_seq;
+    uint64_t bytes;   /* on the disk */
+    char reason[160]; /* why it should, as a clause */
+    char held[320];   /* why not more goes, as a sentence; "" when all goes that should */
+};
+
+/* Changes nothing. 1 something should go; 0 nothing may or should (`held` says which, also when
+ * nothing goes); negative when the log or its readers cannot be read: then nothing goes. */
+int keeper_plan(const struct keeper *keeper, const struct keeper_bounds *bounds,
+                struct keeper_removal *removal, struct error *error);
+
+/* Removes the segments up to and with `last_segment`, once the event that names it is durable, or
+ * again after a start. `removed` says what this call did; it may be NULL. */
+int keeper_remove(const struct keeper *keeper, uint64_t last_segment, struct log_removed *removed,
+                  struct error *error);
+
+#endif

@@ -1,0 +1,98 @@
+/* The inside of the agent thread's loop: what loop.c, loop_turns.c, loop_documents.c and
+ * loop_perform.c share. For these only.
+ *
+ * Threads: the agent thread, but for what the lock guards. */
+#ifndef TOOLS_AGENT_LOOP_INSIDE_H
+#define TOOLS_AGENT_LOOP_INSIDE_H
+
+#include "core/agent/clock.h"
+#include "core/base/check.h"
+#include "tools/agent/handover.h"
+#include "tools/agent/loop.h"
+#include "tools/agent/warmer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STALL_NS 2000000000ull /* without room in the log, until requests are refused */
+
+/* What waits for one turn's events to be durable. */
+struct turn {
+    struct turn *next;
+    uint64_t last_seq;
+    struct state_batch *batch; /* NULL: nothing changed */
+    struct request *requests, **requests_last;
+    struct effect *effects, **effects_last;
+};
+
+struct loop {
+    struct loop_options options;
+    uint8_t boot_id[16];
+    char host[256];
+    uint64_t random;
+
+    struct log_clock clock;
+    struct clock_watch watch;
+    uint64_t monotonic_ns, wall_ns, now_ns; /* when the clocks were read last */
+
+    struct inbox_lists lists; /* taken from the inbox, not done yet */
+    struct command held;      /* a timer or an advance that found no room; kind 0: none */
+    struct decision decision;
+    struct warmer *warmer;
+    bool warming;                      /* it is at work for us */
+    uint64_t warm[WARMER_STREAMS_MAX]; /* workflows whose documents it has read for us */
+    uint32_t warm_count;
+    uint8_t *payload; /* one event, packed */
+    size_t payload_capacity;
+
+    struct turn *open;          /* of this turn; NULL: nothing yet */
+    struct turn *first, **last; /* not durable yet, oldest first */
+    struct turn *spare;
+    bool changed; /* events were applied whose documents were not taken */
+    bool stalled; /* the log had no room in this turn */
+    bool starved; /* a command of our own had no memory in this turn */
+    uint64_t stalled_since_ns;
+    bool failed;
+
+    uint64_t turns, commands, stalls, counts_ns;
+    uint64_t reads_ahead; /* times that the warmer was asked */
+
+    pthread_mutex_t lock; /* guards what is below */
+    pthread_cond_t moved;
+    struct loop_counts counts;
+    _Atomic bool draining, stopping;
+    bool drained, ended;
+};
+
+/* NO_ROOM: in the log; nothing else gets on either. NO_MEMORY: for this command alone. COLD: what
+ * it needs is being read; it comes again by itself. */
+enum performed { PERFORMED, NO_ROOM, NO_MEMORY, COLD };
+
+/* loop_turns.c: what is bound to the durability of events. */
+struct turn *turn_open(struct loop *loop);
+/* Binds what this turn did to the newest event. Without memory for the documents the turn stays
+ * open and goes on with the next one. */
+void turn_close(struct loop *loop);
+void turns_complete(struct loop *loop);
+/* The log has failed: nobody knows whether these are durable. */
+void turns_abandon(struct loop *loop);
+/* When what was done up to now is durable. `request` may be NULL. */
+void turn_answer(struct loop *loop, struct request *request, enum request_answer answer);
+
+/* loop_documents.c: what decisions need. */
+
+/* Gives the agent a document: 0, or 1: it must be read from disk, which has begun; or negative.
+ * `may_wait` false: it is read now, whatever it takes. */
+int documents_load(struct loop *loop, const struct document_key *key, bool may_wait);
+/* What was read ahead is there now? */
+void documents_look(struct loop *loop);
+
+/* loop_perform.c: one command. `request` is NULL for the shell's own. */
+enum performed perform(struct loop *loop, const struct command *command, struct request *request);
+bool perform_gives_up(const struct loop *loop);
+void perform_refuse(struct loop *loop, int http_status, const char *code, const char *text);
+uint64_t loop_random(struct loop *loop);
+void loop_follow_clock(struct loop *loop); /* after events of the clock */
+void perform_answer_refusal(struct loop *loop, struct request *request);
+
+#endif

@@ -1,0 +1,144 @@
+#include "tools/log/beginning.h"
+
+#include "core/base/arena.h"
+#include "core/base/bytes.h"
+#include "core/event/event.h"
+#include "log/storage.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define MEMORY_MAX (1u << 20) /* to unpack one event */
+#define BACKUP_NAME "BACKUP"  /* what a backup says of itself (daa-log backup) */
+
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+static void note_removed(struct beginning *beginning, const struct record *record)
+{
+    struct budget budget;
+    struct arena arena;
+    Daa__Event *event;
+    budget_init(&budget, MEMORY_MAX);
+    arena_init(&arena, &budget, BUDGET_READERS, 1024);
+    if (event_unpack(record->kind, record->payload, &arena, &event) == 0 &&
+        event->storage_removed->has_last_seq) {
+        beginning->removed_event = record->seq;
+        beginning->removed_time_ns = record->time_ns;
+        beginning->removed_last_seq = event->storage_removed->last_seq;
+    }
+    arena_free(&arena);
+}
+
+void beginning_note(struct beginning *beginning, const struct record *record)
+{
+    struct storage_opened opened;
+    if (beginning->first_seq == 0) {
+        beginning->first_seq = record->seq;
+        if (record->kind == LOG_KIND_OPENED &&
+            storage_opened_decode(record->payload, &opened) == 0 &&
+            !bytes_are_zero(opened.parent_uuid, UUID_SIZE))
+            beginning->parent_seq = opened.parent_seq;
+    }
+    if (record->kind == DAA__EVENT__BODY_STORAGE_REMOVED)
+        note_removed(beginning, record);
+}
+
+static bool is_backup(const char *dir)
+{
+    char path[PATH_MAX];
+    struct stat status;
+    for (int inner = 0; inner < 2; inner++) {
+        int length = snprintf(path, sizeof path, "%s%s/%s", dir, inner ? "/log" : "", BACKUP_NAME);
+        if (length < (int)sizeof path && stat(path, &status) == 0 && S_ISREG(status.st_mode))
+            return true;
+    }
+    return false;
+}
+
+enum beginning_state beginning_state(const struct beginning *beginning, uint64_t first_seq,
+                                     const char *dir)
+{
+    if (first_seq <= 1)
+        return BEGINNING_WHOLE;
+    if (beginning->removed_event != 0 && beginning->removed_last_seq >= first_seq - 1)
+        return BEGINNING_REMOVED;
+    if (beginning->first_seq == first_seq && beginning->parent_seq == first_seq - 1)
+        return BEGINNING_FORKED;
+    return is_backup(dir) ? BEGINNING_BACKUP : BEGINNING_MISSING;
+}
+
+const char *beginning_name(enum beginning_state state)
+{
+    static const char *const names[] = { [BEGINNING_WHOLE] = "whole",
+                                         [BEGINNING_REMOVED] = "removed",
+                                         [BEGINNING_FORKED] = "forked",
+                                         [BEGINNING_BACKUP] = "backup",
+                                         [BEGINNING_MISSING] = "missing" };
+    return names[state];
+}
+
+static void add_time(struct text *text, uint64_t time_ns)
+{
+    char target[32];
+    time_t seconds = (time_t)(time_ns / 1000000000u);
+    struct tm tm;
+    strftime(target, sizeof target, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
+    text_add_string(text, target);
+}
+
+static void describe_removed(const struct beginning *beginning, uint64_t first_seq,
+                             struct text *text)
+{
+    text_printf(text, "events 1 to %llu were removed by retention (event %llu, ",
+                big(first_seq - 1), big(beginning->removed_event));
+    add_time(text, beginning->removed_time_ns);
+    text_add_string(text, ")");
+    if (beginning->removed_last_seq >= first_seq)
+        text_printf(text, ", and those up to %llu are to follow", big(beginning->removed_last_seq));
+}
+
+void beginning_describe(const struct beginning *beginning, enum beginning_state state,
+                        uint64_t first_seq, struct text *text)
+{
+    switch (state) {
+    case BEGINNING_WHOLE:
+        break;
+    case BEGINNING_REMOVED:
+        describe_removed(beginning, first_seq, text);
+        break;
+    case BEGINNING_FORKED:
+        text_printf(text, "the log was forked from another one behind event %llu",
+                    big(first_seq - 1));
+        break;
+    case BEGINNING_BACKUP:
+        text_printf(text, "a backup of the events from %llu on", big(first_seq));
+        break;
+    case BEGINNING_MISSING:
+        text_printf(text,
+                    "the beginning is missing and no event says that it was removed: events "
+                    "%llu to %llu",
+                    big(beginning->removed_last_seq + 1), big(first_seq - 1));
+        break;
+    }
+}
+
+void beginning_to_json(const struct beginning *beginning, enum beginning_state state,
+                       uint64_t first_seq, struct text *text)
+{
+    text_json_cstring(text, "beginning", beginning_name(state));
+    if (beginning->removed_event == 0)
+        return;
+    uint64_t gone = first_seq > 0 ? first_seq - 1 : 0;
+    text_json_open_object(text, "removed");
+    text_json_unsigned(text, "last_seq",
+                       gone < beginning->removed_last_seq ? gone : beginning->removed_last_seq);
+    text_json_unsigned(text, "event", beginning->removed_event);
+    text_json_time(text, "time", beginning->removed_time_ns);
+    text_json_unsigned(text, "given_up_seq", beginning->removed_last_seq);
+    text_json_close_object(text);
+}
