@@ -18,6 +18,9 @@ my $waits = { name => 'waits', steps => [ { id => 'a', signal => { name => 'go' 
 my $dir = scratch() . '/fault';
 my $arm = scratch() . '/arm';
 
+# TSan would wait a second at each of some hundred ends.
+$ENV{TSAN_OPTIONS} = join ':', $ENV{TSAN_OPTIONS} // (), 'atexit_sleep_ms=0';
+
 # Numbers of runs that keep `make check` short; TEST_EXHAUSTIVE=1 does not look at them.
 my %few = (kill => 16, default => 4);
 my @actions = qw(kill torn short enospc enospc-from eio);

@@ -20,8 +20,9 @@
  * "plain" where the log's writes matter), stores into a mapped file (msync is seen, they are not),
  * stdio's own writes, and the binding of a Unix socket.
  *
- * Threads: any; the counter is atomic, the rest is set once. Memory: allocates nothing. With ASan
- * linked in it works, given ASAN_OPTIONS=verify_asan_link_order=0: the calls go on to ASan's. */
+ * Threads: any; the counter is atomic, the rest is set once. Memory: none, but for stdio's buffer
+ * in msync. It works with ASan (ASAN_OPTIONS=verify_asan_link_order=0) and TSan linked in: its
+ * calls go on to theirs. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
