@@ -55,6 +55,11 @@ struct daemon {
     struct error error;
 };
 
+static void ignore_removed(void *context)
+{
+    (void)context;
+}
+
 static void ignore_ended(uint64_t stream, void *context)
 {
     (void)stream;
@@ -64,7 +69,8 @@ static void ignore_ended(uint64_t stream, void *context)
 static void *run(void *argument)
 {
     struct daemon *daemon = argument;
-    daemon->status = boot_open(&daemon->boot, ignore_ended, NULL, &daemon->error);
+    struct boot_hooks hooks = { .ended = ignore_ended, .segments_removed = ignore_removed };
+    daemon->status = boot_open(&daemon->boot, &hooks, &daemon->error);
     sem_post(&daemon->booted);
     if (daemon->status < 0)
         return NULL;
