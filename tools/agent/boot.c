@@ -6,6 +6,7 @@
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
+#include "log/restore.h"
 #include "tools/agent/clock.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
@@ -105,6 +106,13 @@ int boot_data_dir(const char *data_dir, int *lock_fd, struct error *error)
     if (access(data_dir, R_OK | W_OK | X_OK) < 0)
         return error_set(error, -errno, "data directory %s is not writable: %s", data_dir,
                          error_text(-errno));
+    char restoring[PATH_MAX];
+    if (snprintf(restoring, sizeof restoring, "%s/" LOG_RESTORING_NAME, data_dir) < PATH_MAX &&
+        access(restoring, F_OK) == 0)
+        return error_set(error, ERROR_CONFLICT,
+                         "data directory %s is being restored, or that was not ended: run the same "
+                         "daa-log restore again, which goes on",
+                         data_dir);
     return lock_data_dir(data_dir, lock_fd, error);
 }
 
