@@ -87,6 +87,8 @@ static int check_waits(const struct workflow *workflow, const struct tally *tall
         return wrong(workflow, error, "its status and the time of its end contradict each other");
     if (state_is_finished(workflow->status))
         return 0;
+    if ((workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_PENDING) != (workflow->started_ns == 0))
+        return wrong(workflow, error, "its status and the time of its start contradict each other");
     if (paused && tally->parked == 0)
         return wrong(workflow, error, "it is paused and nothing of it is parked");
     if (!paused && tally->parked > 0)
