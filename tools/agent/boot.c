@@ -7,6 +7,7 @@
 #include "log/log.h"
 #include "log/reader.h"
 #include "tools/agent/clock.h"
+#include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/inbox.h"
@@ -421,6 +422,9 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
         status = open_workers(boot, ended, context, error);
     if (status == 0)
         status = open_snapshots(boot, error);
+    if (status == 0)
+        status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
+                             error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -435,6 +439,8 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    doctor_close(boot->doctor);
+    boot->doctor = NULL;
     snapshots_close(boot->snapshots);
     boot->snapshots = NULL;
     if (boot->effects)

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 struct agent;
+struct doctor;
 struct effects;
 struct host_clock;
 struct inbox;
@@ -54,6 +55,7 @@ struct boot {
     struct effects *effects;
     struct loop *loop;
     struct snapshots *snapshots;
+    struct doctor *doctor;
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;
