@@ -32,6 +32,11 @@ void log_maker_free(struct log_maker *maker);
 uint64_t log_maker_frame(struct log_maker *maker, uint16_t flags, uint32_t count,
                          size_t payload_size);
 
+/* The next frame with these records, numbered from maker->next_seq on; theirs is the time. Returns
+ * its offset. */
+uint64_t log_maker_records(struct log_maker *maker, uint16_t flags, const struct record *records,
+                           uint32_t count);
+
 /* OPEN, SEAL and CLOSE with their payloads. */
 uint64_t log_maker_open(struct log_maker *maker);
 uint64_t log_maker_seal(struct log_maker *maker, uint16_t flag);

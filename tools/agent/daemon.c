@@ -5,6 +5,7 @@
 #include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
+#include "tools/agent/housekeeper.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/notify.h"
 #include "tools/agent/snapshots.h"
@@ -89,7 +90,10 @@ static void *run_agent(void *argument)
 {
     struct daemon *daemon = argument;
     struct boot *boot = &daemon->boot;
-    daemon->boot_status = boot_open(boot, api_ended, daemon->api, &daemon->boot_error);
+    struct boot_hooks hooks = { .ended = api_ended,
+                                .segments_removed = api_segments_removed,
+                                .context = daemon->api };
+    daemon->boot_status = boot_open(boot, &hooks, &daemon->boot_error);
     sem_post(&daemon->booted);
     if (daemon->boot_status < 0)
         return NULL;
@@ -131,6 +135,7 @@ static int stop(struct daemon *daemon, struct error *error)
 {
     struct boot *boot = &daemon->boot;
     notify_send("STOPPING=1");
+    housekeeper_stop(atomic_load(&boot->housekeeper));
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);
     doctor_stop(boot->doctor);

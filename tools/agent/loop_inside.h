@@ -64,8 +64,8 @@ struct loop {
     bool drained, ended;
 };
 
-/* NO_ROOM: in the log; nothing else gets on either. NO_MEMORY: for this command alone. COLD: what it
- * needs is being read; it comes again by itself. */
+/* NO_ROOM: in the log; nothing else gets on either. NO_MEMORY: for this command alone. COLD: what
+ * it needs is being read; it comes again by itself. */
 enum performed { PERFORMED, NO_ROOM, NO_MEMORY, COLD };
 
 /* loop_turns.c: what is bound to the durability of events. */

@@ -143,4 +143,8 @@ void state_add_snapshots(const struct boot *boot, struct text *text);
 void doctor_add_status(const struct boot *boot, struct text *text);
 operation_function clock_show, clock_accept, clock_accepted;
 
+/* There is no document of this workflow: 410 when the log says that there was one, else 404. */
+enum MHD_Result workflow_missing(struct exchange *exchange, uint64_t stream);
+enum MHD_Result workflow_unreadable(struct exchange *exchange, int status);
+
 #endif

@@ -39,8 +39,6 @@ struct snapshot_info {
 };
 
 void snapshot_name(char name[SNAPSHOT_NAME_SIZE], uint64_t seq);
-/* The seq of a snapshot's name; false for another name. */
-bool snapshot_seq_of_name(const char *name, uint64_t *seq);
 
 /* Writes one of what LMDB holds now into `dir`, which exists, and reads it back: 0 with *info once
  * it is durable under its name. ERROR_INVALID: the state stands for nothing yet. On failure nothing

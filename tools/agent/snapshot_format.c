@@ -109,13 +109,3 @@ void snapshot_name(char name[SNAPSHOT_NAME_SIZE], uint64_t seq)
 {
     snprintf(name, SNAPSHOT_NAME_SIZE, "snap-%020llu.zst", (unsigned long long)seq);
 }
-
-bool snapshot_seq_of_name(const char *name, uint64_t *seq)
-{
-    char same[SNAPSHOT_NAME_SIZE];
-    if (strncmp(name, "snap-", 5) != 0)
-        return false;
-    *seq = strtoull(name + 5, NULL, 10);
-    snapshot_name(same, *seq);
-    return strcmp(name, same) == 0;
-}

@@ -1,6 +1,7 @@
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
 #include "iouring/file.h"
+#include "log/manifest.h"
 #include "mmapstore/kv.h"
 #include "tools/agent/snapshot_format.h"
 #include "tools/agent/state_view.h"

@@ -21,7 +21,9 @@ int log_tail(int argc, char **argv);
 int log_stat(int argc, char **argv);
 int log_check(int argc, char **argv); /* "verify" */
 int log_explain(int argc, char **argv);
-int log_state_replay(int argc, char **argv); /* "replay" */
+int log_state_replay(int argc, char **argv);   /* "replay" */
+int log_make_backup(int argc, char **argv);    /* "backup" */
+int log_restore_backup(int argc, char **argv); /* "restore" */
 
 /* Which events are shown. The options point into it; filter_begin() then makes sense of them. */
 struct filter {

@@ -1,0 +1,49 @@
+/* The directory that a backup or a restore writes to. For log/ only.
+ *
+ * Threads: a target belongs to one thread; the lock on its directory keeps other processes out. */
+#ifndef LOG_TARGET_H
+#define LOG_TARGET_H
+
+#include "core/base/error.h"
+#include "log/manifest.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct target {
+    char path[PATH_MAX];
+    int fd;     /* of the directory, locked; -1: not open */
+    bool empty; /* when it was opened */
+};
+
+/* ERROR_INVALID when one of the two lies in the other, or they are the same. Neither has to be
+ * there. */
+int target_check_apart(const char *path, const char *other, struct error *error);
+
+/* Makes the directory (0700) when it is missing, its name durable, and locks it: ERROR_LOCKED while
+ * another process writes a backup or a restore there. */
+int target_open(struct target *target, const char *path, struct error *error);
+void target_close(struct target *target);
+
+bool target_has(const struct target *target, const char *name);
+
+/* Makes a directory unless it is there, and its name durable. */
+int target_make_dir(const char *path, struct error *error);
+
+/* Removes a file, which may be missing, and makes that durable. */
+int target_remove(const char *dir, const char *name, struct error *error);
+
+/* Writes CHECKPOINT beside the segments: a witness to their end, so that a cut is noticed. */
+int target_write_checkpoint(const char *dir, const struct manifest *manifest, struct error *error);
+
+/* Copies the newest two snapshots in `from` that stand for an event in `manifest`'s segments, or
+ * for the one before them, to `to`; those that are there are not copied again. They are in the
+ * manifest then, and no others; *copied counts. A missing `from` holds none. */
+int target_copy_snapshots(const char *from, const char *to, struct manifest *manifest,
+                          uint64_t *copied, struct error *error);
+
+/* Removes from `dir` what is not in the manifest. */
+int target_prune_snapshots(const char *dir, const struct manifest *manifest, struct error *error);
+
+#endif

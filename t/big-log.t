@@ -1,0 +1,37 @@
+#!/usr/bin/perl
+# The logs that t/bin/big-log makes for measurements are real ones: sound, and an agent goes on with them.
+use strict;
+use warnings;
+use lib 't/lib';
+use Daa qw(scratch run_program program);
+use File::Path qw(remove_tree);
+use JSON::PP;
+use Test::More;
+
+(my $maker = program('big-log')) =~ s{/bin/big-log$}{/t/bin/big-log};
+
+for my $case ([ '1MB', 4 ], [ '200MB', 4 ]) {
+    my ($size, $segments) = @$case;
+    my $dir = scratch() . "/data-$size";
+    mkdir $dir, 0700;
+    my ($status, $out, $err) = run_program($maker, "$dir/log", $size);
+    is($status, 0, "$size: it is made") or diag($err);
+    my ($last_seq, $bytes, $written) = $out =~ /^segments $segments last_seq (\d+) bytes (\d+) written (\d+)$/;
+    ok($bytes >= 1 << 20 && $written < $bytes, '... of so many segments, mostly holes') or diag($out);
+    ($status, $out, $err) = run_program(program('daa-log'), 'verify', $dir);
+    is($status, 0, '... it is sound') or diag($out, $err);
+    my $agent = Daa->start(dir => $dir);
+    is(scalar @{ $agent->get('/api/v1/workflows?name=sleeper&limit=1000')->{json}{items} }, 20, '... an agent starts on it and finds its workflows');
+    my $digest = $agent->get('/api/v1/state/digest')->{json}{digest};
+    $agent->kill;
+    remove_tree("$dir/db");
+    $agent->start_again;
+    is($agent->get('/api/v1/state/digest')->{json}{digest}, $digest, '... and after kill -9 makes the same documents again');
+    is($agent->stop, 0, '... and stops');
+    ($status) = run_program(program('daa-log'), 'verify', $dir);
+    is($status, 0, '... leaving a sound log');
+    remove_tree($dir);
+}
+my ($status) = run_program($maker, scratch() . '/x', '1XB');
+is($status, 2, 'a size that is none is refused');
+done_testing();
