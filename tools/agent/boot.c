@@ -8,6 +8,7 @@
 #include "log/reader.h"
 #include "log/restore.h"
 #include "tools/agent/clock.h"
+#include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
@@ -464,6 +465,9 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
         status = open_snapshots(boot, error);
     if (status == 0)
         status = open_housekeeper(boot, error);
+    if (status == 0)
+        status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
+                             error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -478,6 +482,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    doctor_close(boot->doctor);
+    boot->doctor = NULL;
     if (boot->snapshots)
         snapshots_stop(boot->snapshots);
     housekeeper_close(atomic_exchange(&boot->housekeeper, NULL));
