@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,7 @@ static int translate(int code)
     case MDB_INCOMPATIBLE:
     case MDB_CURSOR_FULL:
     case MDB_PAGE_FULL:
+    case MDB_BAD_TXN: /* of a read: it has met a damaged page before */
         return ERROR_DAMAGED;
     case MDB_READERS_FULL:
         return -EUSERS;
@@ -78,6 +80,27 @@ static int translate(int code)
         return code > 0 ? -code : -EINVAL;
     }
 }
+
+/* LMDB asserts what it expects of a page, and a damaged one would end the process: what is wrong
+ * with a file is an error. A transaction that was left so is good for its end only. */
+static _Thread_local jmp_buf *escape;
+
+static void on_assert(MDB_env *env, const char *message)
+{
+    (void)env;
+    (void)message;
+    if (escape != NULL)
+        longjmp(*escape, 1);
+}
+
+#define GUARDED(call)                                                                              \
+    ({                                                                                             \
+        jmp_buf here;                                                                              \
+        escape = &here;                                                                            \
+        int guarded = setjmp(here) == 0 ? translate(call) : ERROR_DAMAGED;                         \
+        escape = NULL;                                                                             \
+        guarded;                                                                                   \
+    })
 
 static MDB_val value_of(struct span span)
 {
@@ -176,6 +199,8 @@ static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t
     if (code == 0)
         code = translate(mdb_env_set_mapsize(kv->env, size));
     if (code == 0)
+        code = translate(mdb_env_set_assert(kv->env, on_assert));
+    if (code == 0)
         code = translate(mdb_env_set_maxreaders(kv->env, READERS_MAX));
     if (code == 0)
         code = translate(mdb_env_open(kv->env, options->dir, flags, 0600));
@@ -186,15 +211,36 @@ static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t
     return code;
 }
 
-static int open_env(struct kv *kv, const struct kv_options *options)
+/* LMDB begins a file with its two meta pages, in one write, and knows a file no more whose first
+ * write was cut short. Such a one holds nothing: whatever was committed lies behind them. True when
+ * the file is empty now. */
+static bool emptied_unbegun(const struct kv_options *options)
+{
+    char path[PATH_MAX + sizeof "/data.mdb"];
+    struct stat file;
+    snprintf(path, sizeof path, "%s/data.mdb", options->dir);
+    return !options->read_only && stat(path, &file) == 0 && S_ISREG(file.st_mode) &&
+           file.st_size <= 2 * sysconf(_SC_PAGESIZE) && truncate(path, 0) == 0;
+}
+
+static int open_env_sized(struct kv *kv, const struct kv_options *options)
 {
     uint64_t size = options->size_max != 0 ? options->size_max : size_default;
-    int dead = 0, code;
-    if (!options->read_only && mkdir(options->dir, 0700) < 0 && errno != EEXIST)
-        return -errno;
+    int code;
     while ((code = open_env_of(kv, options, size)) == -ENOMEM && options->size_max == 0 &&
            size > size_least)
         size /= 2;
+    return code;
+}
+
+static int open_env(struct kv *kv, const struct kv_options *options)
+{
+    int dead = 0;
+    if (!options->read_only && mkdir(options->dir, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    int code = open_env_sized(kv, options);
+    if (code == ERROR_DAMAGED && emptied_unbegun(options))
+        code = open_env_sized(kv, options);
     if (code == 0)
         code = fill_cut_end(kv);
     if (code == 0) /* readers that were killed keep pages from being used again */
@@ -266,7 +312,7 @@ static void put(struct kv_writer *writer, struct span key, struct span value, un
     if (writer->error != 0)
         return;
     MDB_val k = value_of(key), v = value_of(value);
-    writer->error = translate(mdb_put(writer->txn, writer->kv->table, &k, &v, flags));
+    writer->error = GUARDED(mdb_put(writer->txn, writer->kv->table, &k, &v, flags));
 }
 
 void kv_put(struct kv_writer *writer, struct span key, struct span value)
@@ -283,7 +329,7 @@ void kv_clear(struct kv_writer *writer)
 {
     CHECK(writer->txn != NULL);
     if (writer->error == 0)
-        writer->error = translate(mdb_drop(writer->txn, writer->kv->table, 0));
+        writer->error = GUARDED(mdb_drop(writer->txn, writer->kv->table, 0));
 }
 
 void kv_delete(struct kv_writer *writer, struct span key)
@@ -294,7 +340,7 @@ void kv_delete(struct kv_writer *writer, struct span key)
     if (writer->error != 0)
         return;
     MDB_val k = value_of(key);
-    int code = translate(mdb_del(writer->txn, writer->kv->table, &k, NULL));
+    int code = GUARDED(mdb_del(writer->txn, writer->kv->table, &k, NULL));
     writer->error = code == ERROR_NOT_FOUND ? 0 : code;
 }
 
@@ -396,7 +442,7 @@ int kv_get(struct kv_reader *reader, struct span key, struct span *value)
     if (!key_is_valid(key))
         return 0;
     MDB_val k = value_of(key), v;
-    int code = translate(mdb_get(reader->txn, reader->kv->table, &k, &v));
+    int code = GUARDED(mdb_get(reader->txn, reader->kv->table, &k, &v));
     if (code == ERROR_NOT_FOUND)
         return 0;
     if (code == 0)
@@ -409,7 +455,7 @@ static int move(struct kv_reader *reader, MDB_cursor_op operation, struct span f
 {
     CHECK(reader->reading);
     MDB_val k = value_of(from), v;
-    int code = translate(mdb_cursor_get(reader->cursor, &k, &v, operation));
+    int code = GUARDED(mdb_cursor_get(reader->cursor, &k, &v, operation));
     if (code == ERROR_NOT_FOUND)
         return 0;
     if (code < 0)
@@ -450,9 +496,11 @@ bool kv_wants_to_grow(const struct kv *kv)
     return atomic_load(&kv->wants_to_grow);
 }
 
-uint64_t kv_count(struct kv_reader *reader)
+int kv_count(struct kv_reader *reader, uint64_t *count)
 {
     MDB_stat stat;
-    CHECK(reader->reading && mdb_stat(reader->txn, reader->kv->table, &stat) == 0);
-    return stat.ms_entries;
+    CHECK(reader->reading);
+    int code = GUARDED(mdb_stat(reader->txn, reader->kv->table, &stat));
+    *count = code == 0 ? stat.ms_entries : 0;
+    return code;
 }
