@@ -3,7 +3,6 @@
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
 #include "iouring/file.h"
-#include "log/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -160,8 +159,10 @@ static int missing_in(struct source *source, const struct segment_header *header
     return 1;
 }
 
-int place_find_hole(const struct directory *directory, struct source *source,
-                    const struct segment_header *newest, uint64_t *first_seq, uint64_t *last_seq)
+/* Events that the segments before the newest do not hold though later ones go on behind them. Looks
+ * at each segment's last frame only. 1 with the first and the last that are missing, 0 none are. */
+static int find_hole(const struct directory *directory, struct source *source,
+                     const struct segment_header *newest, uint64_t *first_seq, uint64_t *last_seq)
 {
     struct segment_header later = *newest, header;
     struct error ignored;
@@ -179,4 +180,65 @@ int place_find_hole(const struct directory *directory, struct source *source,
         later = header;
     }
     return 0;
+}
+
+static void add_reason(struct log_recovery *result, const char *text)
+{
+    size_t used = strlen(result->reason);
+    snprintf(result->reason + used, sizeof result->reason - used, "%s", text);
+}
+
+/* A witness or a later segment knows of events that are not here. */
+static void call_incomplete(struct log_recovery *result, uint64_t first_seq, uint64_t last_seq,
+                            const char *who)
+{
+    result->verdict = LOG_DAMAGED;
+    if (result->events_max < last_seq - first_seq + 1)
+        result->events_max = last_seq - first_seq + 1;
+    snprintf(result->reason, sizeof result->reason,
+             "it is a copy of a live log that misses events %llu to %llu (%s knows of "
+             "them): " PLACE_ADVICE,
+             (unsigned long long)first_seq, (unsigned long long)last_seq, who);
+}
+
+int place_judge(struct log_recovery *result, const struct directory *directory,
+                const struct segment_header *newest, const struct tail *tail, struct error *error)
+{
+    struct source source = { .fd = -1 };
+    uint64_t first_seq = 0, last_seq = 0;
+    if (!result->moved)
+        return 0;
+    if (result->clean) {
+        if (result->verdict != LOG_DAMAGED)
+            add_reason(result, "; the directory was moved or copied");
+        return 0;
+    }
+    if (tail->shape != LOG_DAMAGED && tail->witness.seq > result->last_seq) {
+        call_incomplete(result, result->last_seq + 1, tail->witness.seq, tail->witness.name);
+        return 1;
+    }
+    int found = find_hole(directory, &source, newest, &first_seq, &last_seq);
+    source_close(&source);
+    if (found < 0)
+        return place_explain(result,
+                             error_set(error, found, "a segment before segment %llu: %s",
+                                       (unsigned long long)newest->segment_no, error_text(found)),
+                             error);
+    if (found == 1)
+        call_incomplete(result, first_seq, last_seq, "a later segment");
+    else if (result->verdict == LOG_DAMAGED)
+        add_reason(result, "; it may be a copy of a live log: " PLACE_ADVICE);
+    else
+        add_reason(result, "; the directory is not where the log was written, and was not closed: "
+                           "it is taken for a copy");
+    return found;
+}
+
+int place_explain(const struct log_recovery *result, int code, struct error *error)
+{
+    char text[sizeof error->text];
+    if (!result->moved || code != ERROR_DAMAGED || error == NULL)
+        return code;
+    snprintf(text, sizeof text, "%s", error->text);
+    return error_set(error, code, "%.700s; it may be a copy of a live log: " PLACE_ADVICE, text);
 }

@@ -14,7 +14,9 @@
 
 #include "core/base/error.h"
 #include "log/directory.h"
+#include "log/recovery.h"
 #include "log/segment.h"
+#include "log/tail.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,11 +29,15 @@ bool place_is_moved(const char *dir, const struct segment_header *newest);
  * already. LOCK must be there. 0 or negative. */
 int place_note(const char *dir, const uint8_t log_uuid[UUID_SIZE], struct error *error);
 
-/* Events that the segments before the newest do not hold though later ones go on behind them: what
- * a copy of a live log looks like. Looks at each segment's last frame only. 1 with the first and
- * the last that are missing, 0 none are, negative when a file cannot be read. */
-int place_find_hole(const struct directory *directory, struct source *source,
-                    const struct segment_header *newest, uint64_t *first_seq, uint64_t *last_seq);
+/* Adds to what recovery found at the end what is to be said when the directory is not where the log
+ * was written (result->moved). Looks at the last frame of every segment when the log was not closed
+ * there: a copy of a live log may end in the middle of any. 1: it misses events, and nothing else
+ * needs to be known of it; 0; negative when a file cannot be read. */
+int place_judge(struct log_recovery *result, const struct directory *directory,
+                const struct segment_header *newest, const struct tail *tail, struct error *error);
+
+/* Passes an error on; adds the advice when files do not fit in such a directory. */
+int place_explain(const struct log_recovery *result, int code, struct error *error);
 
 /* What to do with a copy that misses events, as the end of a sentence. */
 #define PLACE_ADVICE                                                                               \

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -92,16 +91,6 @@ static int mismatch(struct error *error, const char *name, const char *later_nam
                      "%s belongs to another log than %s: put the files of one log into a directory "
                      "of their own",
                      name, later_name);
-}
-
-/* Where the log was not written, files that do not fit are those of a copy. */
-static int copy_error(const struct recovering *r, int code, struct error *error)
-{
-    char text[sizeof error->text];
-    if (!r->result->moved || code != ERROR_DAMAGED || error == NULL)
-        return code;
-    snprintf(text, sizeof text, "%s", error->text);
-    return error_set(error, code, "%.700s; it may be a copy of a live log: " PLACE_ADVICE, text);
 }
 
 /* Checks one joint; `later` is the header of the segment that goes on. */
@@ -309,28 +298,17 @@ static void take_tail(struct recovering *r, const struct tail *tail)
              tail->reason);
 }
 
-static void add_reason(struct log_recovery *result, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void add_reason(struct log_recovery *result, const char *format, ...)
-{
-    size_t used = strlen(result->reason);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(result->reason + used, sizeof result->reason - used, format, arguments);
-    va_end(arguments);
-}
-
 static void add_left_out(struct log_recovery *result, uint64_t segment_no, const struct tail *tail)
 {
     char name[LOG_SEGMENT_NAME_SIZE];
+    size_t used = strlen(result->reason);
     segment_name(name, segment_no);
     /* It was no damage when that opening looked, and holds nothing that counts. */
     if (result->verdict == LOG_SOUND)
         result->verdict = tail->verdict == LOG_TORN ? LOG_TORN : LOG_UNPROVEN;
     result->events_max += tail->events_max;
-    add_reason(
-        result,
+    snprintf(
+        result->reason + used, sizeof result->reason - used,
         "; an opening that did not come to its end left out %llu bytes of %s that held at most "
         "%llu events (%s)",
         big(tail->bytes), name, big(tail->events_max), log_verdict_name((uint16_t)tail->verdict));
@@ -376,54 +354,6 @@ static int judge_left_out(struct recovering *r, uint64_t end_offset)
     return 0;
 }
 
-/* The copy of a live log: a witness or a later segment knows of events that are not here. */
-static void call_incomplete(struct log_recovery *result, uint64_t first_seq, uint64_t last_seq,
-                            const char *who)
-{
-    result->verdict = LOG_DAMAGED;
-    if (result->events_max < last_seq - first_seq + 1)
-        result->events_max = last_seq - first_seq + 1;
-    snprintf(result->reason, sizeof result->reason,
-             "it is a copy of a live log that misses events %llu to %llu (%s knows of "
-             "them): " PLACE_ADVICE,
-             big(first_seq), big(last_seq), who);
-}
-
-/* What is to be said of a directory that is not where the log was written. 1: it misses events, and
- * nothing else needs to be known of it. */
-static int judge_moved(struct recovering *r, const struct tail *tail, struct error *error)
-{
-    struct log_recovery *result = r->result;
-    struct source source = { .fd = -1 };
-    uint64_t first_seq = 0, last_seq = 0;
-    if (!result->moved)
-        return 0;
-    if (result->clean) {
-        if (result->verdict != LOG_DAMAGED)
-            add_reason(result, "; the directory was moved or copied");
-        return 0;
-    }
-    if (tail->shape != LOG_DAMAGED && tail->witness.seq > result->last_seq) {
-        call_incomplete(result, result->last_seq + 1, tail->witness.seq, tail->witness.name);
-        return 1;
-    }
-    int found = place_find_hole(&r->directory, &source, &r->header, &first_seq, &last_seq);
-    source_close(&source);
-    if (found < 0) {
-        error_set(error, found, "a segment before segment %llu: %s", big(r->header.segment_no),
-                  error_text(found));
-        return copy_error(r, found, error);
-    }
-    if (found == 1)
-        call_incomplete(result, first_seq, last_seq, "a later segment");
-    else if (result->verdict == LOG_DAMAGED)
-        add_reason(result, "; it may be a copy of a live log: " PLACE_ADVICE);
-    else
-        add_reason(result, "; the directory is not where the log was written, and was not closed: "
-                           "it is taken for a copy");
-    return found;
-}
-
 static int scan_last(struct recovering *r, struct error *error)
 {
     struct scan scan;
@@ -453,10 +383,10 @@ static int scan_last(struct recovering *r, struct error *error)
     take_mark(r, &scan);
     weigh_beyond(r, &tail);
     take_tail(r, &tail);
-    code = judge_moved(r, &tail, error);
+    code = place_judge(r->result, &r->directory, &r->header, &tail, error);
     if (code != 0)
         return code < 0 ? code : 0;
-    code = copy_error(r, find_last_record(r, &scan, error), error);
+    code = place_explain(r->result, find_last_record(r, &scan, error), error);
     if (code < 0)
         return code;
     code = judge_left_out(r, scan.counted.end_offset);
@@ -514,7 +444,7 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
                          "log back",
                          r->beyond_text);
     take_header(r);
-    code = copy_error(r, check_headers(r, error), error);
+    code = place_explain(r->result, check_headers(r, error), error);
     if (code == 0)
         code = find_first(r, error);
     if (code == 0)

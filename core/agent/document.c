@@ -316,3 +316,17 @@ int document_workflow_summary(struct span bytes, struct arena *arena,
     summary->last_seq = document->last_seq;
     return 0;
 }
+
+int document_totals(struct span document, struct document_totals *totals)
+{
+    Daa__AgentDocument *agent = daa__agent_document__unpack(NULL, document.size, document.bytes);
+    *totals = (struct document_totals){ 0 };
+    if (agent == NULL)
+        return ERROR_DAMAGED;
+    totals->finished = agent->finished;
+    totals->finished_bytes = agent->finished_bytes;
+    totals->keys = agent->keys;
+    totals->definitions = agent->definitions;
+    daa__agent_document__free_unpacked(agent, NULL);
+    return 0;
+}

@@ -117,4 +117,11 @@ struct document_summary {
 int document_workflow_summary(struct span document, struct arena *arena,
                               struct document_summary *summary);
 
+/* A few of what `g` counts. 0, or ERROR_DAMAGED. */
+struct document_totals {
+    uint64_t finished, finished_bytes; /* that have not expired, and their `w` documents */
+    uint64_t keys, definitions;
+};
+int document_totals(struct span document, struct document_totals *totals);
+
 #endif

@@ -337,6 +337,15 @@ void api_ready(struct api *api)
     atomic_store(&api->ready, true);
 }
 
+void api_segments_removed(void *context)
+{
+    struct api *api = context;
+    pthread_mutex_lock(&api->reader_lock);
+    if (api->reader)
+        log_reader_trim(api->reader);
+    pthread_mutex_unlock(&api->reader_lock);
+}
+
 void api_ended(uint64_t stream, void *context)
 {
     struct api *api = context;

@@ -28,6 +28,7 @@ void api_ready(struct api *api);
 
 /* A workflow has ended, durably (tools/agent/loop.h). */
 void api_ended(uint64_t stream, void *api);
+void api_segments_removed(void *api); /* of the log; by the housekeeper's thread */
 
 /* No new connections, no new commands (503), and nobody waits any more; what was asked is
  * answered. */

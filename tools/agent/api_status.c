@@ -6,6 +6,7 @@
 #include "tools/agent/api_clock.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
+#include "tools/agent/housekeeper.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/operation.h"
 #include "tools/agent/state.h"
@@ -143,6 +144,10 @@ static void add_agent(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "paused", agent->paused);
     text_json_unsigned(text, "timers", agent->timers);
     text_json_unsigned(text, "definitions", agent->definitions);
+    text_json_unsigned(text, "idle_bytes", agent->idle_bytes);
+    text_json_unsigned(text, "finished", agent->finished);
+    text_json_unsigned(text, "finished_bytes", agent->finished_bytes);
+    text_json_unsigned(text, "idempotency_keys", agent->keys);
     text_json_unsigned(text, "submitted", agent->submitted);
     text_json_unsigned(text, "completed", agent->completed);
     text_json_unsigned(text, "failed", agent->failed);
@@ -152,6 +157,7 @@ static void add_agent(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "turns", counts.turns);
     text_json_unsigned(text, "commands", counts.commands);
     text_json_unsigned(text, "stalls", counts.stalls);
+    text_json_unsigned(text, "reads_ahead", counts.reads_ahead);
     text_json_time(text, "log_time", counts.now_ns);
     text_json_close_object(text);
 }
@@ -181,6 +187,23 @@ static void add_state(struct boot *boot, struct text *text)
     text_json_unsigned(text, "lag_ms", state_lag_ns(boot->state) / 1000000);
     text_json_cstring(text, "trouble", state_trouble(boot->state, &trouble) ? trouble.text : NULL);
     state_add_snapshots(boot, text);
+    text_json_close_object(text);
+}
+
+static void add_housekeeping(const struct boot *boot, struct text *text)
+{
+    struct housekeeper_status status;
+    struct loop_counts counts;
+    housekeeper_status_get(atomic_load(&boot->housekeeper), &status);
+    loop_counts_get(boot->loop, &counts);
+    text_json_open_object(text, "housekeeping");
+    text_json_unsigned(text, "keys_expired", status.keys_expired);
+    text_json_unsigned(text, "workflows_expired", status.workflows_expired);
+    text_json_unsigned(text, "segments_removed", status.segments_removed);
+    text_json_unsigned(text, "bytes_removed", status.bytes_removed);
+    text_json_unsigned(text, "log_removed_up_to", counts.agent.removed_seq);
+    text_json_cstring(text, "log_kept_because", status.held[0] ? status.held : NULL);
+    text_json_cstring(text, "trouble", status.trouble.code < 0 ? status.trouble.text : NULL);
     text_json_close_object(text);
 }
 
@@ -237,6 +260,7 @@ enum MHD_Result status_all(struct exchange *exchange)
         add_agent(boot, &text);
         add_log(boot, &text);
         add_state(boot, &text);
+        add_housekeeping(boot, &text);
         add_start(boot, &text);
         clock_add_status(boot, &text);
     }

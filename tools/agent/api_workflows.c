@@ -17,9 +17,6 @@
 #define LIST_DEFAULT 50u
 #define LIST_MAX 1000u
 #define LIST_LOOK_MAX 20000u /* documents looked at for one page */
-#define HISTORY_DEFAULT 1000u
-#define HISTORY_MAX 10000u
-#define HISTORY_BYTES_MAX (16u << 20)
 
 /*--- What all have in common -------------------------------------------------------------------*/
 
@@ -43,26 +40,6 @@ enum MHD_Result operation_unknown(struct exchange *exchange)
                               : "look for it when the agent is back before you ask again (with an "
                                 "Idempotency-Key asking again is safe)");
     problem.safe_to_retry = exchange->key != NULL;
-    return operation_problem(exchange, &problem);
-}
-
-static enum MHD_Result not_found(struct exchange *exchange)
-{
-    struct problem problem;
-    struct span id = exchange->parameters[0];
-    problem_set(&problem, 404, "not-found", "there is no workflow %.*s in this agent's log",
-                (int)id.size, (const char *)id.bytes);
-    return operation_problem(exchange, &problem);
-}
-
-static enum MHD_Result unreadable(struct exchange *exchange, int status)
-{
-    struct problem problem;
-    problem_set(
-        &problem, 503, "state-unreadable",
-        "the documents cannot be read: %s; stop the agent and move %s away: the next start makes "
-        "them again from the log",
-        error_text(status), exchange->api->boot->db_dir);
     return operation_problem(exchange, &problem);
 }
 
@@ -182,11 +159,12 @@ static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t strea
     }
     enum MHD_Result result;
     if (status < 0)
-        result = unreadable(exchange, status);
+        result = workflow_unreadable(exchange, status);
     else if (status == 1 && (ended || !accepted))
         result = operation_answer(exchange, 200, &text, NULL);
     else
-        result = accepted ? answer_accepted(exchange, stream, is) : not_found(exchange);
+        result =
+            accepted ? answer_accepted(exchange, stream, is) : workflow_missing(exchange, stream);
     text_free(&text);
     return result;
 }
@@ -401,146 +379,9 @@ enum MHD_Result workflow_list(struct exchange *exchange)
         text_json_null(&list.text, "next_cursor");
     }
     text_json_close_object(&list.text);
-    enum MHD_Result result = status < 0 ? unreadable(exchange, status)
+    enum MHD_Result result = status < 0 ? workflow_unreadable(exchange, status)
                                         : operation_answer(exchange, 200, &list.text, NULL);
     text_free(&list.text);
-    return result;
-}
-
-/*--- GET /api/v1/workflows/{id}/history --------------------------------------------------------*/
-
-struct history {
-    struct exchange *exchange;
-    struct text events; /* one after the other, newest first */
-    size_t *ends;       /* of each in `events` */
-    uint64_t count, limit;
-    uint64_t next; /* the newest event that is not shown; 0: none */
-};
-
-static void event_text(struct history *history, const struct record *record)
-{
-    struct text *text = &history->events;
-    const char *kind = event_kind_name(record->kind);
-    text->comma = false;
-    text_json_open_object(text, NULL);
-    text_json_unsigned(text, "seq", record->seq);
-    text_json_time(text, "time", record->time_ns);
-    text_json_unsigned(text, "stream", record->stream);
-    text_json_cstring(text, "kind", kind ? kind : "unknown");
-    text_json_unsigned(text, "cause", record->cause);
-    event_to_json(record->kind, record->payload, &history->exchange->arena, text);
-    text_json_close_object(text);
-    arena_reset(&history->exchange->arena);
-}
-
-/* From event to event of the stream, back in time. */
-static int walk_history(struct history *history, uint64_t stream, uint64_t seq, struct error *error)
-{
-    struct log_reader *reader = history->exchange->api->reader;
-    struct record record;
-    while (seq > 0 && history->count < history->limit && history->events.size < HISTORY_BYTES_MAX) {
-        int status = log_reader_get(reader, seq, &record, NULL, error);
-        if (status < 0)
-            return status;
-        if (status == 0 || record.stream != stream)
-            return error_set(error, ERROR_NOT_FOUND, "event %" PRIu64 " is not of this workflow",
-                             seq);
-        event_text(history, &record);
-        history->ends[history->count++] = history->events.size;
-        seq = record.stream_prev_seq;
-    }
-    history->next = seq;
-    return history->events.failed;
-}
-
-static int read_history(struct history *history, uint64_t stream, uint64_t from,
-                        struct error *error)
-{
-    struct api *api = history->exchange->api;
-    int status = 0;
-    pthread_mutex_lock(&api->reader_lock);
-    if (!api->reader) {
-        struct log_reader_options options = { .dir = api->boot->log_dir,
-                                              .budget = &api->boot->budget };
-        status = log_reader_open(&api->reader, &options, error);
-    }
-    if (status == 0)
-        status = walk_history(history, stream, from, error);
-    pthread_mutex_unlock(&api->reader_lock);
-    return status;
-}
-
-/* The newest event of a workflow, by its document. 1 found, 0 there is none, negative. */
-static int newest_event(struct exchange *exchange, uint64_t stream, uint64_t *seq)
-{
-    struct document_key key = document_workflow_key(stream);
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    int status = state_get(exchange->api->boot->state, document_key_span(&key), &bytes, &size);
-    if (status != 1)
-        return status;
-    struct document_summary summary;
-    status = document_workflow_summary(span_of(bytes, size), &exchange->arena, &summary);
-    free(bytes);
-    *seq = summary.last_seq;
-    return status < 0 ? status : 1;
-}
-
-static enum MHD_Result answer_history(struct history *history)
-{
-    struct text text;
-    text_init(&text);
-    text_json_open_object(&text, NULL);
-    text_json_open_array(&text, "items");
-    for (uint64_t i = history->count; i-- > 0;) {
-        size_t start = i > 0 ? history->ends[i - 1] : 0;
-        text_json_raw(&text, NULL,
-                      span_of(history->events.bytes + start, history->ends[i] - start));
-    }
-    text_json_close_array(&text);
-    if (history->next > 0) {
-        char cursor[24];
-        snprintf(cursor, sizeof cursor, "%" PRIu64, history->next);
-        text_json_cstring(&text, "next_cursor", cursor);
-    } else {
-        text_json_null(&text, "next_cursor");
-    }
-    text_json_close_object(&text);
-    enum MHD_Result result = operation_answer(history->exchange, 200, &text, NULL);
-    text_free(&text);
-    return result;
-}
-
-enum MHD_Result workflow_history(struct exchange *exchange)
-{
-    struct history history = { .exchange = exchange, .limit = HISTORY_DEFAULT };
-    struct problem problem = { 0 };
-    uint64_t stream, from = 0, newest = 0;
-    if (!operation_stream(exchange, &stream, &problem) ||
-        !operation_read_number(exchange, "limit", 1, HISTORY_MAX, &history.limit, &problem) ||
-        !operation_read_number(exchange, "from", 1, UINT64_MAX, &from, &problem) ||
-        !operation_read_number(exchange, "cursor", 1, UINT64_MAX, &from, &problem))
-        return operation_problem(exchange, &problem);
-    int status = newest_event(exchange, stream, &newest);
-    if (status <= 0)
-        return status == 0 ? not_found(exchange) : unreadable(exchange, status);
-    history.ends = calloc(history.limit, sizeof *history.ends);
-    if (!history.ends)
-        return unreadable(exchange, -ENOMEM);
-    text_init(&history.events);
-    struct error error = { 0 };
-    status = read_history(&history, stream, from > 0 ? from : newest, &error);
-    if (status == 0)
-        status = 1;
-    if (status < 0)
-        problem_set(&problem, status == ERROR_NOT_FOUND ? 404 : 503,
-                    status == ERROR_NOT_FOUND ? "no-such-event" : "log-unreadable",
-                    "the history cannot be read: %.400s",
-                    error.text[0] ? error.text : error_text(status));
-    enum MHD_Result result =
-        status < 0 ? operation_problem(exchange, &problem) : answer_history(&history);
-    text_free(&history.events);
-    free(history.ends);
     return result;
 }
 

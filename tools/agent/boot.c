@@ -9,6 +9,7 @@
 #include "tools/agent/clock.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
+#include "tools/agent/housekeeper.h"
 #include "tools/agent/inbox.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/snapshots.h"
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #define IO_OPS_MAX 64u
+#define KEY_SIZE_ON_DISK 256u /* of an idempotency key: two documents, with what LMDB adds */
 #define INBOX_BYTES_MAX (64ull << 20)
 
 /*--- The data directory ------------------------------------------------------------------------*/
@@ -188,6 +190,7 @@ static int open_log(struct boot *boot, struct error *error)
         .io = boot->io,
         .budget = &boot->budget,
         .segment_size = config->log.segment_size,
+        .event_schema = EVENT_SCHEMA,
         .frames_in_flight_max = (uint32_t)config->log.frames_in_flight,
         .spares = (uint32_t)config->log.spares,
         .sync = sync_of(config),
@@ -248,6 +251,8 @@ static int open_agent(struct boot *boot, struct error *error)
         .max_concurrent_workflows = (uint32_t)config->orchestrator.max_concurrent_workflows,
         .max_pending = config->orchestrator.max_pending,
         .idempotency_ttl_ns = config->idempotency.ttl,
+        .keys_max = config->idempotency.max_bytes / KEY_SIZE_ON_DISK,
+        .idle_bytes_max = config->state.idle_bytes,
         .output_size_max = log_payload_size_max(boot->log) / 2,
         .exec_enabled = config->exec.enabled,
         .exec_allow = (const char *const *)config->exec.allow.items,
@@ -344,8 +349,7 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
     return status;
 }
 
-static int open_workers(struct boot *boot, void (*ended)(uint64_t stream, void *context),
-                        void *context, struct error *error)
+static int open_workers(struct boot *boot, struct error *error)
 {
     struct inbox_options inbox = { .requests_max = boot->config->orchestrator.workflow_queue_size,
                                    .bytes_max = INBOX_BYTES_MAX };
@@ -368,8 +372,9 @@ static int open_workers(struct boot *boot, void (*ended)(uint64_t stream, void *
                                  .accepts_clock =
                                      boot->config->clock.on_step == CONFIG_ON_STEP_ACCEPT,
                                  .budget = &boot->budget,
-                                 .ended = ended,
-                                 .context = context };
+                                 .before_read_ahead = boot->before_read_ahead,
+                                 .ended = boot->hooks.ended,
+                                 .context = boot->hooks.context };
     if (status == 0)
         status = loop_open(&boot->loop, &loop, error);
     return status;
@@ -403,6 +408,33 @@ static uint64_t position_of(struct boot *boot, uint64_t seq)
     return position;
 }
 
+/* The first may be made before there is somebody to record it. */
+static void snapshot_made(const struct snapshot_info *info, void *context)
+{
+    struct boot *boot = context;
+    struct housekeeper *housekeeper = atomic_load(&boot->housekeeper);
+    if (housekeeper)
+        housekeeper_snapshot_made(housekeeper, info);
+}
+
+static int open_housekeeper(struct boot *boot, struct error *error)
+{
+    struct housekeeper *housekeeper;
+    struct housekeeper_options options = { .config = boot->config,
+                                           .state = boot->state,
+                                           .inbox = boot->inbox,
+                                           .loop = boot->loop,
+                                           .log = boot->log,
+                                           .snapshots = boot->snapshots,
+                                           .log_dir = boot->log_dir,
+                                           .removed = boot->hooks.segments_removed,
+                                           .context = boot->hooks.context };
+    int status = housekeeper_open(&housekeeper, &options, error);
+    if (status == 0)
+        atomic_store(&boot->housekeeper, housekeeper);
+    return status;
+}
+
 static int open_snapshots(struct boot *boot, struct error *error)
 {
     uint64_t *items;
@@ -417,6 +449,7 @@ static int open_snapshots(struct boot *boot, struct error *error)
                                          .log_bytes = boot->config->state.snapshot_bytes,
                                          .log_position = log_position,
                                          .last_position = position_of(boot, count ? items[0] : 0),
+                                         .made = snapshot_made,
                                          .context = boot };
     free(items);
     return snapshots_open(&boot->snapshots, &options, error);
@@ -430,9 +463,9 @@ void boot_init(struct boot *boot, const struct config *config)
     budget_init(&boot->budget, config->memory.max_heap_size);
 }
 
-int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), void *context,
-              struct error *error)
+int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *error)
 {
+    boot->hooks = *hooks;
     const char *data_dir = boot->config->agent.data_dir;
     if (snprintf(boot->log_dir, sizeof boot->log_dir, "%s/log", data_dir) >= PATH_MAX ||
         snprintf(boot->db_dir, sizeof boot->db_dir, "%s/db", data_dir) >= PATH_MAX ||
@@ -445,9 +478,11 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
     if (status == 0)
         status = open_state_and_agent(boot, error);
     if (status == 0)
-        status = open_workers(boot, ended, context, error);
+        status = open_workers(boot, error);
     if (status == 0)
         status = open_snapshots(boot, error);
+    if (status == 0)
+        status = open_housekeeper(boot, error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -462,6 +497,9 @@ int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), 
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    if (boot->snapshots)
+        snapshots_stop(boot->snapshots);
+    housekeeper_close(atomic_exchange(&boot->housekeeper, NULL));
     snapshots_close(boot->snapshots);
     boot->snapshots = NULL;
     if (boot->effects)

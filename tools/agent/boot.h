@@ -25,6 +25,7 @@
 struct agent;
 struct effects;
 struct host_clock;
+struct housekeeper;
 struct inbox;
 struct io;
 struct log;
@@ -39,6 +40,14 @@ enum boot_stage {
     BOOT_READY,
 };
 
+/* What whoever serves clients is told. */
+struct boot_hooks {
+    void (*ended)(uint64_t stream, void *context); /* a workflow, durably; on the agent thread */
+    /* Segments of the log were: readers may let go of them. On the housekeeper's thread. */
+    void (*segments_removed)(void *context);
+    void *context;
+};
+
 struct boot {
     const struct config *config;
     struct budget budget;
@@ -47,6 +56,7 @@ struct boot {
     struct log *log;
     struct log_recovery recovery;        /* what was found */
     const struct host_clock *host_clock; /* boot_init() says the machine's */
+    void (*before_read_ahead)(void);     /* tests (tools/agent/warmer.h) */
     struct log_clock clock;
     struct state *state;
     struct agent *agent;
@@ -54,6 +64,8 @@ struct boot {
     struct effects *effects;
     struct loop *loop;
     struct snapshots *snapshots;
+    struct housekeeper *_Atomic housekeeper;
+    struct boot_hooks hooks;
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;
@@ -72,9 +84,8 @@ int boot_data_dir(const char *data_dir, int *lock_fd, struct error *error);
 
 void boot_init(struct boot *boot, const struct config *config);
 
-/* `ended` is the loop's (tools/agent/loop.h). On failure everything is released. */
-int boot_open(struct boot *boot, void (*ended)(uint64_t stream, void *context), void *context,
-              struct error *error);
+/* On failure everything is released. */
+int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *error);
 
 /* Releases what there is, in order. `clean`: the log gets its CLOSE frame; otherwise nothing more
  * is written to it. The first failure is reported, the rest is released all the same. */

@@ -4,6 +4,7 @@
 #include "tools/agent/boot.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
+#include "tools/agent/housekeeper.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/notify.h"
 #include "tools/agent/snapshots.h"
@@ -108,7 +109,10 @@ static void *run_agent(void *argument)
 {
     struct daemon *daemon = argument;
     struct boot *boot = &daemon->boot;
-    daemon->boot_status = boot_open(boot, api_ended, daemon->api, &daemon->boot_error);
+    struct boot_hooks hooks = { .ended = api_ended,
+                                .segments_removed = api_segments_removed,
+                                .context = daemon->api };
+    daemon->boot_status = boot_open(boot, &hooks, &daemon->boot_error);
     if (daemon->boot_status < 0)
         has_failed(daemon, &daemon->boot_error);
     sem_post(&daemon->booted);
@@ -154,6 +158,7 @@ static int stop(struct daemon *daemon, struct error *error)
 {
     struct boot *boot = &daemon->boot;
     notify_send("STOPPING=1");
+    housekeeper_stop(atomic_load(&boot->housekeeper));
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);
     if (loop_drain(boot->loop)) {

@@ -88,7 +88,8 @@ static void answer_requests(struct loop *loop, struct turn *turn, enum request_a
 
 void turns_complete(struct loop *loop)
 {
-    uint64_t durable_seq = log_durable_seq(loop->options.log);
+    uint64_t durable_seq = log_durable_seq(loop->options.log), mark_seq;
+    uint8_t chain[SHA256_SIZE];
     while (loop->first && loop->first->last_seq <= durable_seq) {
         struct turn *turn = loop->first;
         loop->first = turn->next;
@@ -101,6 +102,8 @@ void turns_complete(struct loop *loop)
         turn->next = loop->spare;
         loop->spare = turn;
     }
+    log_durable_mark(loop->options.log, &mark_seq, chain);
+    state_mark(loop->options.state, mark_seq, chain);
 }
 
 void turns_abandon(struct loop *loop)

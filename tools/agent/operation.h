@@ -136,4 +136,8 @@ operation_function state_snapshot_begin, state_snapshot_end, state_snapshot_list
 void state_add_snapshots(const struct boot *boot, struct text *text);
 operation_function clock_show, clock_accept, clock_accepted;
 
+/* There is no document of this workflow: 410 when the log says that there was one, else 404. */
+enum MHD_Result workflow_missing(struct exchange *exchange, uint64_t stream);
+enum MHD_Result workflow_unreadable(struct exchange *exchange, int status);
+
 #endif

@@ -481,6 +481,7 @@ void state_pace(struct state *state, uint64_t commit_interval_ns, uint64_t commi
     pthread_mutex_lock(&state->lock);
     state->commit_interval_ns = commit_interval_ns;
     state->commit_bytes = commit_bytes;
+    state->hurry = true; /* the state thread may be waiting as long as it was told before */
     pthread_cond_signal(&state->work);
     pthread_mutex_unlock(&state->lock);
 }

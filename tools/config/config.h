@@ -93,11 +93,16 @@ struct config {
     struct {
         uint64_t commit_interval;
         uint64_t commit_bytes;
-        uint64_t snapshot_bytes;    /* of log between two; 0: not for that reason */
-        uint64_t snapshot_interval; /* 0: not for that reason */
+        uint64_t finished_ttl;       /* after its end a workflow leaves the state */
+        uint64_t finished_max_bytes; /* of workflows that have ended; 0: no limit */
+        uint64_t idle_bytes;         /* of workflows in memory that only wait; 0: a quarter of the
+                                        budget */
+        uint64_t snapshot_bytes;     /* of log between two; 0: not for that reason */
+        uint64_t snapshot_interval;  /* 0: not for that reason */
     } state;
     struct {
         uint64_t ttl;
+        uint64_t max_bytes; /* of the documents of keys; 0: no limit */
     } idempotency;
     struct {
         uint64_t on_step; /* enum config_on_step */

@@ -182,6 +182,15 @@ const struct key keys[] = {
       "50ms", .doc = "How often changed documents are written to the database." },
     { "state", "commit_bytes", KEY_SIZE, AT(state.commit_bytes), 64 * KB, GB, "8MB",
       .doc = "They are written earlier when there is so much of them." },
+    { "state", "finished_ttl", KEY_DURATION, AT(state.finished_ttl), SECOND, 36500 * DAY, "7d",
+      .doc = "A workflow leaves the state so long after its end; its events stay in the log." },
+    { "state", "finished_max_bytes", KEY_SIZE, AT(state.finished_max_bytes), 0, 1024 * TB, "1GB",
+      .doc =
+          "The oldest that have ended leave it earlier when all of them take more; \"0B\" is no\n"
+          "limit." },
+    { "state", "idle_bytes", KEY_SIZE, AT(state.idle_bytes), 0, TB, "0B",
+      .doc = "Memory for workflows that only wait; those used longest ago are let go and read\n"
+             "again when something happens. \"0B\" is a quarter of memory.max_heap_size." },
     { "state", "snapshot_bytes", KEY_SIZE, AT(state.snapshot_bytes), 0, TB, "4GB",
       .doc =
           "A snapshot of the state is made after so much log; \"0B\" is never for that reason." },
@@ -190,6 +199,9 @@ const struct key keys[] = {
 
     { "idempotency", "ttl", KEY_DURATION, AT(idempotency.ttl), MINUTE, 365 * DAY, "24h",
       .doc = "How long an Idempotency-Key is known after its workflow ended." },
+    { "idempotency", "max_bytes", KEY_SIZE, AT(idempotency.max_bytes), 0, 1024 * TB, "1GB",
+      .doc = "Beyond it new requests with a key get 429; no key is forgotten early. \"0B\" is no\n"
+             "limit." },
 
     { "clock", "on_step", KEY_CHOICE, AT(clock.on_step), .fallback = "wait",
       .choices = { "wait", "accept" },
@@ -233,9 +245,6 @@ const char *const keys_absent[] = {
     "network.discovery_interval",
     "network.bootstrap_interval",
     "log.second_dir",
-    "state.finished_ttl",
-    "state.finished_max_bytes",
-    "idempotency.max_bytes",
     "retention.on_full",
     "rules.*",
     NULL,
