@@ -28,9 +28,13 @@ struct kv_writer {
 };
 
 struct kv {
-    MDB_env *env;
+    struct kv_options options;
+    MDB_env *env; /* NULL: it has failed and could not be opened again yet */
     MDB_dbi table;
     struct kv_writer writer;
+    uint64_t generation;      /* how often it was opened again; changed with map_lock for writing */
+    pthread_mutex_t env_lock; /* for who uses the environment without a transaction */
+    struct kv_reader *readers; /* all that are open */
     /* Read-locked while a transaction is under way, write-locked while the map grows: LMDB must
      * not move its map under one. */
     pthread_rwlock_t map_lock;
@@ -43,6 +47,7 @@ struct kv_reader {
     MDB_txn *txn; /* reset, and renewed for each read */
     MDB_cursor *cursor;
     bool reading;
+    struct kv_reader *next, **at; /* in the environment's list */
 };
 
 /* The only place that knows LMDB's codes. */
@@ -72,8 +77,8 @@ static int translate(int code)
         return ERROR_DAMAGED;
     case MDB_READERS_FULL:
         return -EUSERS;
-    case MDB_PANIC: /* a meta page could not be written: nothing more will be */
-        return -EIO;
+    case MDB_PANIC: /* a meta page could not be written: LMDB does nothing more with this one */
+        return ERROR_UNAVAILABLE;
     case MDB_MAP_RESIZED:
         return -EAGAIN;
     default:
@@ -123,34 +128,18 @@ static int set_map_size(struct kv *kv, uint64_t size)
     atomic_store(&kv->wants_to_grow, true);
     pthread_rwlock_wrlock(&kv->map_lock);
     atomic_store(&kv->wants_to_grow, false);
-    int code = translate(mdb_env_set_mapsize(kv->env, size));
+    int code = kv->env != NULL ? translate(mdb_env_set_mapsize(kv->env, size)) : 0;
     pthread_rwlock_unlock(&kv->map_lock);
     return code;
-}
-
-/* A transaction with the map lock held for reading; without it on error. */
-static int begin(struct kv *kv, MDB_txn **txn, bool writes)
-{
-    for (;;) {
-        pthread_rwlock_rdlock(&kv->map_lock);
-        int code =
-            translate(*txn != NULL ? mdb_txn_renew(*txn)
-                                   : mdb_txn_begin(kv->env, NULL, writes ? 0 : MDB_RDONLY, txn));
-        if (code == 0)
-            return 0;
-        pthread_rwlock_unlock(&kv->map_lock);
-        if (code != -EAGAIN) /* the map was grown by another process */
-            return code;
-        code = set_map_size(kv, 0);
-        if (code < 0)
-            return code;
-    }
 }
 
 static int open_table(struct kv *kv)
 {
     MDB_txn *txn = NULL;
-    int code = begin(kv, &txn, false);
+    int code;
+    while ((code = translate(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn))) == -EAGAIN)
+        if ((code = translate(mdb_env_set_mapsize(kv->env, 0))) < 0) /* another process grew it */
+            return code;
     if (code < 0)
         return code;
     code = translate(mdb_dbi_open(txn, NULL, 0, &kv->table));
@@ -158,7 +147,6 @@ static int open_table(struct kv *kv)
         code = translate(mdb_txn_commit(txn));
     else
         mdb_txn_abort(txn);
-    pthread_rwlock_unlock(&kv->map_lock);
     return code;
 }
 
@@ -248,6 +236,82 @@ static int open_env(struct kv *kv, const struct kv_options *options)
     return code == 0 ? open_table(kv) : code;
 }
 
+/*--- After a failure that LMDB does not get over ----------------------------------------------*/
+
+static void drop_transactions(struct kv *kv)
+{
+    for (struct kv_reader *reader = kv->readers; reader != NULL; reader = reader->next) {
+        if (reader->cursor != NULL)
+            mdb_cursor_close(reader->cursor);
+        if (reader->txn != NULL)
+            mdb_txn_abort(reader->txn);
+        reader->cursor = NULL;
+        reader->txn = NULL;
+    }
+}
+
+static void close_env(struct kv *kv)
+{
+    if (kv->env != NULL)
+        mdb_env_close(kv->env);
+    kv->env = NULL;
+}
+
+/* Once a meta page could not be written LMDB refuses everything, reads too, until the environment
+ * is opened again: the disk may have room or be well by now. Nothing is lost: the transaction that
+ * failed counts for nothing, and its meta page is the older of the two. Waits until no transaction
+ * is under way. `generation`: of the one that has failed. */
+static int open_again(struct kv *kv, uint64_t generation)
+{
+    int code = 0;
+    atomic_store(&kv->wants_to_grow, true); /* who reads for long is to give up, as when it grows */
+    pthread_rwlock_wrlock(&kv->map_lock);
+    atomic_store(&kv->wants_to_grow, false);
+    pthread_mutex_lock(&kv->env_lock);
+    if (kv->generation == generation) {
+        drop_transactions(kv);
+        close_env(kv);
+        code = open_env(kv, &kv->options);
+        if (code < 0)
+            close_env(kv);
+        else
+            kv->generation++;
+    }
+    pthread_mutex_unlock(&kv->env_lock);
+    pthread_rwlock_unlock(&kv->map_lock);
+    return code;
+}
+
+static int begin_once(struct kv *kv, MDB_txn **txn, bool writes)
+{
+    if (kv->env == NULL)
+        return ERROR_UNAVAILABLE;
+    if (*txn != NULL)
+        return translate(mdb_txn_renew(*txn));
+    return translate(mdb_txn_begin(kv->env, NULL, writes ? 0 : MDB_RDONLY, txn));
+}
+
+/* A transaction with the map lock held for reading; without it on error. */
+static int begin(struct kv *kv, MDB_txn **txn, bool writes)
+{
+    for (;;) {
+        pthread_rwlock_rdlock(&kv->map_lock);
+        uint64_t generation = kv->generation;
+        int code = begin_once(kv, txn, writes);
+        if (code == 0)
+            return 0;
+        pthread_rwlock_unlock(&kv->map_lock);
+        if (code == -EAGAIN) /* the map was grown by another process */
+            code = set_map_size(kv, 0);
+        else if (code == ERROR_UNAVAILABLE)
+            code = open_again(kv, generation);
+        if (code < 0)
+            return code;
+    }
+}
+
+/*--- Open and close ----------------------------------------------------------------------------*/
+
 /* Writers of the map lock first: else readers that overlap could keep it from ever growing. */
 static void init_map_lock(struct kv *kv)
 {
@@ -265,7 +329,10 @@ int kv_open(struct kv **result, const struct kv_options *options, struct error *
     if (kv == NULL)
         return error_set(error, -ENOMEM, "cannot open the state in %s: no memory", options->dir);
     init_map_lock(kv);
+    pthread_mutex_init(&kv->env_lock, NULL);
     snprintf(kv->dir, sizeof kv->dir, "%s", options->dir);
+    kv->options = *options;
+    kv->options.dir = kv->dir;
     int code = open_env(kv, options);
     if (code == 0) {
         *result = kv;
@@ -286,8 +353,8 @@ void kv_close(struct kv *kv)
     if (kv == NULL)
         return;
     CHECK(kv->writer.txn == NULL);
-    if (kv->env != NULL)
-        mdb_env_close(kv->env);
+    close_env(kv);
+    pthread_mutex_destroy(&kv->env_lock);
     pthread_rwlock_destroy(&kv->map_lock);
     free(kv);
 }
@@ -378,6 +445,18 @@ void kv_abort(struct kv_writer *writer)
     pthread_rwlock_unlock(&writer->kv->map_lock);
 }
 
+static void enlist(struct kv_reader *reader)
+{
+    struct kv *kv = reader->kv;
+    pthread_mutex_lock(&kv->env_lock);
+    reader->next = kv->readers;
+    reader->at = &kv->readers;
+    if (reader->next != NULL)
+        reader->next->at = &reader->next;
+    kv->readers = reader;
+    pthread_mutex_unlock(&kv->env_lock);
+}
+
 int kv_reader_open(struct kv *kv, struct kv_reader **result, struct error *error)
 {
     struct kv_reader *reader = calloc(1, sizeof *reader);
@@ -390,6 +469,7 @@ int kv_reader_open(struct kv *kv, struct kv_reader **result, struct error *error
     if (code == 0) {
         code = translate(mdb_cursor_open(reader->txn, kv->table, &reader->cursor));
         mdb_txn_reset(reader->txn);
+        enlist(reader);
         pthread_rwlock_unlock(&kv->map_lock);
     }
     if (code == 0) {
@@ -405,10 +485,17 @@ void kv_reader_close(struct kv_reader *reader)
     if (reader == NULL)
         return;
     CHECK(!reader->reading);
+    pthread_mutex_lock(&reader->kv->env_lock);
+    if (reader->at != NULL) {
+        *reader->at = reader->next;
+        if (reader->next != NULL)
+            reader->next->at = reader->at;
+    }
     if (reader->cursor != NULL)
         mdb_cursor_close(reader->cursor);
     if (reader->txn != NULL)
         mdb_txn_abort(reader->txn);
+    pthread_mutex_unlock(&reader->kv->env_lock);
     free(reader);
 }
 
@@ -418,7 +505,9 @@ int kv_read_begin(struct kv_reader *reader, struct error *error)
     int code = begin(reader->kv, &reader->txn, false);
     if (code == 0) {
         reader->reading = true;
-        code = translate(mdb_cursor_renew(reader->txn, reader->cursor));
+        code = translate(reader->cursor != NULL
+                             ? mdb_cursor_renew(reader->txn, reader->cursor)
+                             : mdb_cursor_open(reader->txn, reader->kv->table, &reader->cursor));
         if (code < 0)
             kv_read_end(reader);
     }
@@ -485,8 +574,11 @@ int kv_next(struct kv_reader *reader, bool backwards, struct span *key, struct s
 
 uint64_t kv_bytes_used(struct kv *kv)
 {
-    MDB_stat stat;
-    CHECK(mdb_env_stat(kv->env, &stat) == 0);
+    MDB_stat stat = { 0 };
+    pthread_mutex_lock(&kv->env_lock);
+    if (kv->env != NULL)
+        CHECK(mdb_env_stat(kv->env, &stat) == 0);
+    pthread_mutex_unlock(&kv->env_lock);
     uint64_t pages = stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
     return (pages + 2) * stat.ms_psize; /* and the two meta pages */
 }

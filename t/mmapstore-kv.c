@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -434,6 +435,75 @@ static void a_damaged_page_is_an_error(void)
     kv_close(kv);
 }
 
+/* LMDB's writes of a meta page, the only ones so small, fail while this is set. */
+static _Atomic bool meta_pages_fail;
+
+ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
+{
+    if (!atomic_load(&meta_pages_fail) || size >= 4096)
+        return syscall(SYS_pwrite64, fd, bytes, size, offset);
+    errno = EIO;
+    return -1;
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset)
+{
+    return pwrite(fd, bytes, size, offset);
+}
+
+static void *read_on(void *argument)
+{
+    struct kv_reader *reader = argument;
+    for (int i = 0; i < 2000; i++) {
+        struct error error = { 0 };
+        if (kv_read_begin(reader, &error) < 0)
+            return NULL;
+        int found = has(reader, "a", "1");
+        kv_read_end(reader);
+        if (found != 1)
+            return NULL;
+    }
+    return argument;
+}
+
+static void a_failed_meta_page_is_got_over(void)
+{
+    struct error error = { 0 };
+    struct kv *kv = open_kv("meta", 0, false);
+    put_once(kv, "a", "1");
+    struct kv_reader *reader = open_reader(kv), *other = open_reader(kv);
+    pthread_t thread;
+    pthread_create(&thread, NULL, read_on, other);
+    for (int i = 0; i < 3; i++) {
+        struct kv_writer *writer = begin(kv);
+        put(writer, "b", "2");
+        atomic_store(&meta_pages_fail, true);
+        ok(kv_commit(writer, &error) < 0, "a meta page cannot be written: %s", error.text);
+        atomic_store(&meta_pages_fail, false);
+        read_begin(reader);
+        is_int(has(reader, "a", "1"), 1, "what was committed is read on");
+        is_int(has(reader, "b", ""), 0, "what was not is not there");
+        kv_read_end(reader);
+    }
+    put_once(kv, "b", "3");
+    read_begin(reader);
+    is_int(has(reader, "b", "3"), 1, "and later ones are written again");
+    kv_read_end(reader);
+    void *good;
+    pthread_join(thread, &good);
+    ok(good != NULL, "another thread has read on all the while");
+    kv_reader_close(reader);
+    kv_reader_close(other);
+    kv_close(kv);
+    kv = open_kv("meta", 0, false);
+    reader = open_reader(kv);
+    read_begin(reader);
+    ok(has(reader, "a", "1") == 1 && has(reader, "b", "3") == 1, "for good");
+    kv_read_end(reader);
+    kv_reader_close(reader);
+    kv_close(kv);
+}
+
 /* A file size limit stands for the full disk. */
 static void a_full_disk_is_an_error(void)
 {
@@ -561,6 +631,7 @@ int main(void)
     what_is_no_environment_is_refused();
     one_that_was_never_begun_is_begun_anew();
     a_damaged_page_is_an_error();
+    a_failed_meta_page_is_got_over();
     a_full_disk_is_an_error();
     return tap_done();
 }
