@@ -51,14 +51,26 @@ copy_tree($dir, $past);
 my %options = (dir => $dir, config => $config);
 
 sub digest_wrong {
-    my ($agent) = @_;
-    my $answer = $agent->get('/api/v1/state/digest');
+    my ($agent, $answer) = @_;
+    $answer //= $agent->get('/api/v1/state/digest');
     my $now = $answer->{json};
     return "no digest: $answer->{status} $answer->{body}" if $answer->{status} != 200;
     return if $now->{seq} == $known->{seq} && $now->{digest} eq $known->{digest};
     return 'other documents than before' if replay('--until', $known->{seq})->{digest} ne $known->{digest};
     return 'other documents than a replay has' if replay('--until', $now->{seq})->{digest} ne $now->{digest};
     return;
+}
+
+# The same while something goes wrong: the digest is refused as long as the documents cannot be written.
+sub digest_wrong_in_the_end {
+    my ($agent, $fault) = @_;
+    my $answer;
+    wait_until(sub {
+        $answer = $agent->get('/api/v1/state/digest');
+        return 1 if $answer->{status} != 503;
+        return ($fault->{do} // '') eq 'enospc-from' && $answer->{json}{detail} =~ /No space left/;
+    }, 20) or return "it does not go on: $answer->{body}";
+    return $answer->{status} == 200 ? digest_wrong($agent, $answer) : undef;
 }
 
 sub full_disk_unnamed {
@@ -74,7 +86,7 @@ each_fault(
     actions => \@actions,
     most => \%few,
     prepare => sub { copy_tree($past, $dir); remove_tree("$dir/db") },
-    run => sub { my ($fault) = @_; return agent_run($fault, \%options, sub { digest_wrong($_[0]) }) },
+    run => sub { my ($fault) = @_; return agent_run($fault, \%options, sub { digest_wrong_in_the_end($_[0], $fault) }) },
     check => sub {
         my ($result, $fault) = @_;
         my $wrong = agent_ended_badly($result->{agent}) // ($result->{agent}{status} == 128 + 9 ? undef : $result->{got}) // full_disk_unnamed($result, $fault->fired // '');
