@@ -306,7 +306,7 @@ static void resume_clock(struct boot *boot)
     agent_clock_resume(boot->agent, &boot->clock, boot->clock.last_ns, elapsed_ns, wall_ns);
 }
 
-static int open_state_and_agent(struct boot *boot, struct error *error)
+static int make_state_and_agent(struct boot *boot, struct error *error)
 {
     struct state_options options = { .dir = boot->db_dir,
                                      .budget = &boot->budget,
@@ -319,6 +319,33 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
         status = open_agent(boot, error);
     if (status == 0)
         status = rebuild(boot, &found, error);
+    return status;
+}
+
+/* Damage that LMDB finds only when it reads on. Once: what is made anew is not damaged, or the
+ * machine is. */
+static int make_anew(struct boot *boot, struct error *error)
+{
+    host_say("%s", error->text);
+    agent_close(boot->agent);
+    boot->agent = NULL;
+    state_close(boot->state, NULL);
+    boot->state = NULL;
+    int status = state_set_aside(boot->db_dir, error);
+    if (status < 0)
+        return status;
+    host_say("%s was moved to %s" STATE_ASIDE ", and the documents are rebuilt", boot->db_dir,
+             boot->db_dir);
+    status = make_state_and_agent(boot, error);
+    boot->rebuilt = true;
+    return status;
+}
+
+static int open_state_and_agent(struct boot *boot, struct error *error)
+{
+    int status = make_state_and_agent(boot, error);
+    if (status < 0 && boot->rebuild.documents_damaged)
+        status = make_anew(boot, error);
     if (status == 0) {
         struct error violation;
         if (agent_check(boot->agent, &violation) < 0)
