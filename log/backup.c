@@ -267,6 +267,9 @@ int log_backup(const struct log_backup_options *options, struct log_backup_resul
     if (code < 0)
         return code;
     code = history_open(&history, options->dir, false, error);
+    /* A data directory's log may lie elsewhere. */
+    if (code == 0)
+        code = target_check_apart(options->target, history.directory.path, error);
     history.progress = options->progress;
     history.context = options->context;
     result->live = history.live;

@@ -4,7 +4,8 @@
  *
  * What is in it is a prefix of the history: closed segments byte for byte up to their end (the rest
  * of the file is a hole), and the newest one up to a place between two commands up to which all was
- * durable when the backup began. Every frame is checked on the way: damage fails the backup.
+ * durable when the backup began (where the writer's image cannot be used: up to which the files
+ * prove that it was). Every frame is checked on the way: damage fails the backup.
  * Snapshots of the state that stand for an event in it are copied too.
  *
  * Without BACKUP it is unfinished. BACKUP is written last, when everything it names is durable, so

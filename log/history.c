@@ -4,6 +4,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define IMAGE_LOOKS_MAX 20
+#define IMAGE_PAUSE_NS 10000000
 
 /* The end. */
 
@@ -54,6 +58,19 @@ static void ask_witnesses(struct history *history)
         history_know(history, checkpoint.durable_seq);
 }
 
+/* Just after a roll the writer's new image is not announced yet, and what the files prove may lack
+ * events that were acknowledged: looks again for a moment before that counts. */
+static int find_end(struct history *history, struct error *error)
+{
+    const struct timespec pause = { .tv_nsec = IMAGE_PAUSE_NS };
+    for (int i = 0;; i++) {
+        int code = live_end_refresh(&history->end, &history->directory, &history->probe, error);
+        if (code < 0 || history->end.mode != LIVE_PROVEN || i == IMAGE_LOOKS_MAX)
+            return code;
+        nanosleep(&pause, NULL);
+    }
+}
+
 int history_open(struct history *history, const char *path, bool salvage, struct error *error)
 {
     char inner[PATH_MAX];
@@ -67,7 +84,7 @@ int history_open(struct history *history, const char *path, bool salvage, struct
         return code;
     history->data_dir = snprintf(inner, sizeof inner, "%s/log", path) < (int)sizeof inner &&
                         strcmp(inner, history->directory.path) == 0;
-    code = live_end_refresh(&history->end, &history->directory, &history->probe, error);
+    code = find_end(history, error);
     if (code == 0)
         code = take_end(history, error);
     /* The image may be of a segment that came after the names were read. */

@@ -167,6 +167,18 @@ static int fill_cut_end(struct kv *kv)
     return 0;
 }
 
+/* LMDB begins with two pages in one write, and does not know a file again that holds less of them.
+ * Nothing was ever committed to such a file: it is begun anew. */
+static int drop_cut_beginning(const char *dir)
+{
+    struct stat file;
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/data.mdb", dir) < PATH_MAX && stat(path, &file) == 0 &&
+        file.st_size < 2 * sysconf(_SC_PAGESIZE) && truncate(path, 0) < 0)
+        return -errno;
+    return 0;
+}
+
 static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t size)
 {
     unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD;
@@ -192,6 +204,8 @@ static int open_env(struct kv *kv, const struct kv_options *options)
     int dead = 0, code;
     if (!options->read_only && mkdir(options->dir, 0700) < 0 && errno != EEXIST)
         return -errno;
+    if (!options->read_only && (code = drop_cut_beginning(options->dir)) < 0)
+        return code;
     while ((code = open_env_of(kv, options, size)) == -ENOMEM && options->size_max == 0 &&
            size > size_least)
         size /= 2;
@@ -450,9 +464,11 @@ bool kv_wants_to_grow(const struct kv *kv)
     return atomic_load(&kv->wants_to_grow);
 }
 
-uint64_t kv_count(struct kv_reader *reader)
+int kv_count(struct kv_reader *reader, uint64_t *count)
 {
     MDB_stat stat;
-    CHECK(reader->reading && mdb_stat(reader->txn, reader->kv->table, &stat) == 0);
-    return stat.ms_entries;
+    CHECK(reader->reading);
+    int code = translate(mdb_stat(reader->txn, reader->kv->table, &stat));
+    *count = code == 0 ? stat.ms_entries : 0;
+    return code;
 }

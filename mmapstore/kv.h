@@ -68,7 +68,7 @@ int kv_next(struct kv_reader *reader, bool backwards, struct span *key, struct s
 /* True while a commit waits for reads to end. Any thread. */
 bool kv_wants_to_grow(const struct kv *kv);
 
-uint64_t kv_bytes_used(struct kv *kv);       /* pages in use times page size */
-uint64_t kv_count(struct kv_reader *reader); /* entries in the snapshot that is being read */
+uint64_t kv_bytes_used(struct kv *kv);                   /* pages in use times page size */
+int kv_count(struct kv_reader *reader, uint64_t *count); /* entries in what is being read */
 
 #endif

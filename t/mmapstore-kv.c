@@ -391,6 +391,13 @@ static void a_full_disk_is_an_error(void)
     kv_close(kv);
 }
 
+static uint64_t count(struct kv_reader *reader)
+{
+    uint64_t entries = 0;
+    is_int(kv_count(reader, &entries), 0, "(counted)");
+    return entries;
+}
+
 /* What appends promises: the same as put, for keys in order only. */
 static void appended_and_cleared(void)
 {
@@ -404,15 +411,15 @@ static void appended_and_cleared(void)
     is_int(kv_commit(writer, NULL), ERROR_INVALID, "one that is out of order cannot");
     struct kv_reader *reader = open_reader(kv);
     read_begin(reader);
-    is_int(kv_count(reader), 200, "they are counted");
+    is_int(count(reader), 200, "they are counted");
     writer = begin(kv);
     kv_clear(writer);
     put(writer, "left", "1");
     is_int(kv_commit(writer, NULL), 0, "all are deleted at once");
-    is_int(kv_count(reader), 200, "who reads still sees them");
+    is_int(count(reader), 200, "who reads still sees them");
     kv_read_end(reader);
     read_begin(reader);
-    is_int(kv_count(reader), 1, "and then only what was put behind that");
+    is_int(count(reader), 1, "and then only what was put behind that");
     is_int(has(reader, "left", "1"), 1, "which is there");
     kv_read_end(reader);
     kv_reader_close(reader);

@@ -3,6 +3,8 @@
 #include "agent_log.h"
 #include "core/base/bytes.h"
 #include "core/base/check.h"
+#include "log/fork.h"
+#include "log/log.h"
 #include "log/reader.h"
 #include "scratch.h"
 #include "tap.h"
@@ -422,6 +424,51 @@ static void another_history_is_noticed(void)
     scratch_remove(mixed);
 }
 
+/* Goes on in the log of `dir` under a new name. */
+static void fork_log(const char *dir)
+{
+    struct error error;
+    struct budget budget;
+    struct log *log;
+    struct io *io;
+    budget_init(&budget, 1ull << 30);
+    if (log_fork_request(dir, &error) < 0)
+        tap_bail_out("%s", error.text);
+    if (io_open_plain(&io) < 0)
+        tap_bail_out("no engine");
+    struct log_options options = { .dir = dir,
+                                   .io = io,
+                                   .budget = &budget,
+                                   .allow_tmpfs = true,
+                                   .start_time_ns = 1800000000000000000ull };
+    if (log_open(&log, &options, NULL, &error) < 0 || log_close(&log, &error) < 0)
+        tap_bail_out("%s", error.text);
+    io_close(io);
+}
+
+static void a_fork_keeps_what_it_shares(void)
+{
+    uint8_t digest[SHA256_SIZE];
+    struct rebuild_copy copy;
+    static char forked[PATH_MAX];
+    snprintf(forked, sizeof forked, "%s", scratch_path("forked-log"));
+    const char *db = scratch_path("forked-db");
+    scratch_copy(log_dir, forked);
+    scratch_copy(db_dir, db);
+    fork_log(forked);
+    struct rebuild_result result = start_on(forked, db, digest);
+    ok(!result.foreign && result.replayed == 0, "a log that goes on from ours keeps the documents");
+    is_mem(digest, points[POINTS - 1].digest, SHA256_SIZE, "with their digest");
+    is_int(copy_from(forked, snapshots_dir, 0, &copy), 0, "and the snapshots");
+    is_int(copy.result.snapshot_seq, points[LATE].seq, "the newest of them");
+    is_mem(copy.digest, points[POINTS - 1].digest, SHA256_SIZE, "with the same digest");
+    result = start_on(log_dir, db, digest);
+    ok(result.foreign, "documents of what is behind the fork are not those of the first log");
+    is_mem(digest, points[POINTS - 1].digest, SHA256_SIZE, "which has its own");
+    scratch_remove(db);
+    scratch_remove(forked);
+}
+
 /*--- The thread --------------------------------------------------------------------------------*/
 
 struct thread_case {
@@ -764,6 +811,7 @@ int main(int argc, char **argv)
     a_damaged_one_is_passed_over();
     a_beginning_may_be_gone();
     another_history_is_noticed();
+    a_fork_keeps_what_it_shares();
     two_are_kept();
     one_is_made_when_due();
     a_full_disk_leaves_nothing();

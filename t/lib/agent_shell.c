@@ -378,8 +378,9 @@ const char *shell_show(struct agent_shell *shell, uint64_t stream)
         return shown;
     arena_init(&arena, &shell->budget, BUDGET_READERS, 4096);
     text_init(&text);
-    if (document_workflow_to_json(span_of(document->bytes, document->size), span_of(NULL, 0), uuid,
-                                  stream, false, &arena, &text) == 0)
+    struct document_view view = { .log_uuid = uuid, .stream = stream };
+    if (document_workflow_to_json(span_of(document->bytes, document->size), span_of(NULL, 0), &view,
+                                  &arena, &text) == 0)
         (void)snprintf(shown, sizeof shown, "%s", text_string(&text));
     text_free(&text);
     arena_free(&arena);

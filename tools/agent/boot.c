@@ -346,6 +346,7 @@ static int open_workers(struct boot *boot, struct error *error)
                                  .accepts_clock =
                                      boot->config->clock.on_step == CONFIG_ON_STEP_ACCEPT,
                                  .budget = &boot->budget,
+                                 .before_read_ahead = boot->before_read_ahead,
                                  .ended = boot->hooks.ended,
                                  .context = boot->hooks.context };
     if (status == 0)

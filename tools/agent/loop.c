@@ -383,9 +383,11 @@ int loop_open(struct loop **opened, const struct loop_options *options, struct e
     host_boot_id(loop->boot_id);
     if (gethostname(loop->host, sizeof loop->host - 1) != 0)
         loop->host[0] = 0;
-    struct warmer_options warmer = {
-        .state = options->state, .budget = options->budget, .done = wake, .context = loop
-    };
+    struct warmer_options warmer = { .state = options->state,
+                                     .budget = options->budget,
+                                     .done = wake,
+                                     .before = options->before_read_ahead,
+                                     .context = loop };
     int status = warmer_open(&loop->warmer, &warmer, error);
     if (status < 0) {
         free(loop);

@@ -41,6 +41,7 @@ struct loop_options {
     const struct host_clock *host_clock;
     bool accepts_clock; /* a wall clock that was stepped and is steady, by itself */
     struct budget *budget;
+    void (*before_read_ahead)(void); /* tests (tools/agent/warmer.h); NULL */
     /* A workflow has ended, durably; on the agent thread. */
     void (*ended)(uint64_t stream, void *context);
     void *context;

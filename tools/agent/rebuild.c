@@ -210,6 +210,7 @@ static int hand_over(struct rebuild *rebuild, struct error *error)
     if (rebuild->mark.seq > 0)
         state_mark(state, rebuild->mark.seq, rebuild->mark.chain);
     rebuild->count = 0;
+    rebuild->handed_bytes = rebuild->bytes;
     atomic_store(&rebuild->progress->at, rebuild->at);
     atomic_store(&rebuild->progress->bytes, rebuild->bytes);
     return wait_for_disk(rebuild, error);
@@ -250,7 +251,9 @@ static int replay_event(struct rebuild *rebuild, const struct record *record, st
     if (status < 0)
         return not_applied(record, status, error);
     rebuild->result->replayed++;
-    return ++rebuild->count >= REPLAY_BATCH ? hand_over(rebuild, error) : 0;
+    bool is_enough = ++rebuild->count >= REPLAY_BATCH ||
+                     rebuild->bytes - rebuild->handed_bytes >= REPLAY_BATCH_BYTES;
+    return is_enough ? hand_over(rebuild, error) : 0;
 }
 
 static int replay_records(struct rebuild *rebuild, uint64_t last, struct error *error)

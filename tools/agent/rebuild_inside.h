@@ -7,10 +7,13 @@
 #include "tools/agent/rebuild.h"
 
 /* Between two hand-overs: a workflow that begins and ends in between is encoded once. */
-#define REPLAY_BATCH 8192u /* events */
-#define REPLAY_LAG (192ull << 20)
+#define REPLAY_BATCH 4096u              /* events */
+#define REPLAY_BATCH_BYTES (4ull << 20) /* of log */
+/* What waits for LMDB at most, so that a start stays within its memory; and what is committed at
+ * once, so that two of them fit. */
+#define REPLAY_LAG (40ull << 20)
 #define REPLAY_COMMIT_NS 1000000000ull
-#define REPLAY_COMMIT_BYTES (64ull << 20)
+#define REPLAY_COMMIT_BYTES (16ull << 20)
 
 struct log_reader;
 
@@ -22,6 +25,7 @@ struct rebuild {
     struct arena arena;
     unsigned count;         /* events since the last hand-over */
     uint64_t at, bytes;     /* the newest record seen; of all records seen */
+    uint64_t handed_bytes;  /* of all records handed over */
     struct state_mark mark; /* the last whole frame up to `at` */
 };
 

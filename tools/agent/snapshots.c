@@ -157,6 +157,9 @@ static void make_one(struct snapshots *snapshots)
     snapshots->under_way = true;
     pthread_mutex_unlock(&snapshots->lock);
     uint64_t began_ns = host_monotonic_ns(), before = position(snapshots);
+    /* Whoever asked wants what was there when asking. If it cannot be committed, what LMDB holds is
+     * worth a snapshot all the same. */
+    (void)state_commit_now(options->state, NULL);
     int status = snapshot_write(snapshots->dir, options->state, host_wall_ns(), &snapshots->stop,
                                 &info, &error);
     if (status < 0 && status != -ECANCELED)

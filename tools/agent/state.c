@@ -264,9 +264,12 @@ static int adopt(struct state *state, struct state_found *found, struct error *e
     if (status < 0)
         return status;
     state_position_read(pooled->reader, &position);
-    bool empty = kv_count(pooled->reader) == 0;
+    uint64_t entries;
+    status = kv_count(pooled->reader, &entries);
     reader_give(state, pooled);
-    if (empty)
+    if (status < 0)
+        return error_set(error, status, "cannot be read: %s", error_text(status));
+    if (entries == 0)
         return 0;
     judge(position.version, found->why, sizeof found->why);
     found->rebuilt = found->why[0] != 0;
@@ -440,6 +443,7 @@ void state_pace(struct state *state, uint64_t commit_interval_ns, uint64_t commi
     pthread_mutex_lock(&state->lock);
     state->commit_interval_ns = commit_interval_ns;
     state->commit_bytes = commit_bytes;
+    state->hurry = true; /* the state thread may be waiting as long as it was told before */
     pthread_cond_signal(&state->work);
     pthread_mutex_unlock(&state->lock);
 }

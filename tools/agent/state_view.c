@@ -41,8 +41,12 @@ int state_view_open(struct state *state, struct state_view **opened, struct erro
         return status;
     }
     state_position_read(view->reader, &view->position);
-    view->entries = kv_count(view->reader);
     view->own = count_own(view->reader);
+    status = kv_count(view->reader, &view->entries);
+    if (status < 0) {
+        state_view_close(view);
+        return error_set(error, status, "cannot read the documents: %s", error_text(status));
+    }
     *opened = view;
     return 0;
 }

@@ -56,6 +56,8 @@ static void *run(void *argument)
         }
         uint32_t count = warmer->count; /* nobody changes them until it is 0 */
         pthread_mutex_unlock(&warmer->lock);
+        if (warmer->options.before)
+            warmer->options.before();
         for (uint32_t i = 0; i < count; i++)
             read_workflow(warmer, warmer->streams[i], &arena);
         pthread_mutex_lock(&warmer->lock);

@@ -22,6 +22,8 @@ struct warmer_options {
     struct budget *budget;
     void (*done)(void *context); /* what was asked for was read; on the warmer's thread */
     void *context;
+    void (*before)(
+        void); /* tests: a disk that takes its time; NULL: none. On the warmer's thread */
 };
 
 int warmer_open(struct warmer **warmer, const struct warmer_options *options, struct error *error);
