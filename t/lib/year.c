@@ -1,14 +1,9 @@
 #include "year.h"
 
-#include "core/agent/document.h"
-#include "log/verify.h"
 #include "scratch.h"
-#include "tools/agent/state.h"
-#include "tools/rebuild/rebuild.h"
 #include "year_inside.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -21,7 +16,6 @@
 
 #define BEGIN_WALL_NS (UINT64_C(1700000000) * YEAR_SECOND_NS)
 #define DOWN_NS (180 * YEAR_SECOND_NS)
-#define COPY_MEMORY (UINT64_C(256) << 20)
 
 /*--- For all files of it -----------------------------------------------------------------------*/
 
@@ -35,6 +29,12 @@ void year_fail(struct year_world *world, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof result->failure[0], format, arguments);
     va_end(arguments);
+}
+
+void year_path(const struct year_world *world, const char *name, char path[PATH_MAX])
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", world->data, name) >= PATH_MAX)
+        abort();
 }
 
 uint64_t year_random(struct year_world *world, uint64_t below)
@@ -119,6 +119,11 @@ _Noreturn static void crash(struct year_agent *agent)
     abort();
 }
 
+static bool goes_on(const struct year_world *world)
+{
+    return world->result.failures < YEAR_FAILURES_TOLD && !world->given_up;
+}
+
 static void live(struct year_world *world, const struct life *life)
 {
     struct year_agent *agent = calloc(1, sizeof *agent);
@@ -132,7 +137,7 @@ static void live(struct year_world *world, const struct life *life)
     if (!year_agent_start(agent, life->kind, life->after_crash))
         return;
     year_work_begin(agent);
-    while (world->true_ns < life->until_ns && world->result.failures < YEAR_FAILURES_TOLD) {
+    while (world->true_ns < life->until_ns && goes_on(world)) {
         jump(agent);
         year_agent_pass(agent, world->options.tick_ns);
         year_work_tick(agent);
@@ -146,98 +151,6 @@ static void live(struct year_world *world, const struct life *life)
     year_agent_stop(agent);
     free(agent);
     world->done = true;
-}
-
-/*--- What holds of what is on the disk ---------------------------------------------------------*/
-
-static void path_of(const struct year_world *world, const char *name, char path[PATH_MAX])
-{
-    if (snprintf(path, PATH_MAX, "%s/%s", world->data, name) >= PATH_MAX)
-        abort();
-}
-
-static int live_digest(const char *db_dir, uint8_t digest[SHA256_SIZE], struct error *error)
-{
-    static struct budget budget;
-    struct state_found found;
-    struct state *state;
-    struct error ignored;
-    uint64_t seq;
-    budget_init(&budget, COPY_MEMORY);
-    struct state_options options = { .dir = db_dir, .budget = &budget };
-    (void)state_peek_applied_seq(db_dir, options.log_uuid);
-    int status = state_open(&state, &options, &found, error);
-    if (status < 0)
-        return status;
-    status = state_digest(state, digest, &seq, error);
-    (void)state_close(state, &ignored);
-    return status;
-}
-
-/* The documents as the agent left them, and as snapshot and log give them. */
-static void compare_digests(struct year_world *world)
-{
-    char log[PATH_MAX], db[PATH_MAX], snapshots[PATH_MAX], copy_dir[PATH_MAX];
-    uint8_t digest[SHA256_SIZE];
-    struct rebuild_copy copy;
-    struct error error;
-    path_of(world, "log", log);
-    path_of(world, "db", db);
-    path_of(world, "snapshots", snapshots);
-    path_of(world, "again", copy_dir);
-    struct rebuild_copy_options options = {
-        .log_dir = log, .snapshots_dir = snapshots, .db_dir = copy_dir, .memory = COPY_MEMORY
-    };
-    if (live_digest(db, digest, &error) < 0 || rebuild_copy(&options, &copy, &error) < 0)
-        year_fail(world, "the documents cannot be rebuilt: %s", error.text);
-    else if (memcmp(digest, copy.digest, SHA256_SIZE) != 0)
-        year_fail(world, "day %.2f: the rebuilt documents differ from the live ones",
-                  (double)world->true_ns / (double)YEAR_DAY_NS);
-    else if (copy.result.snapshot_seq == 0 && world->next_sample_day > 0)
-        year_fail(world, "they were rebuilt without a snapshot");
-    world->result.digests++;
-    scratch_remove(copy_dir);
-}
-
-static void note_finding(const struct log_finding *finding, void *context)
-{
-    year_fail(context, "verify: %s at %" PRIu64 ": %s", finding->file, finding->offset,
-              finding->text);
-}
-
-/* What the documents say that the log has lost. */
-static uint64_t removed_seq(struct year_world *world)
-{
-    char db[PATH_MAX];
-    struct document_key key = document_agent_key();
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    uint64_t seq = 0;
-    path_of(world, "db", db);
-    if (state_peek_document(db, document_key_span(&key), &bytes, &size) != 1)
-        return 0;
-    Daa__AgentDocument *document = daa__agent_document__unpack(NULL, size, bytes);
-    if (document)
-        seq = document->removed_seq;
-    daa__agent_document__free_unpacked(document, NULL);
-    free(bytes);
-    return seq;
-}
-
-static void verify_log(struct year_world *world)
-{
-    char log[PATH_MAX];
-    struct error error;
-    struct log_verify_result result;
-    path_of(world, "log", log);
-    world->result.removed_events = removed_seq(world);
-    struct log_verify_options options = { .dir = log, .finding = note_finding, .context = world };
-    if (log_verify(&options, &result, &error) < 0)
-        year_fail(world, "the log cannot be verified: %s", error.text);
-    else if (result.first_seq != world->result.removed_events + 1)
-        year_fail(world, "the log begins with event %" PRIu64 ", but %" PRIu64 " was removed",
-                  result.first_seq, world->result.removed_events);
-    world->result.events = result.last_seq;
 }
 
 /*--- All of it ---------------------------------------------------------------------------------*/
@@ -267,16 +180,14 @@ static void do_apart(struct year_world *world,
 static void check_apart(struct year_world *world, const struct life *life)
 {
     (void)life;
-    compare_digests(world);
+    year_check_state(world);
     world->done = true;
 }
 
 static void check_in_the_end(struct year_world *world, const struct life *life)
 {
-    (void)life;
-    compare_digests(world);
-    verify_log(world);
-    world->done = true;
+    check_apart(world, life);
+    year_check_log(world);
 }
 
 static uint64_t until(struct year_world *world)
@@ -304,13 +215,13 @@ static void run_all(struct year_world *world)
     char db[PATH_MAX];
     struct life life = { .kind = YEAR_FIRST };
     const struct year_options *options = &world->options;
-    path_of(world, "db", db);
+    year_path(world, "db", db);
     for (unsigned lives = 0;; lives++) {
         life.until_ns = until(world);
         bool last = life.until_ns >= options->days * YEAR_DAY_NS;
         life.crashes = !last && lives % 2 == 1;
         do_apart(world, live, &life, life.crashes ? SIGKILL : 0);
-        if (world->result.failures >= YEAR_FAILURES_TOLD || (!world->done && !life.crashes))
+        if (!goes_on(world) || !world->done)
             return;
         world->result.kills += life.crashes;
         if (last)

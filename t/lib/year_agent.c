@@ -12,8 +12,8 @@
 #include <string.h>
 #include <time.h>
 
-#define LOOK_NS 50000                              /* between two looks at the agent */
-#define PATIENCE_LOOKS (2000000000 / LOOK_NS * 60) /* then it does not come any more */
+#define LOOK_NS 50000           /* between two looks at the agent */
+#define PATIENCE_LOOKS 1000000u /* a minute and more; then it does not come any more */
 
 /* The clocks of the one agent in this process. */
 static pthread_mutex_t clock_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -168,7 +168,7 @@ void year_agent_settle(struct year_agent *agent)
     struct timespec look = { .tv_nsec = LOOK_NS };
     uint64_t elapsed_ns = agent->world->elapsed_ns; /* nobody else moves it */
     uint64_t before = 0;
-    for (uint64_t looks = 0; looks < PATIENCE_LOOKS; looks++) {
+    for (unsigned looks = 0; looks < PATIENCE_LOOKS && !agent->world->given_up; looks++) {
         uint64_t turn = settled_turn(agent, elapsed_ns);
         if (turn > before && before > 0)
             return;
@@ -178,6 +178,7 @@ void year_agent_settle(struct year_agent *agent)
     }
     struct loop_counts counts;
     loop_counts_get(agent->boot.loop, &counts);
+    agent->world->given_up = true;
     year_fail(agent->world,
               "the agent does not settle: %llu active, %llu running, now %llu, next %llu",
               (unsigned long long)counts.agent.active, (unsigned long long)counts.agent.running,

@@ -50,13 +50,15 @@ struct year_world {
     uint64_t ended[3]; /* completed, failed, cancelled, as the oracle has seen */
     uint64_t expired_keys, expired_workflows; /* as processes that ended said last */
     uint32_t next_sample_day;
-    bool done; /* the child has left in order */
+    bool given_up; /* the agent does not come any more */
+    bool done;     /* the child has left in order */
     char data[PATH_MAX];
 };
 
 /*--- year.c ---*/
 void year_fail(struct year_world *world, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+void year_path(const struct year_world *world, const char *name, char path[PATH_MAX]);
 uint64_t year_random(struct year_world *world, uint64_t below);
 void year_config(struct year_world *world, struct config *config);
 
@@ -122,6 +124,12 @@ void year_work_begin(struct year_agent *agent);  /* after a start: compares with
 void year_work_tick(struct year_agent *agent);   /* submits, acts, looks at what ended */
 void year_work_crash(struct year_agent *agent);  /* submits, waits for nothing */
 void year_work_totals(struct year_agent *agent); /* the agent counts as the oracle does */
+
+/*--- year_check.c: what holds of an agent's files when it has stopped in order ---*/
+/* The documents make sense, and snapshot and log give the same ones. */
+void year_check_state(struct year_world *world);
+/* The log is whole, and begins where the documents say. Afterwards result.events is its last. */
+void year_check_log(struct year_world *world);
 
 /*--- year_sample.c ---*/
 void year_sample(struct year_agent *agent);

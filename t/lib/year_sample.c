@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_NS 300000
+#define PATIENCE_LOOKS 200000u /* a minute and more; then it does not come any more */
+
 _Static_assert(BUDGET_OWNERS <= YEAR_OWNERS, "a column for each owner");
 
 /*--- Housekeeping ------------------------------------------------------------------------------*/
@@ -57,7 +60,7 @@ static bool is_kept(struct year_agent *agent, uint64_t snapshot_seq)
 
 void year_housekeep(struct year_agent *agent)
 {
-    struct timespec look = { .tv_nsec = 300000 };
+    struct timespec look = { .tv_nsec = LOOK_NS };
     struct snapshot_info info;
     struct error error;
     /* A virtual day may be shorter than the time between two commits. */
@@ -67,7 +70,8 @@ void year_housekeep(struct year_agent *agent)
         return;
     }
     for (unsigned looks = 0; !is_kept(agent, info.seq); looks++) {
-        if (looks == 200000) {
+        if (looks == PATIENCE_LOOKS) {
+            agent->world->given_up = true;
             year_fail(agent->world, "day %.2f: what is over does not expire",
                       (double)agent->world->true_ns / (double)YEAR_DAY_NS);
             return;
