@@ -127,7 +127,7 @@ int main(int argc, char **argv)
         .long_run_to = 322,
         .config = "[state]\nfinished_ttl = \"7d\"\nsnapshot_interval = \"0s\"\n"
                   "[idempotency]\nttl = \"1d\"\n[retention]\nmax_age = \"30d\"\n"
-                  "max_bytes = \"256MB\"\n[memory]\nmax_heap_size = \"64MB\"\n",
+                  "max_bytes = \"208MB\"\n[memory]\nmax_heap_size = \"64MB\"\n",
         .finished_ttl_ns = 7 * YEAR_DAY_NS,
         .jumps = jumps,
         .jump_count = sizeof jumps / sizeof jumps[0],

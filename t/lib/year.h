@@ -96,9 +96,9 @@ struct year_result {
 struct year_result *year_run(const struct year_options *options);
 void year_free(struct year_result *result);
 
-/* The oracle says that the last days are as bounded as these early ones: each column's largest value
- * in [late, late + days) may be `factor` times that in [early, early + days), and `slack` more of
- * what it is counted in. What is not becomes a failure. */
+/* The late days are as bounded as the early ones: the largest value of each column in [late, late +
+ * days) is at most `factor` times that in [early, early + days), and some noise. Starts are looked
+ * for in twice as many days. What is not so becomes a failure. */
 void year_compare(struct year_result *result, double early, double late, double days,
                   double factor);
 
