@@ -80,7 +80,51 @@ static void print(const struct year_result *result)
            most(result, offsetof(struct year_sample, documents)), result->failures);
 }
 
-static int write_all(const struct year_result *result, const char *out)
+static struct year_options options = {
+    .seed = 1,
+    .days = 365,
+    .workflows_a_day = 2400,
+    .tick_ns = 10 * MINUTE_NS,
+    .restart_days = 7,
+    .long_run_from = 238,
+    .long_run_to = 322,
+    .config = "[state]\nfinished_ttl = \"7d\"\nsnapshot_interval = \"0s\"\n"
+              "[idempotency]\nttl = \"1d\"\n[retention]\nmax_age = \"30d\"\n"
+              "max_bytes = \"208MB\"\n[memory]\nmax_heap_size = \"64MB\"\n",
+    .finished_ttl_ns = 7 * YEAR_DAY_NS,
+    .jumps = jumps,
+    .jump_count = sizeof jumps / sizeof jumps[0],
+    .busy_days = { 120, 250 },
+    .progress = tell,
+};
+
+static const char *out = ".";
+
+static bool read_options(int argc, char **argv)
+{
+    static const struct option known[] = { { "dir", required_argument, NULL, 'd' },
+                                           { "out", required_argument, NULL, 'o' },
+                                           { "days", required_argument, NULL, 'n' },
+                                           { "workflows-a-day", required_argument, NULL, 'w' },
+                                           { "seed", required_argument, NULL, 's' },
+                                           { NULL, 0, NULL, 0 } };
+    for (int letter; (letter = getopt_long(argc, argv, "", known, NULL)) != -1;)
+        if (letter == 'd')
+            options.dir = optarg;
+        else if (letter == 'o')
+            out = optarg;
+        else if (letter == 'n')
+            options.days = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (letter == 'w')
+            options.workflows_a_day = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (letter == 's')
+            options.seed = strtoull(optarg, NULL, 10);
+        else
+            return false;
+    return optind == argc && options.days > 0 && options.days <= YEAR_DAYS_MAX;
+}
+
+static int write_all(const struct year_result *result)
 {
     char samples[4096], starts[4096];
     if (snprintf(samples, sizeof samples, "%s/year-days.csv", out) >= (int)sizeof samples ||
@@ -92,74 +136,31 @@ static int write_all(const struct year_result *result, const char *out)
     return -1;
 }
 
-static int run(struct year_options *options, const char *out)
+static int run(void)
 {
     began = seconds_now();
-    struct year_result *result = year_run(options);
+    struct year_result *result = year_run(&options);
     if (!result)
         return 1;
     /* The second month and the twelfth: by then all that stays for a month is there. */
-    if (result->failures == 0 && options->days >= 365)
+    if (result->failures == 0 && options.days >= 365)
         year_compare(result, 40, 335, 30, 1.25);
     print(result);
     for (unsigned i = 0; i < result->failures && i < YEAR_FAILURES_TOLD; i++)
         fprintf(stderr, "tools-year: %s\n", result->failure[i]);
-    int status = write_all(result, out) < 0 || result->failures > 0;
+    int status = write_all(result) < 0 || result->failures > 0;
     year_free(result);
     return status;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = { { "dir", required_argument, NULL, 'd' },
-                                           { "out", required_argument, NULL, 'o' },
-                                           { "days", required_argument, NULL, 'n' },
-                                           { "workflows-a-day", required_argument, NULL, 'w' },
-                                           { "seed", required_argument, NULL, 's' },
-                                           { NULL, 0, NULL, 0 } };
-    struct year_options options = {
-        .seed = 1,
-        .days = 365,
-        .workflows_a_day = 2400,
-        .tick_ns = 10 * MINUTE_NS,
-        .restart_days = 7,
-        .long_run_from = 238,
-        .long_run_to = 322,
-        .config = "[state]\nfinished_ttl = \"7d\"\nsnapshot_interval = \"0s\"\n"
-                  "[idempotency]\nttl = \"1d\"\n[retention]\nmax_age = \"30d\"\n"
-                  "max_bytes = \"208MB\"\n[memory]\nmax_heap_size = \"64MB\"\n",
-        .finished_ttl_ns = 7 * YEAR_DAY_NS,
-        .jumps = jumps,
-        .jump_count = sizeof jumps / sizeof jumps[0],
-        .busy_days = { 120, 250 },
-        .progress = tell,
-    };
-    const char *out = ".";
-    for (int letter; (letter = getopt_long(argc, argv, "", known, NULL)) != -1;)
-        switch (letter) {
-        case 'd':
-            options.dir = optarg;
-            break;
-        case 'o':
-            out = optarg;
-            break;
-        case 'n':
-            options.days = (uint32_t)strtoul(optarg, NULL, 10);
-            break;
-        case 'w':
-            options.workflows_a_day = (uint32_t)strtoul(optarg, NULL, 10);
-            break;
-        case 's':
-            options.seed = strtoull(optarg, NULL, 10);
-            break;
-        default:
-            fprintf(stderr, "usage: tools-year [--dir DIR] [--out DIR] [--days N] "
-                            "[--workflows-a-day N] [--seed N]\n");
-            return 2;
-        }
-    if (options.days > YEAR_DAYS_MAX || options.days == 0)
+    if (!read_options(argc, argv)) {
+        fprintf(stderr, "usage: tools-year [--dir DIR] [--out DIR] [--days N] "
+                        "[--workflows-a-day N] [--seed N]\n");
         return 2;
+    }
     if (!options.dir)
         options.dir = scratch_memory_dir();
-    return run(&options, out);
+    return run();
 }
