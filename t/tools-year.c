@@ -24,12 +24,12 @@ static void test_compare(struct year_result *result)
     uint64_t before = result->failures;
     year_compare(result, 6, 9, 3, 1.6);
     is_int(result->failures, before, "the last days are as bounded as those before");
-    result->samples[DAYS - 1].documents *= 3;
-    result->samples[DAYS - 2].segments *= 3;
+    result->samples[DAYS - 1].documents *= 10;
+    result->samples[DAYS - 2].segments *= 10;
     year_compare(result, 6, 9, 3, 1.6);
-    is_int(result->failures, before + 2, "what grew threefold would be found");
-    result->samples[DAYS - 1].documents /= 3;
-    result->samples[DAYS - 2].segments /= 3;
+    is_int(result->failures, before + 2, "what grew tenfold would be found");
+    result->samples[DAYS - 1].documents /= 10;
+    result->samples[DAYS - 2].segments /= 10;
 }
 
 int main(void)
