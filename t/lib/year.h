@@ -61,7 +61,7 @@ struct year_sample {
     uint64_t w, a, f, d, u, k, x; /* documents by kind */
     uint64_t timers, unfinished, definitions, in_memory;
     uint64_t submitted, completed, failed, cancelled, expired_keys, expired_workflows;
-    uint64_t first_segment; /* still there: so many less one are gone */
+    uint64_t first_segment, removed_events; /* the first that is still there, and what is gone */
     bool degraded;
 };
 

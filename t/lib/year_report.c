@@ -18,6 +18,7 @@ static const struct column {
     uint64_t slack;
 } columns[] = {
     { "events", OF(events), false, 0 },
+    { "removed_events", OF(removed_events), false, 0 },
     { "submitted", OF(submitted), false, 0 },
     { "completed", OF(completed), false, 0 },
     { "failed", OF(failed), false, 0 },

@@ -186,6 +186,7 @@ static void measure_agent(struct year_agent *agent, struct year_sample *sample)
     sample->failed = counts.agent.failed;
     sample->cancelled = counts.agent.cancelled;
     sample->first_segment = counts.agent.removed_segment + 1;
+    sample->removed_events = counts.agent.removed_seq;
     sample->degraded = counts.agent.clock_stepped;
     sample->expired_keys = world->expired_keys + status.keys_expired;
     sample->expired_workflows = world->expired_workflows + status.workflows_expired;
