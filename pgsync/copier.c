@@ -176,6 +176,20 @@ static uint64_t rows_wanted(const struct copier *copier)
     return rows < copier->options.batch_rows_max ? rows : copier->options.batch_rows_max;
 }
 
+/* The next record of this log, if it is there. An error comes again with the next batch, after this
+ * one is in, and so does the first event behind a fork. */
+static bool next_of_log(struct copier *copier, struct record *record, struct log_place *place)
+{
+    struct log_reader *reader = copier->options.reader;
+    uint64_t seq = copier->batch.last_seq + 1;
+    if (log_reader_next(reader, record, place, NULL) != 1 || record->seq != seq)
+        return false;
+    if (memcmp(place->log_uuid, copier->log, UUID_SIZE) == 0)
+        return true;
+    (void)log_reader_seek(reader, seq, NULL);
+    return false;
+}
+
 /* Sends `record` and those that follow it. */
 static int send_events(struct copier *copier, struct record record, struct log_place place,
                        struct error *error)
@@ -195,10 +209,7 @@ static int send_events(struct copier *copier, struct record record, struct log_p
         if (batch->rows >= wanted || batch->payload_size >= BATCH_PAYLOAD_MAX ||
             batch->last_seq + 1 >= copier->schema.partitions_end)
             break;
-        /* An error in the log comes again with the next batch, after this one is in. */
-        if (log_reader_next(copier->options.reader, &record, &place, NULL) != 1 ||
-            record.seq != batch->last_seq + 1 ||
-            memcmp(place.log_uuid, copier->log, UUID_SIZE) != 0)
+        if (!next_of_log(copier, &record, &place))
             break;
     }
     batch_end(batch);
