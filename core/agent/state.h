@@ -75,6 +75,7 @@ struct definition {
 struct stored {
     struct stored *chain; /* of the same slot */
     struct stored *next;  /* the oldest first */
+    struct stored *changed_next;
     uint8_t digest[SHA256_SIZE];
     bool changed;
 };
@@ -82,7 +83,8 @@ struct stored {
 struct store {
     struct table table;
     struct stored *oldest, **end;
-    uint64_t count, changed;
+    struct stored *changed, **changed_end;
+    uint64_t count;
     size_t item_size;
 };
 
