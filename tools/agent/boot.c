@@ -6,6 +6,7 @@
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
+#include "log/restore.h"
 #include "tools/agent/clock.h"
 #include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
@@ -106,6 +107,13 @@ int boot_data_dir(const char *data_dir, int *lock_fd, struct error *error)
     if (access(data_dir, R_OK | W_OK | X_OK) < 0)
         return error_set(error, -errno, "data directory %s is not writable: %s", data_dir,
                          error_text(-errno));
+    char restoring[PATH_MAX];
+    if (snprintf(restoring, sizeof restoring, "%s/" LOG_RESTORING_NAME, data_dir) < PATH_MAX &&
+        access(restoring, F_OK) == 0)
+        return error_set(error, ERROR_CONFLICT,
+                         "data directory %s is being restored, or that was not ended: run the same "
+                         "daa-log restore again, which goes on",
+                         data_dir);
     return lock_data_dir(data_dir, lock_fd, error);
 }
 
@@ -196,6 +204,7 @@ static int open_log(struct boot *boot, struct error *error)
         .spares = (uint32_t)config->log.spares,
         .sync = sync_of(config),
         .no_chain = !config->log.chain,
+        .allow_tmpfs = boot->allow_tmpfs,
         .start_time_ns = boot->clock.last_ns,
         .witnesses = &witness,
         .witness_count = witness.seq > 0,
@@ -298,7 +307,7 @@ static void resume_clock(struct boot *boot)
     agent_clock_resume(boot->agent, &boot->clock, boot->clock.last_ns, elapsed_ns, wall_ns);
 }
 
-static int open_state_and_agent(struct boot *boot, struct error *error)
+static int make_state_and_agent(struct boot *boot, struct error *error)
 {
     struct state_options options = { .dir = boot->db_dir,
                                      .budget = &boot->budget,
@@ -311,6 +320,33 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
         status = open_agent(boot, error);
     if (status == 0)
         status = rebuild(boot, &found, error);
+    return status;
+}
+
+/* Damage that LMDB finds only when it reads on. Once: what is made anew is not damaged, or the
+ * machine is. */
+static int make_anew(struct boot *boot, struct error *error)
+{
+    host_say("%s", error->text);
+    agent_close(boot->agent);
+    boot->agent = NULL;
+    state_close(boot->state, NULL);
+    boot->state = NULL;
+    int status = state_set_aside(boot->db_dir, error);
+    if (status < 0)
+        return status;
+    host_say("%s was moved to %s" STATE_ASIDE ", and the documents are rebuilt", boot->db_dir,
+             boot->db_dir);
+    status = make_state_and_agent(boot, error);
+    boot->rebuilt = true;
+    return status;
+}
+
+static int open_state_and_agent(struct boot *boot, struct error *error)
+{
+    int status = make_state_and_agent(boot, error);
+    if (status < 0 && boot->rebuild.documents_damaged)
+        status = make_anew(boot, error);
     if (status == 0) {
         struct error violation;
         if (agent_check(boot->agent, &violation) < 0)

@@ -57,6 +57,7 @@ struct boot {
     struct log *log;
     struct log_recovery recovery;        /* what was found */
     const struct host_clock *host_clock; /* boot_init() says the machine's */
+    bool allow_tmpfs;                    /* tests only: the log may lie in memory */
     void (*before_read_ahead)(void);     /* tests (tools/agent/warmer.h) */
     struct log_clock clock;
     struct state *state;

@@ -54,7 +54,6 @@ struct api {
     struct connections *connections;
     struct definitions *definitions;
     struct MHD_Daemon *tcp, *unix_socket;
-    int tcp_fd, unix_fd; /* they listen */
     char url[160];
     char socket_path[108];
     _Atomic bool ready, draining;
