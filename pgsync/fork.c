@@ -195,7 +195,7 @@ static int fill_rows(struct registration *r, struct error *error)
     return failed < 0 ? failed : put_changes(r, error);
 }
 
-/*--- The whole -----------------------------------------------------------------------------------*/
+/*--- The whole ---------------------------------------------------------------------------------*/
 
 static int run(struct registration *r, struct error *error)
 {
