@@ -176,6 +176,10 @@ subtest 'directories that the agent cannot use' => sub {
     is($? >> 8, 1, 'a directory that is read-only: exit 1');
     like(slurp($said), qr/not-ours is not writable/, 'and a sentence');
     chmod 0700, $dir;
+    my $half = scratch() . '/half';
+    mkdir $half, 0700;
+    spew("$half/RESTORING", '');
+    refused('a directory that is being restored', qr/half is being restored.*daa-log restore again/, '--data-dir', $half);
     my $agent = Daa->start(config => $small);
     spew(scratch() . '/taken.toml', "[api]\nsocket = \"" . $agent->dir . "/admin.token\"\n");
     refused('a file where the socket should be', qr/admin\.token: a file is in its place; remove it/,

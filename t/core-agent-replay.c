@@ -1,6 +1,7 @@
 /* Random work over random definitions: whatever happens, the documents of the live agent are those
  * of one that was replayed, from nothing or from documents of any moment before, and what it says
- * of itself (agent_check) holds after every turn. Seeds are printed. */
+ * of itself (agent_check) holds after every turn, and so does what must hold of the documents
+ * (core/agent/check_documents.h). Seeds are printed. */
 #include "agent_shell.h"
 #include "core/event/event.h"
 #include "tap.h"
@@ -19,7 +20,7 @@ struct world {
     struct shell_documents saved;
     uint64_t saved_seq;
     uint64_t random;
-    uint64_t replays, wrong_digests, restarts, expired;
+    uint64_t replays, wrong_digests, restarts, expired, checks;
 };
 
 static const char *const programs[] = { "/bin/true" };
@@ -183,13 +184,14 @@ static void spawn_one(struct world *world)
 }
 
 /* What the first `x` and `f` documents say, whether their time has come or not, as if much of it
- * had passed. */
+ * had passed. What was expired before must have been handed over (core/agent/command.h). */
 static void expire_keys(struct world *world)
 {
     struct expired_key items[COMMAND_EXPIRE_MAX];
     struct command command = { .kind = COMMAND_EXPIRE_KEYS };
     const struct shell_documents *documents = &world->shell.documents;
     uint32_t count = 0;
+    shell_take(&world->shell);
     for (size_t i = 0; i < documents->count && count < COMMAND_EXPIRE_MAX; i++)
         count += document_expiry_of_key(document_key_span(&documents->items[i].key),
                                         &items[count].expires_ns, items[count].digest);
@@ -204,6 +206,7 @@ static void expire_workflows(struct world *world)
     struct command command = { .kind = COMMAND_EXPIRE_WORKFLOWS };
     const struct shell_documents *documents = &world->shell.documents;
     uint32_t count = 0, max = (uint32_t)below(world, COMMAND_EXPIRE_MAX + 1);
+    shell_take(&world->shell);
     for (size_t i = 0; i < documents->count && count < max; i++) {
         const struct shell_document *document = &documents->items[i];
         struct document_finished finished;
@@ -257,6 +260,14 @@ static void replay_from(struct world *world, const struct shell_documents *from,
     shell_documents_free(&documents);
 }
 
+static void check_documents(struct world *world)
+{
+    const char *findings = shell_check(&world->shell.budget, &world->shell.documents, NULL);
+    if (findings[0] != 0)
+        tap_bail_out("the documents: %s", findings);
+    world->checks++;
+}
+
 static void restart(struct world *world)
 {
     static const struct shell_documents nothing;
@@ -289,10 +300,12 @@ static void act(struct world *world)
     else if (what < 95)
         replay_from(world, &nothing, 0);
     else if (what < 98) {
+        check_documents(world);
         shell_documents_copy(&world->saved, &world->shell.documents);
         world->saved_seq = world->shell.log_count;
     } else {
         restart(world);
+        check_documents(world);
     }
 }
 
@@ -411,12 +424,14 @@ static void round_of(uint64_t seed)
     for (int i = 0; i < COMMANDS; i++)
         act(&world);
     shell_take(&world.shell);
+    check_documents(&world);
     replay_from(&world, &nothing, 0);
     replay_from(&world, &world.saved, world.saved_seq);
     tap_note("seed %" PRIu64 ": %zu events, %zu documents, %" PRIu64 " replays, %" PRIu64
-             " restarts, %" PRIu64 " documents loaded, %" PRIu64 " workflows to expire",
+             " restarts, %" PRIu64 " documents loaded, %" PRIu64 " workflows to expire, %" PRIu64
+             " checks",
              seed, world.shell.log_count, world.shell.documents.count, world.replays,
-             world.restarts, world.shell.needs, world.expired);
+             world.restarts, world.shell.needs, world.expired, world.checks);
     is_int(world.wrong_digests, 0, "every replay has the documents of the live agent");
     is_int(count_doubled(&world), 0, "nothing that may have happened is repeated by itself");
     is_int(count_left_behind(&world.shell), 0, "no step is left behind in a workflow that ended");

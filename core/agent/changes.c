@@ -11,17 +11,25 @@ struct changes {
     void *context;
 };
 
-static int give(struct changes *changes, const struct document_key *key,
-                const ProtobufCMessage *message)
+static int pack(const ProtobufCMessage *message, struct arena *arena, struct span *packed)
 {
-    struct arena *arena = &changes->agent->scratch;
     size_t size = protobuf_c_message_get_packed_size(message);
     uint8_t *bytes = arena_allocate(arena, size);
     if (bytes == NULL)
         return ERROR_BUDGET;
     (void)protobuf_c_message_pack(message, bytes);
-    changes->change(document_key_span(key), span_of(bytes, size), changes->context);
+    *packed = span_of(bytes, size);
     return 0;
+}
+
+static int give(struct changes *changes, const struct document_key *key,
+                const ProtobufCMessage *message)
+{
+    struct span bytes;
+    int result = pack(message, &changes->agent->scratch, &bytes);
+    if (result == 0)
+        changes->change(document_key_span(key), bytes, changes->context);
+    return result;
 }
 
 static void give_deleted(struct changes *changes, const struct document_key *key)
@@ -137,25 +145,54 @@ static void fill_head(Daa__WorkflowDocument *document, const struct workflow *wo
     put(&document->has_reason_step, &document->reason_step, workflow->reason_step);
 }
 
-/* What a cold start needs of a workflow that has not ended; given again only when it is another. */
-static int give_active(struct changes *changes, struct workflow *workflow)
+int state_encode_workflow(const struct workflow *workflow, struct arena *arena, struct span *bytes)
 {
-    struct document_key key = document_active_key(workflow->stream);
-    uint8_t flags = state_active_flags(workflow);
+    Daa__WorkflowDocument document = DAA__WORKFLOW_DOCUMENT__INIT;
+    fill_head(&document, workflow);
+    int result = fill_steps(&document, workflow, arena);
+    if (result == 0)
+        result = fill_signals(&document, workflow, arena);
+    if (result == 0)
+        result = fill_digests(&document, workflow, arena);
+    return result < 0 ? result : pack(&document.base, arena, bytes);
+}
+
+int state_encode_active(const struct workflow *workflow, struct arena *arena, struct span *bytes)
+{
     uint32_t count = 0;
-    if (workflow->listed && !workflow->timers_changed && flags == workflow->listed_flags)
-        return 0;
     size_t size = document_active_size(workflow->timed);
-    uint8_t *value = arena_allocate(&changes->agent->scratch, size);
+    uint8_t *value = arena_allocate(arena, size);
     if (value == NULL)
         return ERROR_BUDGET;
-    value[0] = flags;
+    value[0] = state_active_flags(workflow);
     for (uint32_t i = 0; i < workflow->flow->step_count; i++)
         if (state_step_is_timed(&workflow->steps[i]))
             document_active_timer_put(value, count++, i, workflow->steps[i].due_ns);
     CHECK(count == workflow->timed);
-    changes->change(document_key_span(&key), span_of(value, size), changes->context);
+    *bytes = span_of(value, size);
     return 0;
+}
+
+void state_encode_finished(const struct workflow *workflow, uint64_t size,
+                           uint8_t value[DOCUMENT_FINISHED_SIZE])
+{
+    struct document_finished finished = { .size = size, .settled = state_is_settled(workflow) };
+    memcpy(finished.definition, workflow->flow->digest, SHA256_SIZE);
+    document_finished_encode(value, &finished);
+}
+
+/* What a cold start needs of a workflow that has not ended; given again only when it is another. */
+static int give_active(struct changes *changes, struct workflow *workflow)
+{
+    struct document_key key = document_active_key(workflow->stream);
+    struct span bytes;
+    if (workflow->listed && !workflow->timers_changed &&
+        state_active_flags(workflow) == workflow->listed_flags)
+        return 0;
+    int result = state_encode_active(workflow, &changes->agent->scratch, &bytes);
+    if (result == 0)
+        changes->change(document_key_span(&key), bytes, changes->context);
+    return result;
 }
 
 static void give_finished(struct changes *changes, struct workflow *workflow, uint64_t size)
@@ -163,10 +200,8 @@ static void give_finished(struct changes *changes, struct workflow *workflow, ui
     struct agent *agent = changes->agent;
     struct document_key active = document_active_key(workflow->stream),
                         key = document_finished_key(workflow->ended_ns, workflow->stream);
-    struct document_finished finished = { .size = size, .settled = state_is_settled(workflow) };
     uint8_t value[DOCUMENT_FINISHED_SIZE];
-    memcpy(finished.definition, workflow->flow->digest, SHA256_SIZE);
-    document_finished_encode(value, &finished);
+    state_encode_finished(workflow, size, value);
     changes->change(document_key_span(&key), span_of(value, sizeof value), changes->context);
     if (workflow->listed)
         give_deleted(changes, &active);
@@ -178,29 +213,22 @@ static void give_finished(struct changes *changes, struct workflow *workflow, ui
 
 static int give_workflow(struct changes *changes, struct workflow *workflow)
 {
-    struct arena *arena = &changes->agent->scratch;
-    Daa__WorkflowDocument document = DAA__WORKFLOW_DOCUMENT__INIT;
     struct document_key key = document_workflow_key(workflow->stream);
+    struct span bytes;
     if (workflow->expired) {
         struct document_key active = document_active_key(workflow->stream);
         if (workflow->listed)
             give_deleted(changes, &active);
         return 0;
     }
-    arena_reset(arena);
-    fill_head(&document, workflow);
-    int result = fill_steps(&document, workflow, arena);
-    if (result == 0)
-        result = fill_signals(&document, workflow, arena);
-    if (result == 0)
-        result = fill_digests(&document, workflow, arena);
-    if (result == 0)
-        result = give(changes, &key, &document.base);
+    arena_reset(&changes->agent->scratch);
+    int result = state_encode_workflow(workflow, &changes->agent->scratch, &bytes);
     if (result < 0)
         return result;
+    changes->change(document_key_span(&key), bytes, changes->context);
     if (!state_is_finished(workflow->status))
         return give_active(changes, workflow);
-    give_finished(changes, workflow, protobuf_c_message_get_packed_size(&document.base));
+    give_finished(changes, workflow, bytes.size);
     return 0;
 }
 

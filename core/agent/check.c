@@ -18,11 +18,29 @@ static int wrong(const struct workflow *workflow, struct error *error, const cha
                      workflow_status_name(workflow->status), what);
 }
 
+static bool is_of_kind(int status, enum flow_kind kind)
+{
+    switch (status) {
+    case DAA__STEP_STATUS__STEP_RUNNING:
+    case DAA__STEP_STATUS__STEP_BACKOFF:
+    case DAA__STEP_STATUS__STEP_UNCERTAIN:
+        return kind == FLOW_HTTP || kind == FLOW_EXEC;
+    case DAA__STEP_STATUS__STEP_SLEEPING:
+        return kind == FLOW_SLEEP;
+    case DAA__STEP_STATUS__STEP_WAITING:
+        return kind == FLOW_SIGNAL;
+    default:
+        return true;
+    }
+}
+
 static int check_step(const struct workflow *workflow, uint32_t index, struct error *error)
 {
     const struct flow_step *flow_step = &workflow->flow->steps[index];
     const struct step *step = &workflow->steps[index];
     uint32_t blocked_by = 0;
+    if (!is_of_kind(step->status, flow_step->kind))
+        return wrong(workflow, error, "a step does what no step of its kind does");
     for (uint32_t i = 0; i < flow_step->needs_count; i++) {
         uint32_t needed = flow_step->needs[i];
         blocked_by += state_step_class(&workflow->flow->steps[needed],
@@ -60,35 +78,63 @@ static struct tally tally_of(const struct workflow *workflow)
     return tally;
 }
 
+/* Of what it can wait for, by its document. */
 static int check_waits(const struct workflow *workflow, const struct tally *tally,
+                       struct error *error)
+{
+    bool paused = workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED;
+    if (state_is_finished(workflow->status) != (workflow->ended_ns != 0))
+        return wrong(workflow, error, "its status and the time of its end contradict each other");
+    if (state_is_finished(workflow->status))
+        return 0;
+    if ((workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_PENDING) != (workflow->started_ns == 0))
+        return wrong(workflow, error, "its status and the time of its start contradict each other");
+    if (paused && tally->parked == 0)
+        return wrong(workflow, error, "it is paused and nothing of it is parked");
+    if (!paused && tally->parked > 0)
+        return wrong(workflow, error, "a step of it is parked and it is not paused");
+    if (!paused && tally->ready + tally->running + tally->timed + tally->waiting == 0)
+        return wrong(workflow, error, "it waits for nothing");
+    return 0;
+}
+
+static int check_itself(const struct workflow *workflow, const struct tally *tally,
+                        struct error *error)
+{
+    int result = 0;
+    for (uint32_t i = 0; result == 0 && i < workflow->flow->step_count; i++)
+        result = check_step(workflow, i, error);
+    return result < 0 ? result : check_waits(workflow, tally, error);
+}
+
+int state_check_workflow(const struct workflow *workflow, struct error *error)
+{
+    struct tally tally = tally_of(workflow);
+    return check_itself(workflow, &tally, error);
+}
+
+/* Of its place in memory. */
+static int check_place(const struct workflow *workflow, const struct tally *tally,
                        struct error *error)
 {
     bool paused = workflow->status == DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED;
     if (state_is_finished(workflow->status))
         return workflow->queue == READY_NONE ? 0 : wrong(workflow, error, "it has ended, queued");
-    if (paused && tally->parked == 0)
-        return wrong(workflow, error, "it is paused and nothing of it is parked");
-    if (!paused && tally->parked > 0)
-        return wrong(workflow, error, "a step of it is parked and it is not paused");
     if ((workflow->queue == READY_IDLE) != (workflow->place != 0))
         return wrong(workflow, error, "it has a place among the ready and is not, or has none");
     if ((workflow->rest != NULL) != (!workflow->changed && workflow->running == 0))
         return wrong(workflow, error, "it may leave memory and is not listed, or may not and is");
     if ((workflow->queue != READY_NONE) != (!paused && tally->ready > 0))
         return wrong(workflow, error, "it is ready and not queued, or queued and not ready");
-    if (!paused && tally->ready + tally->running + tally->timed + tally->waiting == 0)
-        return wrong(workflow, error, "it waits for nothing");
     return 0;
 }
 
 static int check_workflow(const struct workflow *workflow, struct sums *sums, struct error *error)
 {
     struct tally tally = tally_of(workflow);
-    int result = 0;
-    for (uint32_t i = 0; result == 0 && i < workflow->flow->step_count; i++)
-        result = check_step(workflow, i, error);
+    int result = check_itself(workflow, &tally, error);
     if (result == 0)
-        result = check_waits(workflow, &tally, error);
+        result = check_place(workflow, &tally, error);
     if (result < 0)
         return result;
     if (tally.ready != workflow->ready || tally.running != workflow->running ||

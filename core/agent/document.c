@@ -215,7 +215,7 @@ static const char *waiting_for(int status)
 }
 
 static void add_step(struct text *text, const Daa__StepDocument *step,
-                     const struct flow_step *known)
+                     const struct flow_step *known, uint64_t shift_ns)
 {
     text_json_open_object(text, NULL);
     if (known != NULL) {
@@ -226,7 +226,7 @@ static void add_step(struct text *text, const Daa__StepDocument *step,
     text_json_unsigned(text, "attempts", step->attempt);
     add_time(text, "started", step->has_started_ns, step->started_ns);
     add_time(text, "ended", step->has_ended_ns, step->ended_ns);
-    add_time(text, "due", step->has_due_ns && step->due_ns != 0, step->due_ns);
+    add_time(text, "due", step->has_due_ns && step->due_ns != 0, step->due_ns + shift_ns);
     if (step->has_outcome)
         text_json_cstring(text, "outcome", outcome_name((int)step->outcome));
     if (waiting_for((int)step->status) != NULL)
@@ -239,26 +239,26 @@ static void add_step(struct text *text, const Daa__StepDocument *step,
 }
 
 static void add_steps(struct text *text, const Daa__WorkflowDocument *document,
-                      const struct flow *flow)
+                      const struct flow *flow, uint64_t shift_ns)
 {
     text_json_open_array(text, "steps");
     for (size_t i = 0; i < document->n_steps; i++)
         add_step(text, document->steps[i],
-                 flow != NULL && i < flow->step_count ? &flow->steps[i] : NULL);
+                 flow != NULL && i < flow->step_count ? &flow->steps[i] : NULL, shift_ns);
     text_json_close_array(text);
 }
 
 static void add_head(struct text *text, const Daa__WorkflowDocument *document,
-                     const uint8_t log_uuid[16], uint64_t stream)
+                     const struct document_view *view)
 {
     char id[WORKFLOW_ID_SIZE];
-    workflow_id_to_text(id, log_uuid, stream);
+    workflow_id_to_text(id, view->log_uuid, view->stream);
     text_json_cstring(text, "id", id);
     add_string(text, "name", document->has_name, document->name);
     text_json_cstring(text, "status", workflow_status_name((int)document->status));
     add_string(text, "reason", document->has_reason, document->reason);
     add_string(text, "step", document->has_reason_step, document->reason_step);
-    text_json_unsigned(text, "seq", stream);
+    text_json_unsigned(text, "seq", view->stream);
     text_json_unsigned(text, "last_seq", document->last_seq);
     add_time(text, "submitted", document->has_submitted_ns, document->submitted_ns);
     add_time(text, "started", document->has_started_ns, document->started_ns);
@@ -266,39 +266,40 @@ static void add_head(struct text *text, const Daa__WorkflowDocument *document,
     add_json(text, "metadata", document->has_metadata, document->metadata);
 }
 
-static int show(struct span bytes, const struct flow *flow, const uint8_t log_uuid[16],
-                uint64_t stream, bool basic, struct arena *arena, struct text *text)
+static int show(struct span bytes, const struct flow *flow, const struct document_view *view,
+                struct arena *arena, struct text *text)
 {
     Daa__WorkflowDocument *document;
     int code = unpack_workflow(bytes, arena, &document);
     if (code < 0)
         return code;
     text_json_open_object(text, NULL);
-    add_head(text, document, log_uuid, stream);
-    if (!basic) {
+    add_head(text, document, view);
+    if (!view->basic) {
         if (document->has_definition)
             text_json_hex(text, "definition", span_of_data(document->definition));
         add_json(text, "input", document->has_input, document->input);
         add_json(text, "output", document->has_output, document->output);
-        add_steps(text, document, flow);
+        add_steps(text, document, flow, view->shift_ns);
     }
     text_json_close_object(text);
     return 0;
 }
 
-int document_workflow_to_json(struct span bytes, struct span definition, const uint8_t log_uuid[16],
-                              uint64_t stream, bool basic, struct arena *arena, struct text *text)
+int document_workflow_to_json(struct span bytes, struct span definition,
+                              const struct document_view *view, struct arena *arena,
+                              struct text *text)
 {
-    struct flow *flow = basic ? NULL : flow_of(definition, arena);
-    int code = show(bytes, flow, log_uuid, stream, basic, arena, text);
+    struct flow *flow = view->basic ? NULL : flow_of(definition, arena);
+    int code = show(bytes, flow, view, arena, text);
     flow_unref(flow);
     return code;
 }
 
-int document_workflow_show(struct span bytes, const struct flow *flow, const uint8_t log_uuid[16],
-                           uint64_t stream, struct arena *arena, struct text *text)
+int document_workflow_show(struct span bytes, const struct flow *flow,
+                           const struct document_view *view, struct arena *arena, struct text *text)
 {
-    return show(bytes, flow, log_uuid, stream, false, arena, text);
+    return show(bytes, flow, view, arena, text);
 }
 
 int document_workflow_summary(struct span bytes, struct arena *arena,

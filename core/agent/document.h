@@ -96,13 +96,20 @@ bool document_finished_decode(struct span value, struct document_finished *finis
  * started, ended, due, output, error, outcome, waiting_for}. `definition` is the
  * DefinitionDocument's bytes (empty: ids and kinds of steps are left out). `basic` leaves input,
  * output and steps out (lists). 0; ERROR_DAMAGED; ERROR_BUDGET. */
+struct document_view {
+    const uint8_t *log_uuid; /* that the workflow was submitted in, for its id */
+    uint64_t stream;
+    uint64_t
+        shift_ns; /* between agent time and log time now (core/agent/clock.h): when it is due */
+    bool basic;
+};
 int document_workflow_to_json(struct span document, struct span definition,
-                              const uint8_t log_uuid[16], uint64_t stream, bool basic,
-                              struct arena *arena, struct text *text);
+                              const struct document_view *view, struct arena *arena,
+                              struct text *text);
 
 /* The same, whole, with the definition compiled already; NULL: ids and kinds are left out. */
 int document_workflow_show(struct span document, const struct flow *flow,
-                           const uint8_t log_uuid[16], uint64_t stream, struct arena *arena,
+                           const struct document_view *view, struct arena *arena,
                            struct text *text);
 
 /* The few fields that are asked for by themselves; spans lie in `arena`. 0, ERROR_DAMAGED or

@@ -330,24 +330,14 @@ static void return_to_queue(struct agent *agent, struct workflow *workflow)
     rest_enter(agent, workflow);
 }
 
-static int load_workflow(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
-                         size_t size, struct document_key *needs)
+int state_workflow_read(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
+                        size_t size, struct definition *definition, struct workflow **read)
 {
-    if (!from->has_status || from->status < DAA__WORKFLOW_STATUS__WORKFLOW_PENDING ||
-        from->status > DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED ||
-        from->definition.len != SHA256_SIZE)
-        return ERROR_DAMAGED;
-    struct definition *definition = store_definition(agent, from->definition.data);
-    if (definition == NULL) {
-        *needs = document_definition_key(from->definition.data);
-        return 1;
-    }
     uint32_t count = definition->flow->step_count;
-    if (from->n_steps != count)
+    if (!from->has_status || from->status < DAA__WORKFLOW_STATUS__WORKFLOW_PENDING ||
+        from->status > DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED || from->n_steps != count)
         return ERROR_DAMAGED;
-    rest_trim(agent);
-    struct workflow *workflow =
-        state_reserve(agent, 1) == 0 ? state_workflow_new(agent, definition, 0) : NULL;
+    struct workflow *workflow = state_workflow_new(agent, definition, 0);
     if (workflow == NULL)
         return ERROR_BUDGET;
     workflow->stream = stream;
@@ -356,12 +346,33 @@ static int load_workflow(struct agent *agent, uint64_t stream, const Daa__Workfl
         state_workflow_free(workflow);
         return result;
     }
-    state_workflow_enter(agent, workflow);
     for (uint32_t i = 0; i < count; i++)
         state_load_step(agent, workflow, i, (int)from->steps[i]->status, from->steps[i]->due_ns);
     count_blocked(workflow);
+    *read = workflow;
+    return 0;
+}
+
+static int load_workflow(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
+                         size_t size, struct document_key *needs)
+{
+    if (from->definition.len != SHA256_SIZE)
+        return ERROR_DAMAGED;
+    struct definition *definition = store_definition(agent, from->definition.data);
+    if (definition == NULL) {
+        *needs = document_definition_key(from->definition.data);
+        return 1;
+    }
+    rest_trim(agent);
+    struct workflow *workflow;
+    int result = state_reserve(agent, 1);
+    if (result == 0)
+        result = state_workflow_read(agent, stream, from, size, definition, &workflow);
+    if (result < 0)
+        return result;
+    state_workflow_enter(agent, workflow);
     return_to_queue(agent, workflow);
-    return result;
+    return 0;
 }
 
 /*--- All of them -----------------------------------------------------------------------------*/

@@ -210,6 +210,20 @@ bool state_is_settled(const struct workflow *workflow);
 void state_mark_changed(struct agent *agent, struct workflow *workflow);
 uint8_t state_active_flags(const struct workflow *workflow); /* for its `a` document */
 
+/* load.c: the workflow that a document says, whole or not at all: not in the table, in no queue,
+ * with no timers; but the agent counts its running steps. 0, ERROR_DAMAGED, ERROR_BUDGET. */
+int state_workflow_read(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
+                        size_t size, struct definition *definition, struct workflow **workflow);
+
+/* changes.c: the values of a workflow's documents. 0 or ERROR_BUDGET; the bytes lie in `arena`. */
+int state_encode_workflow(const struct workflow *workflow, struct arena *arena, struct span *bytes);
+int state_encode_active(const struct workflow *workflow, struct arena *arena, struct span *bytes);
+void state_encode_finished(const struct workflow *workflow, uint64_t size,
+                           uint8_t value[DOCUMENT_FINISHED_SIZE]);
+
+/* check.c: what must hold of a workflow wherever it is: 0, or ERROR_CONFLICT and what does not. */
+int state_check_workflow(const struct workflow *workflow, struct error *error);
+
 /* rest.c: what may leave memory */
 void rest_enter(struct agent *agent, struct workflow *workflow); /* if it may */
 void rest_leave(struct workflow *workflow);

@@ -1,5 +1,6 @@
 #include "agent_shell.h"
 
+#include "core/agent/check_documents.h"
 #include "core/event/event.h"
 #include "tap.h"
 
@@ -99,6 +100,61 @@ void shell_documents_digest(const struct shell_documents *documents, uint8_t dig
         sha256_more(&sha256, item->bytes, item->size);
     }
     sha256_end(&sha256, digest);
+}
+
+/*--- What must hold of them ------------------------------------------------------------------*/
+
+struct findings {
+    const struct shell_documents *documents;
+    char text[32768];
+    size_t size;
+};
+
+static int get_document(struct span key, struct span *bytes, void *context)
+{
+    const struct findings *findings = context;
+    const struct shell_document *found = shell_documents_get(findings->documents, key);
+    if (found != NULL)
+        *bytes = span_of(found->bytes, found->size);
+    return found != NULL;
+}
+
+static void note_finding(struct span key, const char *sentence, void *context)
+{
+    struct findings *findings = context;
+    size_t room = sizeof findings->text - findings->size;
+    char shown[CHECK_KEY_TEXT_SIZE];
+    check_documents_key_to_text(shown, key);
+    int size = snprintf(findings->text + findings->size, room, "%s %s\n", shown, sentence);
+    if (size < 0 || (size_t)size >= room)
+        tap_bail_out("findings take more room than there is");
+    findings->size += (size_t)size;
+}
+
+const char *shell_check(struct budget *budget, const struct shell_documents *documents,
+                        struct check_documents_result *result)
+{
+    static struct findings findings;
+    struct check_documents *check;
+    struct check_documents_result ignored;
+    struct error error;
+    findings = (struct findings){ .documents = documents };
+    const struct check_documents_options options = {
+        .budget = budget, .get = get_document, .found = note_finding, .context = &findings
+    };
+    if (check_documents_open(&check, &options, &error) < 0)
+        tap_bail_out("%s", error.text);
+    for (size_t i = 0; i < documents->count; i++) {
+        const struct shell_document *item = &documents->items[i];
+        int status = check_documents_add(check, document_key_span(&item->key),
+                                         span_of(item->bytes, item->size));
+        if (status < 0)
+            tap_bail_out("documents cannot be checked: %s", error_text(status));
+    }
+    if (check_documents_end(check, result != NULL ? result : &ignored) < 0)
+        tap_bail_out("documents cannot be checked in the end");
+    check_documents_close(check);
+    return findings.text;
 }
 
 /*--- The turn --------------------------------------------------------------------------------*/
@@ -378,8 +434,9 @@ const char *shell_show(struct agent_shell *shell, uint64_t stream)
         return shown;
     arena_init(&arena, &shell->budget, BUDGET_READERS, 4096);
     text_init(&text);
-    if (document_workflow_to_json(span_of(document->bytes, document->size), span_of(NULL, 0), uuid,
-                                  stream, false, &arena, &text) == 0)
+    struct document_view view = { .log_uuid = uuid, .stream = stream };
+    if (document_workflow_to_json(span_of(document->bytes, document->size), span_of(NULL, 0), &view,
+                                  &arena, &text) == 0)
         (void)snprintf(shown, sizeof shown, "%s", text_string(&text));
     text_free(&text);
     arena_free(&arena);

@@ -73,6 +73,12 @@ void shell_documents_copy(struct shell_documents *to, const struct shell_documen
 void shell_documents_free(struct shell_documents *documents);
 void shell_documents_digest(const struct shell_documents *documents, uint8_t digest[SHA256_SIZE]);
 
+/* Checks documents (core/agent/check_documents.h): the findings, each "key sentence\n", in a static
+ * buffer; "" when there are none. `result` may be NULL. */
+struct check_documents_result;
+const char *shell_check(struct budget *budget, const struct shell_documents *documents,
+                        struct check_documents_result *result);
+
 /* A new agent from `documents`, which stand for everything up to `applied_seq`, and the rest of the
  * log; the documents are brought up to date. The caller closes the agent. */
 struct agent *shell_replay(struct agent_shell *shell, struct shell_documents *documents,

@@ -5,6 +5,7 @@
 #include "core/base/id.h"
 #include "core/event/event.h"
 #include "log/reader.h"
+#include "tools/agent/loop.h"
 #include "tools/agent/operation.h"
 #include "tools/agent/state.h"
 
@@ -100,6 +101,15 @@ static bool has_ended(Daa__WorkflowStatus status)
            status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
 }
 
+static struct document_view view_of(struct boot *boot, uint64_t stream)
+{
+    struct loop_counts counts;
+    loop_counts_get(boot->loop, &counts);
+    return (struct document_view){ .log_uuid = lineage_uuid(&boot->lineage, stream),
+                                   .stream = stream,
+                                   .shift_ns = counts.shift_ns };
+}
+
 /* 1 shown in `text`, 0 there is none, negative. */
 static int show(struct exchange *exchange, uint64_t stream, struct text *text,
                 Daa__WorkflowStatus *status_of)
@@ -117,8 +127,8 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
     if (status == 0) {
         struct flow *flow =
             definitions_flow(exchange->api->definitions, boot->state, summary.definition);
-        status = document_workflow_show(document, flow, lineage_uuid(&boot->lineage, stream),
-                                        stream, &exchange->arena, text);
+        struct document_view view = view_of(boot, stream);
+        status = document_workflow_show(document, flow, &view, &exchange->arena, text);
         flow_unref(flow);
     }
     free(bytes);
@@ -259,6 +269,7 @@ enum MHD_Result workflow_get(struct exchange *exchange)
 
 struct list {
     struct exchange *exchange;
+    struct document_view view;
     struct text text;
     const char *status, *name; /* filters; NULL: none */
     uint64_t limit, count, looked;
@@ -294,9 +305,10 @@ static bool list_one(struct span key, struct span bytes, void *context)
     list->last_stream = stream;
     list->failed = document_workflow_summary(bytes, arena, &summary);
     if (list->failed == 0 && list_wants(list, &summary)) {
-        list->failed = document_workflow_to_json(
-            bytes, span_of(NULL, 0), lineage_uuid(&list->exchange->api->boot->lineage, stream),
-            stream, true, arena, &list->text);
+        list->view.log_uuid = lineage_uuid(&list->exchange->api->boot->lineage, stream);
+        list->view.stream = stream;
+        list->failed =
+            document_workflow_to_json(bytes, span_of(NULL, 0), &list->view, arena, &list->text);
         list->count++;
     }
     arena_reset(arena);
@@ -355,7 +367,7 @@ static bool read_list(struct list *list, struct document_key *from, struct probl
 
 enum MHD_Result workflow_list(struct exchange *exchange)
 {
-    struct list list = { .exchange = exchange };
+    struct list list = { .exchange = exchange, .view.basic = true };
     struct problem problem = { 0 };
     struct document_key from;
     if (!read_list(&list, &from, &problem))

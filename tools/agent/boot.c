@@ -6,7 +6,9 @@
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
+#include "log/restore.h"
 #include "tools/agent/clock.h"
+#include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
@@ -105,6 +107,13 @@ int boot_data_dir(const char *data_dir, int *lock_fd, struct error *error)
     if (access(data_dir, R_OK | W_OK | X_OK) < 0)
         return error_set(error, -errno, "data directory %s is not writable: %s", data_dir,
                          error_text(-errno));
+    char restoring[PATH_MAX];
+    if (snprintf(restoring, sizeof restoring, "%s/" LOG_RESTORING_NAME, data_dir) < PATH_MAX &&
+        access(restoring, F_OK) == 0)
+        return error_set(error, ERROR_CONFLICT,
+                         "data directory %s is being restored, or that was not ended: run the same "
+                         "daa-log restore again, which goes on",
+                         data_dir);
     return lock_data_dir(data_dir, lock_fd, error);
 }
 
@@ -195,6 +204,7 @@ static int open_log(struct boot *boot, struct error *error)
         .spares = (uint32_t)config->log.spares,
         .sync = sync_of(config),
         .no_chain = !config->log.chain,
+        .allow_tmpfs = boot->allow_tmpfs,
         .start_time_ns = boot->clock.last_ns,
         .witnesses = &witness,
         .witness_count = witness.seq > 0,
@@ -483,6 +493,9 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
         status = open_snapshots(boot, error);
     if (status == 0)
         status = open_housekeeper(boot, error);
+    if (status == 0)
+        status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
+                             error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -497,6 +510,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    doctor_close(boot->doctor);
+    boot->doctor = NULL;
     if (boot->snapshots)
         snapshots_stop(boot->snapshots);
     housekeeper_close(atomic_exchange(&boot->housekeeper, NULL));

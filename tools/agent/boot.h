@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 struct agent;
+struct doctor;
 struct effects;
 struct host_clock;
 struct housekeeper;
@@ -56,6 +57,7 @@ struct boot {
     struct log *log;
     struct log_recovery recovery;        /* what was found */
     const struct host_clock *host_clock; /* boot_init() says the machine's */
+    bool allow_tmpfs;                    /* tests only: the log may lie in memory */
     void (*before_read_ahead)(void);     /* tests (tools/agent/warmer.h) */
     struct log_clock clock;
     struct state *state;
@@ -66,6 +68,7 @@ struct boot {
     struct snapshots *snapshots;
     struct housekeeper *_Atomic housekeeper;
     struct boot_hooks hooks;
+    struct doctor *doctor;
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;

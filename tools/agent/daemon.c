@@ -2,6 +2,7 @@
 
 #include "tools/agent/api.h"
 #include "tools/agent/boot.h"
+#include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
@@ -161,6 +162,7 @@ static int stop(struct daemon *daemon, struct error *error)
     housekeeper_stop(atomic_load(&boot->housekeeper));
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);
+    doctor_stop(boot->doctor);
     if (loop_drain(boot->loop)) {
         effects_close(boot->effects, EFFECTS_GRACE_NS);
         boot->effects = NULL;
@@ -210,6 +212,7 @@ int daemon_run(const struct config *config, struct error *error)
     fflush(stdout);
     notify_send("READY=1");
     uint64_t count;
+    (void)doctor_begin(daemon->boot.doctor, &count); /* or somebody has asked already */
     while (read(daemon->event_fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
     return stop(daemon, error);

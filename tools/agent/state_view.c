@@ -94,6 +94,11 @@ int state_view_next(struct state_view *view, struct span *key, struct span *valu
     return found;
 }
 
+int state_view_get(struct state_view *view, struct span key, struct span *value)
+{
+    return kv_get(view->reader, key, value);
+}
+
 /*--- The sum -----------------------------------------------------------------------------------*/
 
 void state_sum_begin(struct state_sum *sum)

@@ -1,0 +1,81 @@
+/* Some days of the simulated year (t/lib/year.h): restarts, snapshots, retention and expiry with
+ * the short times that make them happen within days. `make year` runs a whole one. */
+#include "scratch.h"
+#include "tap.h"
+#include "year.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define DAYS 12
+
+static const struct year_jump jumps[] = {
+    { .day = 2.2, .by_ns = 1000000000 },
+    { .day = 3.3, .by_ns = 3600ll * 1000000000, .return_ns = 2 * YEAR_HOUR_NS },
+    { .day = 4.4, .by_ns = -3600ll * 1000000000, .accept = true },
+    { .day = 5.5, .by_ns = 8 * 3600ll * 1000000000, .suspend = true },
+    { .day = 6.6, .by_ns = 365 * 24 * 3600ll * 1000000000, .return_ns = 30 * YEAR_HOUR_NS },
+    { .day = 9.1, .by_ns = 3600ll * 1000000000, .accept = true },
+};
+
+/* The comparison of months finds what grows. */
+static void test_compare(struct year_result *result)
+{
+    uint64_t before = result->failures;
+    year_compare(result, 6, 9, 3, 1.6);
+    is_int(result->failures, before, "the last days are as bounded as those before");
+    result->samples[DAYS - 1].documents *= 10;
+    result->samples[DAYS - 2].segments *= 10;
+    year_compare(result, 6, 9, 3, 1.6);
+    is_int(result->failures, before + 2, "what grew tenfold would be found");
+    result->samples[DAYS - 1].documents /= 10;
+    result->samples[DAYS - 2].segments /= 10;
+}
+
+int main(void)
+{
+    const char *seed = getenv("TEST_SEED");
+    const struct year_options options = {
+        .dir = scratch_memory_dir(),
+        .seed = seed ? strtoull(seed, NULL, 10) : 1,
+        .days = DAYS,
+        .workflows_a_day = 250,
+        .tick_ns = YEAR_HOUR_NS / 2,
+        .restart_days = 1.4,
+        .config = "[state]\nfinished_ttl = \"2d\"\nsnapshot_interval = \"0s\"\n"
+                  "[idempotency]\nttl = \"1d\"\n[retention]\nmax_age = \"3d\"\n"
+                  "[memory]\nmax_heap_size = \"64MB\"\n",
+        .finished_ttl_ns = 2 * YEAR_DAY_NS,
+        .jumps = jumps,
+        .jump_count = sizeof jumps / sizeof jumps[0],
+    };
+    tap_note("seed %" PRIu64, options.seed);
+    struct year_result *result = year_run(&options);
+    if (!result)
+        tap_bail_out("no memory");
+    is_int(result->failures, 0, "nothing that should hold does not");
+    for (unsigned i = 0; i < result->failures && i < YEAR_FAILURES_TOLD; i++)
+        tap_note("%s", result->failure[i]);
+    const struct year_sample *last = &result->samples[result->sample_count - 1];
+    is_int(result->sample_count, DAYS, "every day came");
+    is_int(result->jumps, sizeof jumps / sizeof jumps[0], "with every jump of the clock");
+    ok(result->kills >= 3, "there were crashes");
+    ok(result->digests >= 3, "and rebuilds were compared");
+    ok(result->replays > 20, "keys were sent again");
+    is_int(result->workflows,
+           result->completed + result->failed + result->cancelled + result->waiting,
+           "each of %" PRIu64 " workflows is accounted for", result->workflows);
+    ok(result->completed > 100 && result->failed > 100 && result->cancelled > 100,
+       "and they ended in every way");
+    ok(result->removed_events > result->events / 2, "more than half of the log is gone");
+    ok(last->expired_keys > 100 && last->expired_workflows > 1000, "keys and workflows expired");
+    is_int(last->f + last->unfinished, last->w, "what is left has ended lately, or waits");
+    ok(last->f < result->workflows / 2, "and most has left");
+    ok(result->checked > 1000, "%" PRIu64 " documents were checked", result->checked);
+    ok(result->resent_there <= result->resent,
+       "of what nobody knew after a crash, %" PRIu64 " of %" PRIu64 " were there",
+       result->resent_there, result->resent);
+    test_compare(result);
+    year_free(result);
+    return tap_done();
+}
