@@ -68,3 +68,16 @@ void log_lineage_free(struct log_lineage *lineage)
     free(lineage->names);
     *lineage = (struct log_lineage){ .count = 0 };
 }
+
+void log_lineage_ids(const struct log_lineage *lineage, struct lineage *ids)
+{
+    *ids = (struct lineage){ .count = 0 };
+    for (size_t i = 0; i < lineage->count; i++) {
+        const struct log_name *name = &lineage->names[i];
+        if (i == 0 && name->forked)
+            (void)lineage_add(ids, name->parent_uuid, 1);
+        /* What retention took of a name was written under it all the same. */
+        (void)lineage_add(ids, name->log_uuid,
+                          name->forked ? name->parent_seq + 1 : name->first_seq);
+    }
+}

@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/id.h"
+#include "core/base/lineage.h"
 #include "core/base/sha256.h"
 
 #include <stdbool.h>
@@ -35,5 +36,8 @@ struct log_lineage {
  * damaged are passed over: log_verify() tells of them. 0, or negative: ERROR_NEWER, -errno. */
 int log_lineage_read(struct log_lineage *lineage, const char *dir, struct error *error);
 void log_lineage_free(struct log_lineage *lineage);
+
+/* The names for ids: *ids becomes these and the parent of the oldest. */
+void log_lineage_ids(const struct log_lineage *lineage, struct lineage *ids);
 
 #endif

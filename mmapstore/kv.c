@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,9 +28,13 @@ struct kv_writer {
 };
 
 struct kv {
-    MDB_env *env;
+    struct kv_options options;
+    MDB_env *env; /* NULL: it has failed and could not be opened again yet */
     MDB_dbi table;
     struct kv_writer writer;
+    uint64_t generation;      /* how often it was opened again; changed with map_lock for writing */
+    pthread_mutex_t env_lock; /* for who uses the environment without a transaction */
+    struct kv_reader *readers; /* all that are open */
     /* Read-locked while a transaction is under way, write-locked while the map grows: LMDB must
      * not move its map under one. */
     pthread_rwlock_t map_lock;
@@ -42,6 +47,7 @@ struct kv_reader {
     MDB_txn *txn; /* reset, and renewed for each read */
     MDB_cursor *cursor;
     bool reading;
+    struct kv_reader *next, **at; /* in the environment's list */
 };
 
 /* The only place that knows LMDB's codes. */
@@ -67,17 +73,39 @@ static int translate(int code)
     case MDB_INCOMPATIBLE:
     case MDB_CURSOR_FULL:
     case MDB_PAGE_FULL:
+    case MDB_BAD_TXN: /* of a read: it has met a damaged page before */
         return ERROR_DAMAGED;
     case MDB_READERS_FULL:
         return -EUSERS;
-    case MDB_PANIC: /* a meta page could not be written: nothing more will be */
-        return -EIO;
+    case MDB_PANIC: /* a meta page could not be written: LMDB does nothing more with this one */
+        return ERROR_UNAVAILABLE;
     case MDB_MAP_RESIZED:
         return -EAGAIN;
     default:
         return code > 0 ? -code : -EINVAL;
     }
 }
+
+/* LMDB asserts what it expects of a page, and a damaged one would end the process: what is wrong
+ * with a file is an error. A transaction that was left so is good for its end only. */
+static _Thread_local jmp_buf *escape;
+
+static void on_assert(MDB_env *env, const char *message)
+{
+    (void)env;
+    (void)message;
+    if (escape != NULL)
+        longjmp(*escape, 1);
+}
+
+#define GUARDED(call)                                                                              \
+    ({                                                                                             \
+        jmp_buf here;                                                                              \
+        escape = &here;                                                                            \
+        int guarded = setjmp(here) == 0 ? translate(call) : ERROR_DAMAGED;                         \
+        escape = NULL;                                                                             \
+        guarded;                                                                                   \
+    })
 
 static MDB_val value_of(struct span span)
 {
@@ -100,34 +128,18 @@ static int set_map_size(struct kv *kv, uint64_t size)
     atomic_store(&kv->wants_to_grow, true);
     pthread_rwlock_wrlock(&kv->map_lock);
     atomic_store(&kv->wants_to_grow, false);
-    int code = translate(mdb_env_set_mapsize(kv->env, size));
+    int code = kv->env != NULL ? translate(mdb_env_set_mapsize(kv->env, size)) : 0;
     pthread_rwlock_unlock(&kv->map_lock);
     return code;
-}
-
-/* A transaction with the map lock held for reading; without it on error. */
-static int begin(struct kv *kv, MDB_txn **txn, bool writes)
-{
-    for (;;) {
-        pthread_rwlock_rdlock(&kv->map_lock);
-        int code =
-            translate(*txn != NULL ? mdb_txn_renew(*txn)
-                                   : mdb_txn_begin(kv->env, NULL, writes ? 0 : MDB_RDONLY, txn));
-        if (code == 0)
-            return 0;
-        pthread_rwlock_unlock(&kv->map_lock);
-        if (code != -EAGAIN) /* the map was grown by another process */
-            return code;
-        code = set_map_size(kv, 0);
-        if (code < 0)
-            return code;
-    }
 }
 
 static int open_table(struct kv *kv)
 {
     MDB_txn *txn = NULL;
-    int code = begin(kv, &txn, false);
+    int code;
+    while ((code = translate(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn))) == -EAGAIN)
+        if ((code = translate(mdb_env_set_mapsize(kv->env, 0))) < 0) /* another process grew it */
+            return code;
     if (code < 0)
         return code;
     code = translate(mdb_dbi_open(txn, NULL, 0, &kv->table));
@@ -135,7 +147,6 @@ static int open_table(struct kv *kv)
         code = translate(mdb_txn_commit(txn));
     else
         mdb_txn_abort(txn);
-    pthread_rwlock_unlock(&kv->map_lock);
     return code;
 }
 
@@ -167,18 +178,6 @@ static int fill_cut_end(struct kv *kv)
     return 0;
 }
 
-/* LMDB begins with two pages in one write, and does not know a file again that holds less of them.
- * Nothing was ever committed to such a file: it is begun anew. */
-static int drop_cut_beginning(const char *dir)
-{
-    struct stat file;
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/data.mdb", dir) < PATH_MAX && stat(path, &file) == 0 &&
-        file.st_size < 2 * sysconf(_SC_PAGESIZE) && truncate(path, 0) < 0)
-        return -errno;
-    return 0;
-}
-
 static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t size)
 {
     unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD;
@@ -187,6 +186,8 @@ static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t
     int code = translate(mdb_env_create(&kv->env));
     if (code == 0)
         code = translate(mdb_env_set_mapsize(kv->env, size));
+    if (code == 0)
+        code = translate(mdb_env_set_assert(kv->env, on_assert));
     if (code == 0)
         code = translate(mdb_env_set_maxreaders(kv->env, READERS_MAX));
     if (code == 0)
@@ -198,23 +199,118 @@ static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t
     return code;
 }
 
-static int open_env(struct kv *kv, const struct kv_options *options)
+/* LMDB begins a file with its two meta pages, in one write, and knows a file no more whose first
+ * write was cut short. Such a one holds nothing: whatever was committed lies behind them. True when
+ * the file is empty now. */
+static bool emptied_unbegun(const struct kv_options *options)
+{
+    char path[PATH_MAX + sizeof "/data.mdb"];
+    struct stat file;
+    snprintf(path, sizeof path, "%s/data.mdb", options->dir);
+    return !options->read_only && stat(path, &file) == 0 && S_ISREG(file.st_mode) &&
+           file.st_size <= 2 * sysconf(_SC_PAGESIZE) && truncate(path, 0) == 0;
+}
+
+static int open_env_sized(struct kv *kv, const struct kv_options *options)
 {
     uint64_t size = options->size_max != 0 ? options->size_max : size_default;
-    int dead = 0, code;
-    if (!options->read_only && mkdir(options->dir, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    if (!options->read_only && (code = drop_cut_beginning(options->dir)) < 0)
-        return code;
+    int code;
     while ((code = open_env_of(kv, options, size)) == -ENOMEM && options->size_max == 0 &&
            size > size_least)
         size /= 2;
+    return code;
+}
+
+static int open_env(struct kv *kv, const struct kv_options *options)
+{
+    int dead = 0;
+    if (!options->read_only && mkdir(options->dir, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    int code = open_env_sized(kv, options);
+    if (code == ERROR_DAMAGED && emptied_unbegun(options))
+        code = open_env_sized(kv, options);
     if (code == 0)
         code = fill_cut_end(kv);
     if (code == 0) /* readers that were killed keep pages from being used again */
         code = translate(mdb_reader_check(kv->env, &dead));
     return code == 0 ? open_table(kv) : code;
 }
+
+/*--- After a failure that LMDB does not get over ----------------------------------------------*/
+
+static void drop_transactions(struct kv *kv)
+{
+    for (struct kv_reader *reader = kv->readers; reader != NULL; reader = reader->next) {
+        if (reader->cursor != NULL)
+            mdb_cursor_close(reader->cursor);
+        if (reader->txn != NULL)
+            mdb_txn_abort(reader->txn);
+        reader->cursor = NULL;
+        reader->txn = NULL;
+    }
+}
+
+static void close_env(struct kv *kv)
+{
+    if (kv->env != NULL)
+        mdb_env_close(kv->env);
+    kv->env = NULL;
+}
+
+/* Once a meta page could not be written LMDB refuses everything, reads too, until the environment
+ * is opened again: the disk may have room or be well by now. Nothing is lost: the transaction that
+ * failed counts for nothing, and its meta page is the older of the two. Waits until no transaction
+ * is under way. `generation`: of the one that has failed. */
+static int open_again(struct kv *kv, uint64_t generation)
+{
+    int code = 0;
+    atomic_store(&kv->wants_to_grow, true); /* who reads for long is to give up, as when it grows */
+    pthread_rwlock_wrlock(&kv->map_lock);
+    atomic_store(&kv->wants_to_grow, false);
+    pthread_mutex_lock(&kv->env_lock);
+    if (kv->generation == generation) {
+        drop_transactions(kv);
+        close_env(kv);
+        code = open_env(kv, &kv->options);
+        if (code < 0)
+            close_env(kv);
+        else
+            kv->generation++;
+    }
+    pthread_mutex_unlock(&kv->env_lock);
+    pthread_rwlock_unlock(&kv->map_lock);
+    return code;
+}
+
+static int begin_once(struct kv *kv, MDB_txn **txn, bool writes)
+{
+    if (kv->env == NULL)
+        return ERROR_UNAVAILABLE;
+    if (*txn != NULL)
+        return translate(mdb_txn_renew(*txn));
+    return translate(mdb_txn_begin(kv->env, NULL, writes ? 0 : MDB_RDONLY, txn));
+}
+
+/* A transaction with the map lock held for reading; without it on error. */
+static int begin(struct kv *kv, MDB_txn **txn, bool writes)
+{
+    for (;;) {
+        pthread_rwlock_rdlock(&kv->map_lock);
+        uint64_t generation = kv->generation;
+        int code = begin_once(kv, txn, writes);
+        if (code == 0)
+            return 0;
+        pthread_rwlock_unlock(&kv->map_lock);
+        if (code == -EAGAIN) /* the map was grown by another process */
+            code = set_map_size(kv, 0);
+        else if (code == ERROR_UNAVAILABLE)
+            code = open_again(kv, generation);
+        if (code < 0)
+            return code;
+    }
+}
+
+/*--- Open and close ----------------------------------------------------------------------------*/
 
 /* Writers of the map lock first: else readers that overlap could keep it from ever growing. */
 static void init_map_lock(struct kv *kv)
@@ -233,7 +329,10 @@ int kv_open(struct kv **result, const struct kv_options *options, struct error *
     if (kv == NULL)
         return error_set(error, -ENOMEM, "cannot open the state in %s: no memory", options->dir);
     init_map_lock(kv);
+    pthread_mutex_init(&kv->env_lock, NULL);
     snprintf(kv->dir, sizeof kv->dir, "%s", options->dir);
+    kv->options = *options;
+    kv->options.dir = kv->dir;
     int code = open_env(kv, options);
     if (code == 0) {
         *result = kv;
@@ -254,8 +353,8 @@ void kv_close(struct kv *kv)
     if (kv == NULL)
         return;
     CHECK(kv->writer.txn == NULL);
-    if (kv->env != NULL)
-        mdb_env_close(kv->env);
+    close_env(kv);
+    pthread_mutex_destroy(&kv->env_lock);
     pthread_rwlock_destroy(&kv->map_lock);
     free(kv);
 }
@@ -280,7 +379,7 @@ static void put(struct kv_writer *writer, struct span key, struct span value, un
     if (writer->error != 0)
         return;
     MDB_val k = value_of(key), v = value_of(value);
-    writer->error = translate(mdb_put(writer->txn, writer->kv->table, &k, &v, flags));
+    writer->error = GUARDED(mdb_put(writer->txn, writer->kv->table, &k, &v, flags));
 }
 
 void kv_put(struct kv_writer *writer, struct span key, struct span value)
@@ -297,7 +396,7 @@ void kv_clear(struct kv_writer *writer)
 {
     CHECK(writer->txn != NULL);
     if (writer->error == 0)
-        writer->error = translate(mdb_drop(writer->txn, writer->kv->table, 0));
+        writer->error = GUARDED(mdb_drop(writer->txn, writer->kv->table, 0));
 }
 
 void kv_delete(struct kv_writer *writer, struct span key)
@@ -308,7 +407,7 @@ void kv_delete(struct kv_writer *writer, struct span key)
     if (writer->error != 0)
         return;
     MDB_val k = value_of(key);
-    int code = translate(mdb_del(writer->txn, writer->kv->table, &k, NULL));
+    int code = GUARDED(mdb_del(writer->txn, writer->kv->table, &k, NULL));
     writer->error = code == ERROR_NOT_FOUND ? 0 : code;
 }
 
@@ -346,6 +445,18 @@ void kv_abort(struct kv_writer *writer)
     pthread_rwlock_unlock(&writer->kv->map_lock);
 }
 
+static void enlist(struct kv_reader *reader)
+{
+    struct kv *kv = reader->kv;
+    pthread_mutex_lock(&kv->env_lock);
+    reader->next = kv->readers;
+    reader->at = &kv->readers;
+    if (reader->next != NULL)
+        reader->next->at = &reader->next;
+    kv->readers = reader;
+    pthread_mutex_unlock(&kv->env_lock);
+}
+
 int kv_reader_open(struct kv *kv, struct kv_reader **result, struct error *error)
 {
     struct kv_reader *reader = calloc(1, sizeof *reader);
@@ -358,6 +469,7 @@ int kv_reader_open(struct kv *kv, struct kv_reader **result, struct error *error
     if (code == 0) {
         code = translate(mdb_cursor_open(reader->txn, kv->table, &reader->cursor));
         mdb_txn_reset(reader->txn);
+        enlist(reader);
         pthread_rwlock_unlock(&kv->map_lock);
     }
     if (code == 0) {
@@ -373,10 +485,17 @@ void kv_reader_close(struct kv_reader *reader)
     if (reader == NULL)
         return;
     CHECK(!reader->reading);
+    pthread_mutex_lock(&reader->kv->env_lock);
+    if (reader->at != NULL) {
+        *reader->at = reader->next;
+        if (reader->next != NULL)
+            reader->next->at = reader->at;
+    }
     if (reader->cursor != NULL)
         mdb_cursor_close(reader->cursor);
     if (reader->txn != NULL)
         mdb_txn_abort(reader->txn);
+    pthread_mutex_unlock(&reader->kv->env_lock);
     free(reader);
 }
 
@@ -386,7 +505,9 @@ int kv_read_begin(struct kv_reader *reader, struct error *error)
     int code = begin(reader->kv, &reader->txn, false);
     if (code == 0) {
         reader->reading = true;
-        code = translate(mdb_cursor_renew(reader->txn, reader->cursor));
+        code = translate(reader->cursor != NULL
+                             ? mdb_cursor_renew(reader->txn, reader->cursor)
+                             : mdb_cursor_open(reader->txn, reader->kv->table, &reader->cursor));
         if (code < 0)
             kv_read_end(reader);
     }
@@ -410,7 +531,7 @@ int kv_get(struct kv_reader *reader, struct span key, struct span *value)
     if (!key_is_valid(key))
         return 0;
     MDB_val k = value_of(key), v;
-    int code = translate(mdb_get(reader->txn, reader->kv->table, &k, &v));
+    int code = GUARDED(mdb_get(reader->txn, reader->kv->table, &k, &v));
     if (code == ERROR_NOT_FOUND)
         return 0;
     if (code == 0)
@@ -423,7 +544,7 @@ static int move(struct kv_reader *reader, MDB_cursor_op operation, struct span f
 {
     CHECK(reader->reading);
     MDB_val k = value_of(from), v;
-    int code = translate(mdb_cursor_get(reader->cursor, &k, &v, operation));
+    int code = GUARDED(mdb_cursor_get(reader->cursor, &k, &v, operation));
     if (code == ERROR_NOT_FOUND)
         return 0;
     if (code < 0)
@@ -453,8 +574,11 @@ int kv_next(struct kv_reader *reader, bool backwards, struct span *key, struct s
 
 uint64_t kv_bytes_used(struct kv *kv)
 {
-    MDB_stat stat;
-    CHECK(mdb_env_stat(kv->env, &stat) == 0);
+    MDB_stat stat = { 0 };
+    pthread_mutex_lock(&kv->env_lock);
+    if (kv->env != NULL)
+        CHECK(mdb_env_stat(kv->env, &stat) == 0);
+    pthread_mutex_unlock(&kv->env_lock);
     uint64_t pages = stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
     return (pages + 2) * stat.ms_psize; /* and the two meta pages */
 }
@@ -468,7 +592,7 @@ int kv_count(struct kv_reader *reader, uint64_t *count)
 {
     MDB_stat stat;
     CHECK(reader->reading);
-    int code = translate(mdb_stat(reader->txn, reader->kv->table, &stat));
+    int code = GUARDED(mdb_stat(reader->txn, reader->kv->table, &stat));
     *count = code == 0 ? stat.ms_entries : 0;
     return code;
 }

@@ -37,7 +37,8 @@ struct kv_options {
 };
 
 /* ERROR_NOT_FOUND: `read_only` and nothing there; ERROR_DAMAGED: not an environment, or a broken
- * one; ERROR_NEWER: of another version of LMDB. */
+ * one; ERROR_NEWER: of another version of LMDB. A file that is too short to hold anything, because
+ * its creation was cut short, is begun anew unless `read_only`. */
 int kv_open(struct kv **kv, const struct kv_options *options, struct error *error);
 void kv_close(struct kv *kv);
 
@@ -48,8 +49,10 @@ void kv_put(struct kv_writer *writer, struct span key, struct span value);
 void kv_append(struct kv_writer *writer, struct span key, struct span value);
 void kv_delete(struct kv_writer *writer, struct span key); /* missing is fine */
 void kv_clear(struct kv_writer *writer);                   /* deletes everything */
-/* Ends the transaction either way. -ENOSPC: the disk is full. ERROR_FULL: the map was full; it has
- * been grown, and the caller repeats the whole transaction. */
+/* Ends the transaction either way. Once LMDB's own pages could not be written it refuses all that
+ * begins; what begins next then opens the environment again (and waits as for growing). -ENOSPC:
+ * the disk is full. ERROR_FULL: the map was full; it has been grown, and the caller repeats the
+ * whole transaction. */
 int kv_commit(struct kv_writer *writer, struct error *error);
 void kv_abort(struct kv_writer *writer);
 
@@ -68,7 +71,8 @@ int kv_next(struct kv_reader *reader, bool backwards, struct span *key, struct s
 /* True while a commit waits for reads to end. Any thread. */
 bool kv_wants_to_grow(const struct kv *kv);
 
-uint64_t kv_bytes_used(struct kv *kv);                   /* pages in use times page size */
-int kv_count(struct kv_reader *reader, uint64_t *count); /* entries in what is being read */
+uint64_t kv_bytes_used(struct kv *kv); /* pages in use times page size */
+/* Entries in the snapshot that is being read. 0, negative. */
+int kv_count(struct kv_reader *reader, uint64_t *count);
 
 #endif

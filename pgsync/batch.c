@@ -8,48 +8,13 @@
 #include "pgsync/plain.h"
 
 #define EVENT_COLUMNS 17
-#define CHANGE_COLUMNS 16
+#define CHANGE_COLUMNS 17
 #define ARENA_CHUNK_SIZE 16384u
 
 const char batch_events_sql[] =
     "COPY daa.events (log, seq, stream, time, time_ns, kind, kind_name, cause, stream_prev_seq,"
     " actor_type, actor_id, request_id, traceparent, payload, lossy, error, record)"
     " FROM STDIN (FORMAT binary)";
-
-const char batch_changes_sql[] =
-    "COPY pg_temp.workflow_changes (log, stream, id, name, status, reason, reason_given, "
-    "definition,"
-    " input, output, metadata, lossy, submitted_at, started_at, ended_at, last_seq)"
-    " FROM STDIN (FORMAT binary)";
-
-const char batch_changes_table_sql[] =
-    "CREATE TEMP TABLE workflow_changes (log uuid, stream bigint, id text, name text, status text,"
-    " reason text, reason_given boolean, definition bytea, input jsonb, output jsonb,"
-    " metadata jsonb, lossy boolean, submitted_at timestamptz, started_at timestamptz,"
-    " ended_at timestamptz, last_seq bigint) ON COMMIT DELETE ROWS";
-
-/* What an event says nothing about keeps its value; a reason can be taken back, so that one needs
- * a flag. The guard makes a change that is in there already harmless. */
-const char batch_changes_merge_sql[] =
-    "INSERT INTO daa.workflows AS w (log, stream, id, name, status, reason, reason_given,"
-    " definition, input, output, metadata, lossy, submitted_at, started_at, ended_at, last_seq)"
-    " SELECT log, stream, id, name, status, reason, reason_given, definition, input, output,"
-    " metadata, lossy, submitted_at, started_at, ended_at, last_seq FROM pg_temp.workflow_changes"
-    " ON CONFLICT (log, stream) DO UPDATE SET"
-    " name = coalesce(excluded.name, w.name),"
-    " status = coalesce(excluded.status, w.status),"
-    " reason = CASE WHEN excluded.reason_given THEN excluded.reason ELSE w.reason END,"
-    " reason_given = excluded.reason_given OR w.reason_given,"
-    " definition = coalesce(excluded.definition, w.definition),"
-    " input = coalesce(excluded.input, w.input),"
-    " output = coalesce(excluded.output, w.output),"
-    " metadata = coalesce(excluded.metadata, w.metadata),"
-    " lossy = excluded.lossy OR w.lossy,"
-    " submitted_at = coalesce(excluded.submitted_at, w.submitted_at),"
-    " started_at = coalesce(excluded.started_at, w.started_at),"
-    " ended_at = coalesce(excluded.ended_at, w.ended_at),"
-    " last_seq = excluded.last_seq"
-    " WHERE excluded.last_seq > w.last_seq";
 
 void batch_init(struct batch *batch, struct budget *budget)
 {
@@ -72,9 +37,10 @@ void batch_free(struct batch *batch)
     text_free(&batch->plain);
 }
 
-void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE])
+void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE], const struct lineage *owners)
 {
     memcpy(batch->log, log, UUID_SIZE);
+    batch->owners = owners;
     table_free(&batch->changes);
     table_init(&batch->changes, batch->budget, BUDGET_READERS);
     arena_reset(&batch->change_arena);
@@ -255,7 +221,8 @@ static int keep_change(struct batch *batch, struct workflow_row *change)
         return failed; /* no workflow has such a number: the record lies about its stream */
     row = table_get(&batch->changes, change->stream);
     if (row != NULL) {
-        projection_workflow_merge(row, change);
+        if (row->last_seq < change->last_seq)
+            projection_workflow_merge(row, change);
         return 0;
     }
     failed = table_reserve(&batch->changes, 1);
@@ -324,9 +291,11 @@ static void put_change(struct batch *batch, struct binary *target, const struct 
     const struct span none = { NULL, 0 };
     char id[WORKFLOW_ID_SIZE];
     bool lossy = refused;
-    workflow_id_to_text(id, batch->log, row->stream);
+    const uint8_t *log = lineage_uuid(batch->owners, row->stream);
+    const uint8_t *last_log = lineage_uuid(batch->owners, row->last_seq);
+    workflow_id_to_text(id, log, row->stream);
     binary_row(target, CHANGE_COLUMNS);
-    binary_uuid(target, batch->log);
+    binary_uuid(target, log);
     put_number(target, row->stream, &lossy);
     binary_text(target, id);
     put_text(batch, target, refused ? none : row->name, &lossy);
@@ -342,6 +311,10 @@ static void put_change(struct batch *batch, struct binary *target, const struct 
     put_optional_time(target, row->has_started, row->started_ns);
     put_optional_time(target, row->has_ended, row->ended_ns);
     put_number(target, row->last_seq, &lossy);
+    if (memcmp(log, last_log, UUID_SIZE) == 0)
+        binary_null(target);
+    else
+        binary_uuid(target, last_log);
 }
 
 int64_t batch_changes(struct batch *batch, struct binary *target, bool refused)
@@ -362,17 +335,30 @@ int64_t batch_changes(struct batch *batch, struct binary *target, bool refused)
 
 /*--- Records ---------------------------------------------------------------------------------*/
 
+/* NULL for the log's own events and for what cannot be unpacked. 0 or ERROR_BUDGET. */
+static int unpack(struct batch *batch, const struct record *record, Daa__Event **event)
+{
+    int failed = 0;
+    *event = NULL;
+    arena_reset(&batch->event_arena);
+    if (record->kind > LOG_KIND_OWN_MAX)
+        failed = event_unpack(record->kind, record->payload, &batch->event_arena, event);
+    return failed == ERROR_BUDGET ? failed : 0;
+}
+
+int batch_project(struct batch *batch, const struct record *record)
+{
+    Daa__Event *event;
+    int failed = unpack(batch, record, &event);
+    return failed < 0 ? failed : project(batch, record, event);
+}
+
 int batch_add(struct batch *batch, const struct record *record, const char *refusal)
 {
-    Daa__Event *event = NULL;
-    int failed = 0;
-    arena_reset(&batch->event_arena);
-    if (record->kind > LOG_KIND_OWN_MAX) {
-        failed = event_unpack(record->kind, record->payload, &batch->event_arena, &event);
-        if (failed == ERROR_BUDGET)
-            return failed;
-    }
-    failed = project(batch, record, event);
+    Daa__Event *event;
+    int failed = unpack(batch, record, &event);
+    if (failed == 0)
+        failed = project(batch, record, event);
     if (failed < 0)
         return failed;
     put_event(batch, record, event, refusal);

@@ -12,6 +12,7 @@
 #include "core/base/arena.h"
 #include "core/base/budget.h"
 #include "core/base/id.h"
+#include "core/base/lineage.h"
 #include "core/base/table.h"
 #include "core/base/text.h"
 #include "log/record.h"
@@ -19,15 +20,12 @@
 
 #include <stdint.h>
 
-/* "COPY ..." for the bytes that this makes. */
+/* "COPY ..." for the rows of events that this makes. */
 extern const char batch_events_sql[];
-extern const char batch_changes_sql[];
-/* The temporary table that batch_changes_sql copies into, and what puts it over daa.workflows. */
-extern const char batch_changes_table_sql[];
-extern const char batch_changes_merge_sql[];
 
 struct batch {
     uint8_t log[UUID_SIZE];
+    const struct lineage *owners; /* the caller's */
     struct budget *budget;
     struct binary events;  /* rows that are not sent yet; whoever sends them clears it */
     uint64_t rows;         /* added so far */
@@ -44,13 +42,17 @@ struct batch {
 void batch_init(struct batch *batch, struct budget *budget);
 void batch_free(struct batch *batch);
 
-/* Empties it and begins with the header of the COPY. */
-void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE]);
+/* Empties it and begins with the header of the COPY. All records are of `log`; `owners` says which
+ * log each workflow that they change belongs to, and stays until the next batch. */
+void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE], const struct lineage *owners);
 
 /* Adds a record. With `refusal` its payload (and what it brings to `workflows`) is left null, and
  * the sentence goes to the column `error`. 0, -ENOMEM or ERROR_BUDGET: the batch is of no more use.
  */
 int batch_add(struct batch *batch, const struct record *record, const char *refusal);
+
+/* Adds only what the record changes in `workflows`. 0, or as batch_add(). */
+int batch_project(struct batch *batch, const struct record *record);
 
 /* Ends the COPY of events. */
 void batch_end(struct batch *batch);

@@ -1,12 +1,7 @@
-#include "pgsync/copier.h"
-
 #include "core/base/bytes.h"
 #include "core/base/check.h"
-#include "core/base/id.h"
-#include "pgsync/batch.h"
-#include "pgsync/binary.h"
-#include "pgsync/pg.h"
-#include "pgsync/schema.h"
+#include "pgsync/changes.h"
+#include "pgsync/copier_inside.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,28 +14,6 @@
 #define BATCH_ROWS_FIRST 1000u
 #define BATCH_ROWS_MIN 64u
 #define COMMIT_GOAL_NS UINT64_C(50000000)
-#define BEHIND_WAIT_NS UINT64_C(5000000000) /* for the log to show what was copied already */
-
-struct copier {
-    struct copier_options options;
-    enum copier_state state;
-    struct pg *pg;
-    struct schema schema;
-    uint8_t log[UUID_SIZE];
-    char log_text[UUID_TEXT_SIZE];
-    bool claimed;
-    uint64_t epoch; /* ours, once claimed */
-    uint64_t position;
-    uint8_t chain[SHA256_SIZE]; /* at the position */
-    struct batch batch;
-    struct binary changes;
-    uint64_t batch_rows; /* aimed at */
-    uint64_t suspects;   /* rows behind the position among which one was refused; 0: none */
-    bool refuse_next;    /* the next row goes in without its payload */
-    struct error refusal;
-    struct error stopped; /* why, when STOPPED */
-    struct copier_stats stats;
-};
 
 /* The only place that changes `state`. */
 static void set_state(struct copier *copier, enum copier_state next)
@@ -80,6 +53,7 @@ void copier_close(struct copier **copier)
     pg_close(&(*copier)->pg);
     batch_free(&(*copier)->batch);
     binary_free(&(*copier)->changes);
+    family_free(&(*copier)->family);
     free(*copier);
     *copier = NULL;
 }
@@ -122,7 +96,7 @@ static int connect_to_server(struct copier *copier, struct error *error)
     if (failed == 0)
         failed = schema_open(&copier->schema, copier->pg, copier->options.partition_rows, error);
     if (failed == 0)
-        failed = pg_run(copier->pg, batch_changes_table_sql, error);
+        failed = pg_run(copier->pg, changes_table_sql, error);
     if (failed < 0 && pg_alive(copier->pg) && failed == ERROR_UNAVAILABLE)
         pg_close(&copier->pg);
     if (failed < 0)
@@ -134,121 +108,15 @@ static int connect_to_server(struct copier *copier, struct error *error)
 
 /*--- CONNECTED -> READY ----------------------------------------------------------------------*/
 
-/* Takes position, chain and epoch from a row of daa.replica. */
-static int take_position(struct copier *copier, const struct pg_rows *rows, struct error *error)
-{
-    const char *chain = pg_rows_text(rows, 0, 1);
-    uint64_t epoch = (uint64_t)pg_rows_integer(rows, 0, 2);
-    if (copier->claimed && epoch != copier->epoch)
-        return error_set(error, ERROR_LOCKED,
-                         "another daa-pgsync has taken over log %s (epoch %" PRIu64
-                         ", this one's is %" PRIu64 "); only one can copy it at a time",
-                         copier->log_text, epoch, copier->epoch);
-    copier->claimed = true;
-    copier->epoch = epoch;
-    copier->position = (uint64_t)pg_rows_integer(rows, 0, 0);
-    memset(copier->chain, 0, sizeof copier->chain);
-    if (copier->position > 0 &&
-        (chain == NULL || !bytes_from_hex(copier->chain, SHA256_SIZE, chain, strlen(chain))))
-        return error_set(error, ERROR_MISMATCH,
-                         "daa.replica holds no chain for log %s at event %" PRIu64
-                         "; delete its rows of daa.replica, daa.events and daa.workflows to copy "
-                         "it anew",
-                         copier->log_text, copier->position);
-    return 0;
-}
-
-static int read_position(struct copier *copier, struct error *error)
-{
-    char sql[400];
-    struct pg_rows *rows;
-    /* Claims by the first try of this process; later ones only look. */
-    (void)snprintf(sql, sizeof sql,
-                   copier->claimed
-                       ? "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
-                         " WHERE log = '%s'"
-                       : "INSERT INTO daa.replica AS r (log, last_seq, last_chain, epoch)"
-                         " VALUES ('%s', 0, '', 1) ON CONFLICT (log) DO UPDATE"
-                         " SET epoch = r.epoch + 1"
-                         " RETURNING last_seq, encode(last_chain, 'hex'), epoch",
-                   copier->log_text);
-    int failed = pg_query(copier->pg, sql, &rows, error);
-    if (failed < 0)
-        return failed;
-    if (pg_rows_count(rows) == 1) {
-        failed = take_position(copier, rows, error);
-    } else {
-        copier->claimed = false; /* somebody deleted the row: to be copied anew */
-        failed = error_set(error, ERROR_UNAVAILABLE, "daa.replica has lost its row of log %s",
-                           copier->log_text);
-    }
-    pg_rows_free(rows);
-    return failed;
-}
-
-static int set_other_history(const struct copier *copier, struct error *error)
-{
-    return error_set(error, ERROR_MISMATCH,
-                     "this Postgres holds another history of log %s from seq %" PRIu64
-                     " or before: the chains differ there; a copy of a log that went on in two "
-                     "places cannot be in one database, use another",
-                     copier->log_text, copier->position);
-}
-
-/* The record at the position as the log has it. A log whose writer is starting may not show its end
- * yet, so that is waited for. */
-static int find_position(struct copier *copier, struct log_place *place, struct error *error)
-{
-    struct log_reader *reader = copier->options.reader;
-    struct record record;
-    for (uint64_t waited_ns = 0; waited_ns < BEHIND_WAIT_NS; waited_ns += BEHIND_WAIT_NS / 100) {
-        int found = log_reader_get(reader, copier->position, &record, place, error);
-        if (found != 0 || copier->position < log_reader_first_seq(reader))
-            return found;
-        if (atomic_load(copier->options.stop))
-            return error_set(error, ERROR_UNAVAILABLE, "stopped");
-        (void)log_reader_wait(reader, BEHIND_WAIT_NS / 100);
-    }
-    return error_set(error, ERROR_MISMATCH,
-                     "this Postgres holds log %s up to seq %" PRIu64
-                     ", but here it ends at %" PRIu64
-                     ": this is an older copy of the log, or one that lost its end",
-                     copier->log_text, copier->position, log_reader_durable_seq(reader));
-}
-
-/* Holds what was copied against the log, and puts the reader behind it. */
-static int check_history(struct copier *copier, struct error *error)
-{
-    struct log_reader *reader = copier->options.reader;
-    struct log_place place;
-    if (copier->position == 0) {
-        int failed = log_reader_seek(reader, 1, error);
-        return failed == ERROR_NOT_FOUND ? 0 : failed; /* what is gone already is not missed */
-    }
-    int found = find_position(copier, &place, error);
-    if (found < 0)
-        return found;
-    if (found == 1 && memcmp(place.frame_chain, copier->chain, SHA256_SIZE) != 0)
-        return set_other_history(copier, error);
-    int failed = log_reader_seek(reader, copier->position + 1, error);
-    /* Behind a gap, if there is one: copying finds it (set_gap). */
-    return failed == ERROR_NOT_FOUND ? 0 : failed;
-}
-
 static int make_ready(struct copier *copier, struct error *error)
 {
-    memcpy(copier->log, log_reader_uuid(copier->options.reader), UUID_SIZE);
-    if (bytes_are_zero(copier->log, UUID_SIZE))
-        return 0; /* nothing was ever written there */
-    uuid_to_text(copier->log_text, copier->log);
-    int failed = read_position(copier, error);
-    if (failed == 0)
-        failed = check_history(copier, error);
-    if (failed < 0)
-        return fail(copier, failed, error);
-    copier->stats.position = copier->position;
-    set_state(copier, COPIER_READY);
-    return 1;
+    bool ready;
+    int found = copier_find_position(copier, &ready, error);
+    if (found < 0)
+        return fail(copier, found, error);
+    if (ready)
+        set_state(copier, COPIER_READY);
+    return found;
 }
 
 /*--- READY -> COPYING -> READY ---------------------------------------------------------------*/
@@ -275,7 +143,7 @@ static int begin_transaction(struct copier *copier, bool synchronous, struct err
     if (failed < 0)
         return failed;
     if (pg_rows_count(rows) == 1)
-        failed = take_position(copier, rows, error);
+        failed = copier_take_position(copier, rows, error);
     if (failed == 0 && (pg_rows_count(rows) != 1 || copier->position != position))
         failed = error_set(error, ERROR_UNAVAILABLE,
                            "somebody else has changed daa.replica; reading it again");
@@ -308,6 +176,20 @@ static uint64_t rows_wanted(const struct copier *copier)
     return rows < copier->options.batch_rows_max ? rows : copier->options.batch_rows_max;
 }
 
+/* The next record of this log, if it is there. An error comes again with the next batch, after this
+ * one is in, and so does the first event behind a fork. */
+static bool next_of_log(struct copier *copier, struct record *record, struct log_place *place)
+{
+    struct log_reader *reader = copier->options.reader;
+    uint64_t seq = copier->batch.last_seq + 1;
+    if (log_reader_next(reader, record, place, NULL) != 1 || record->seq != seq)
+        return false;
+    if (memcmp(place->log_uuid, copier->log, UUID_SIZE) == 0)
+        return true;
+    (void)log_reader_seek(reader, seq, NULL);
+    return false;
+}
+
 /* Sends `record` and those that follow it. */
 static int send_events(struct copier *copier, struct record record, struct log_place place,
                        struct error *error)
@@ -315,7 +197,7 @@ static int send_events(struct copier *copier, struct record record, struct log_p
     struct batch *batch = &copier->batch;
     uint64_t wanted = rows_wanted(copier);
     const char *refusal = copier->refuse_next ? copier->refusal.text : NULL;
-    batch_begin(batch, copier->log);
+    batch_begin(batch, copier->log, &copier->family.owners);
     for (;;) {
         int failed = batch_add(batch, &record, refusal);
         if (failed < 0)
@@ -327,9 +209,7 @@ static int send_events(struct copier *copier, struct record record, struct log_p
         if (batch->rows >= wanted || batch->payload_size >= BATCH_PAYLOAD_MAX ||
             batch->last_seq + 1 >= copier->schema.partitions_end)
             break;
-        /* An error in the log comes again with the next batch, after this one is in. */
-        if (log_reader_next(copier->options.reader, &record, &place, NULL) != 1 ||
-            record.seq != batch->last_seq + 1)
+        if (!next_of_log(copier, &record, &place))
             break;
     }
     batch_end(batch);
@@ -348,22 +228,6 @@ static int copy_events(struct copier *copier, const struct record *first,
         return failed;
     }
     return pg_copy_end(copier->pg, error);
-}
-
-static int copy_changes(struct copier *copier, struct error *error)
-{
-    int64_t count = batch_changes(&copier->batch, &copier->changes, copier->refuse_next);
-    if (count <= 0)
-        return count == 0 ? 0 : error_set(error, (int)count, "no memory for the rows of a batch");
-    int failed = pg_copy_begin(copier->pg, batch_changes_sql, error);
-    if (failed < 0)
-        return failed;
-    failed = pg_copy_data(copier->pg, binary_span(&copier->changes), error);
-    if (failed == 0)
-        failed = pg_copy_end(copier->pg, error);
-    if (failed < 0)
-        return failed;
-    return pg_run(copier->pg, batch_changes_merge_sql, error);
 }
 
 static int commit(struct copier *copier, struct error *error)
@@ -438,6 +302,25 @@ static int set_gap(const struct copier *copier, uint64_t seq, struct error *erro
                      copier->position, seq);
 }
 
+/* An event of another log than the one that is copied: behind a fork it is the next one's, and what
+ * we know of the family is read again. */
+static int meet_stranger(struct copier *copier, uint64_t seq, const struct log_place *place,
+                         struct error *error)
+{
+    char text[UUID_TEXT_SIZE];
+    uuid_to_text(text, place->log_uuid);
+    if (copier->stranger_seq == seq) {
+        error_set(error, ERROR_DAMAGED,
+                  "event %" PRIu64 " stands under the name of log %s, segment %" PRIu64
+                  ", where log %s should go on; see daa-log verify",
+                  seq, text, place->segment_no, copier->log_text);
+        return fail(copier, ERROR_DAMAGED, error);
+    }
+    copier->stranger_seq = seq;
+    set_state(copier, COPIER_CONNECTED);
+    return 1;
+}
+
 static int copy_batch(struct copier *copier, struct error *error)
 {
     struct record record;
@@ -449,6 +332,9 @@ static int copy_batch(struct copier *copier, struct error *error)
         return fail(copier, found == ERROR_UNAVAILABLE ? -EIO : found, error);
     if (copier->position > 0 && record.seq != copier->position + 1)
         return fail(copier, set_gap(copier, record.seq, error), error);
+    if (memcmp(place.log_uuid, copier->log, UUID_SIZE) != 0)
+        return meet_stranger(copier, record.seq, &place, error);
+    copier->stranger_seq = 0;
     set_state(copier, COPIER_COPYING);
     uint64_t begun_ns = now_ns();
     copier->batch.rows = 0;
@@ -458,7 +344,8 @@ static int copy_batch(struct copier *copier, struct error *error)
     if (failed == 0)
         failed = copy_events(copier, &record, &place, error);
     if (failed == 0)
-        failed = copy_changes(copier, error);
+        failed =
+            changes_send(copier->pg, &copier->batch, &copier->changes, copier->refuse_next, error);
     if (failed == 0)
         failed = commit(copier, error);
     if (failed == 0)
@@ -512,40 +399,45 @@ void copier_stats_get(const struct copier *copier, struct copier_stats *stats)
 
 /*--- Status ----------------------------------------------------------------------------------*/
 
-static int read_status(struct pg *pg, const char *log_text, struct copier_status *status,
+/* 1 PostgreSQL knows this log, 0 it does not. */
+static int read_status(struct pg *pg, const struct family_log *log, struct copier_status *status,
                        struct error *error)
 {
-    char sql[200];
+    char sql[200], text[UUID_TEXT_SIZE];
     struct pg_rows *rows;
+    uuid_to_text(text, log->log);
     (void)snprintf(sql, sizeof sql,
-                   "SELECT last_seq, epoch, updated_at FROM daa.replica WHERE log = '%s'",
-                   log_text);
+                   "SELECT last_seq, epoch, updated_at FROM daa.replica WHERE log = '%s'", text);
     int failed = pg_query(pg, sql, &rows, error);
     if (failed < 0)
         return failed;
-    if (pg_rows_count(rows) == 1) {
-        status->known = true;
+    status->known = pg_rows_count(rows) == 1;
+    if (status->known) {
+        memcpy(status->log, log->log, UUID_SIZE);
         status->last_seq = (uint64_t)pg_rows_integer(rows, 0, 0);
+        if (status->last_seq > log->end_seq)
+            status->last_seq = log->end_seq;
         status->epoch = (uint64_t)pg_rows_integer(rows, 0, 1);
         (void)snprintf(status->updated_at, sizeof status->updated_at, "%s",
                        pg_rows_text(rows, 0, 2));
     }
     pg_rows_free(rows);
-    return 0;
+    return status->known;
 }
 
-int copier_status_get(const char *url, const uint8_t log[UUID_SIZE], const atomic_bool *stopping,
+int copier_status_get(const char *url, const char *dir, const atomic_bool *stopping,
                       struct copier_status *status, struct error *error)
 {
-    char log_text[UUID_TEXT_SIZE];
-    struct pg *pg;
+    struct family family = { .count = 0 };
+    struct pg *pg = NULL;
     *status = (struct copier_status){ .known = false };
-    uuid_to_text(log_text, log);
-    int failed = pg_open(&pg, url, stopping, error);
-    if (failed < 0)
-        return failed;
-    int found = schema_check(pg, error);
-    failed = found == 1 ? read_status(pg, log_text, status, error) : found;
+    int found = family_read(&family, dir, error);
+    if (found == 0)
+        found = pg_open(&pg, url, stopping, error);
+    if (found == 0 && (found = schema_check(pg, error)) == 1)
+        for (size_t i = family.count; found >= 0 && !status->known && i-- > 0;)
+            found = read_status(pg, &family.logs[i], status, error);
     pg_close(&pg);
-    return failed;
+    family_free(&family);
+    return found < 0 ? found : 0;
 }

@@ -23,6 +23,12 @@
  * crash, it loses the position with them, and they are sent again. So what is committed may still
  * be needed from the log; copier_flush() says what is not.
  *
+ * Forks (DESIGN 4, Identity): each record goes in under the uuid of the log that it was written in,
+ * and each log has a position of its own. Where PostgreSQL has the parent up to the fork, or
+ * further, the copier registers the new log (pgsync/fork.h) and goes on with it; else it copies the
+ * rest of the parent first. What the parent had behind the fork stays there, and is told in the
+ * stats.
+ *
  * The log is never held up: this only reads, and only what is durable.
  *
  * Threads: a copier belongs to one thread, and so does its reader. Memory: batch.h's, and 128 KiB.
@@ -52,6 +58,7 @@ enum copier_state {
 
 struct copier_options {
     const char *url;
+    const char *dir;           /* of the log, as for log_reader_open() */
     struct log_reader *reader; /* the caller's, open until after copier_close() */
     struct budget *budget;
     const atomic_bool *stop; /* true: waits for the server end within 10 s */
@@ -59,9 +66,20 @@ struct copier_options {
     uint64_t partition_rows; /* of a new schema; 0: SCHEMA_PARTITION_ROWS */
 };
 
+/* A fork that PostgreSQL came to know. */
+struct copier_fork {
+    uint8_t parent[UUID_SIZE], log[UUID_SIZE];
+    uint64_t seq;  /* the last event that both have */
+    uint64_t left; /* events of the parent behind it, which only PostgreSQL may still have */
+};
+
 struct copier_stats {
     enum copier_state state;
-    uint64_t position; /* the newest event that is in PostgreSQL for sure */
+    uint8_t log[UUID_SIZE];  /* that is copied: the reader's, or one that it was forked from */
+    uint64_t position;       /* the newest event that is in PostgreSQL for sure */
+    uint64_t forks;          /* so far */
+    uint64_t left;           /* over all of them */
+    struct copier_fork fork; /* the newest */
     uint64_t rows, batches, lossy_rows, refused_rows, connections;
     uint64_t batch_rows; /* the size of batch that is aimed at now */
     uint64_t commit_ns;  /* how long the last transaction took */
@@ -88,12 +106,13 @@ void copier_stats_get(const struct copier *copier, struct copier_stats *stats);
 
 /* What PostgreSQL knows about the log: for --status. Changes nothing there. */
 struct copier_status {
-    bool known; /* there is a position for this log */
+    bool known; /* there is a position for this log, or for one that it was forked from */
+    uint8_t log[UUID_SIZE]; /* which; the position is at most where that was left */
     uint64_t last_seq;
     uint64_t epoch;
     char updated_at[40];
 };
-int copier_status_get(const char *url, const uint8_t log[UUID_SIZE], const atomic_bool *stop,
+int copier_status_get(const char *url, const char *dir, const atomic_bool *stop,
                       struct copier_status *status, struct error *error);
 
 #endif

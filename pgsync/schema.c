@@ -6,6 +6,14 @@
 /* Any number will do that no other program uses: "daa" and 1. */
 #define LOCK_SQL "SELECT pg_advisory_xact_lock(x'64616101'::int::bigint)"
 
+/* Version 2 knows of logs that forked. Rows are not touched, so it takes no time. */
+static const char upgrade_1_sql[] = "ALTER TABLE daa.replica"
+                                    " ADD COLUMN parent uuid, ADD COLUMN parent_seq bigint,"
+                                    " ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY;"
+                                    "ALTER TABLE daa.workflows"
+                                    " ADD COLUMN last_log uuid;"
+                                    "UPDATE daa.meta SET version = 2";
+
 /* kind is an integer since the log has 16 bits for it, and smallint one less. */
 static const char create_sql[] =
     "CREATE SCHEMA daa;"
@@ -19,7 +27,10 @@ static const char create_sql[] =
     " last_seq bigint NOT NULL,"
     " last_chain bytea NOT NULL,"
     " epoch bigint NOT NULL,"
-    " updated_at timestamptz NOT NULL DEFAULT now());"
+    " updated_at timestamptz NOT NULL DEFAULT now(),"
+    " parent uuid,"
+    " parent_seq bigint,"
+    " number bigint GENERATED ALWAYS AS IDENTITY);"
     "CREATE TABLE daa.events ("
     " log uuid NOT NULL,"
     " seq bigint NOT NULL,"
@@ -59,6 +70,7 @@ static const char create_sql[] =
     " started_at timestamptz,"
     " ended_at timestamptz,"
     " last_seq bigint NOT NULL,"
+    " last_log uuid,"
     " PRIMARY KEY (log, stream));"
     "CREATE INDEX workflows_open ON daa.workflows (status, submitted_at)"
     " WHERE status IN ('pending', 'running', 'paused');"
@@ -106,7 +118,7 @@ static int check_version(int64_t version, struct error *error)
                          "schema \"daa\" is version %" PRId64 ", made by a newer daa-pgsync; this "
                          "one knows version %d: use the newer daa-pgsync, or another database",
                          version, SCHEMA_VERSION);
-    if (version < SCHEMA_VERSION)
+    if (version < SCHEMA_VERSION_OLDEST)
         return error_set(error, ERROR_MISMATCH,
                          "schema \"daa\" is version %" PRId64 ", which this daa-pgsync (version "
                          "%d) cannot carry over: drop schema \"daa\" to copy anew, or use another "
@@ -138,8 +150,10 @@ static int open_locked(struct schema *schema, struct pg *pg, uint64_t partition_
 {
     int64_t version = 0;
     int found = read_meta(pg, &version, &schema->partition_rows, error);
-    if (found == 1)
-        return check_version(version, error);
+    if (found == 1) {
+        int failed = check_version(version, error);
+        return failed == 0 && version == 1 ? pg_run(pg, upgrade_1_sql, error) : failed;
+    }
     if (found < 0)
         return found;
     schema->partition_rows = partition_rows;

@@ -1,9 +1,13 @@
-/* The tables in PostgreSQL: schema `daa`, made when missing, never changed when another version's.
+/* The tables in PostgreSQL: schema `daa`, made when missing, carried over from an older
+ * version, never changed when a newer one's.
  *
  *   meta       one row: the version of this schema, and how many numbers a partition of events has
- *   replica    one row a log: how far it is copied, and the chain there; the copier's only memory
+ *   replica    one row a log: how far it is copied, and the chain there; the copier's only memory.
+ *              Of a log that forked also its parent and the last event that both have; `number`
+ *              counts in the order in which logs became known here
  *   events     every record, partitioned by range of seq, exact bytes in `record`
- *   workflows  one row a workflow, as its newest event left it
+ *   workflows  one row a workflow, as its newest event left it, under the log that created it;
+ *              `last_log` is the log of that event when it is another, behind a fork
  *
  * `log` is the log's uuid and part of every key, so any number of agents share one database.
  *
@@ -15,7 +19,8 @@
 
 #include <stdint.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION_OLDEST 1 /* that is carried over */
 #define SCHEMA_PARTITION_ROWS UINT64_C(10000000)
 
 struct schema {
@@ -24,8 +29,9 @@ struct schema {
 };
 
 /* Makes the schema when it is missing (under an advisory lock, so that several may try at once),
- * else checks its version. `partition_rows` is for a new one; 0: SCHEMA_PARTITION_ROWS.
- * ERROR_NEWER or ERROR_MISMATCH with a sentence for another version's or somebody else's; pg's. */
+ * else carries an older version over, or checks it. `partition_rows` is for a new one; 0:
+ * SCHEMA_PARTITION_ROWS. ERROR_NEWER or ERROR_MISMATCH with a sentence for another version's or
+ * somebody else's; pg's. */
 int schema_open(struct schema *schema, struct pg *pg, uint64_t partition_rows, struct error *error);
 
 /* Makes the partition that `seq` falls into and the next one, if they are missing: ahead of use,

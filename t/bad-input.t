@@ -120,10 +120,9 @@ subtest 'a database that is damaged' => sub {
         my ($name, $damage) = @$case;
         my $dir = copy();
         $damage->("$dir/db/data.mdb");
-        refused("a database $name", qr{/db .*rebuilt|/db.*remove it.*rebuilt}, '--data-dir', $dir);
-        remove_tree("$dir/db");
         my $agent = Daa->start(dir => $dir, config => $small);
-        is(scalar @{ $agent->get('/api/v1/workflows?limit=1000')->{json}{items} }, 40, "a database $name: without it all is there");
+        like($agent->said, qr{/db (?:were|was) moved to \S+/db\.aside}, "a database $name: it is set aside");
+        is(scalar @{ $agent->get('/api/v1/workflows?limit=1000')->{json}{items} }, 40, 'and all is there');
         $agent->stop;
         remove_tree($dir);
     }
@@ -177,6 +176,10 @@ subtest 'directories that the agent cannot use' => sub {
     is($? >> 8, 1, 'a directory that is read-only: exit 1');
     like(slurp($said), qr/not-ours is not writable/, 'and a sentence');
     chmod 0700, $dir;
+    my $half = scratch() . '/half';
+    mkdir $half, 0700;
+    spew("$half/RESTORING", '');
+    refused('a directory that is being restored', qr/half is being restored.*daa-log restore again/, '--data-dir', $half);
     my $agent = Daa->start(config => $small);
     spew(scratch() . '/taken.toml', "[api]\nsocket = \"" . $agent->dir . "/admin.token\"\n");
     refused('a file where the socket should be', qr/admin\.token: a file is in its place; remove it/,

@@ -184,13 +184,14 @@ static void spawn_one(struct world *world)
 }
 
 /* What the first `x` and `f` documents say, whether their time has come or not, as if much of it
- * had passed. */
+ * had passed. What was expired before must have been handed over (core/agent/command.h). */
 static void expire_keys(struct world *world)
 {
     struct expired_key items[COMMAND_EXPIRE_MAX];
     struct command command = { .kind = COMMAND_EXPIRE_KEYS };
     const struct shell_documents *documents = &world->shell.documents;
     uint32_t count = 0;
+    shell_take(&world->shell);
     for (size_t i = 0; i < documents->count && count < COMMAND_EXPIRE_MAX; i++)
         count += document_expiry_of_key(document_key_span(&documents->items[i].key),
                                         &items[count].expires_ns, items[count].digest);
@@ -205,6 +206,7 @@ static void expire_workflows(struct world *world)
     struct command command = { .kind = COMMAND_EXPIRE_WORKFLOWS };
     const struct shell_documents *documents = &world->shell.documents;
     uint32_t count = 0, max = (uint32_t)below(world, COMMAND_EXPIRE_MAX + 1);
+    shell_take(&world->shell);
     for (size_t i = 0; i < documents->count && count < max; i++) {
         const struct shell_document *document = &documents->items[i];
         struct document_finished finished;

@@ -82,4 +82,36 @@ subtest 'a live directory, copied' => sub {
     like($said, qr/copy of a live log that misses events ${\($last + 1)} to \d+ .*daa-log backup.*daa-log restore/, 'and told from damage, with the way out');
 };
 
+sub id { my ($log, $stream) = @_; return 'wf-' . substr($log =~ tr/-//dr, 0, 16) . "-$stream" }
+
+subtest 'ids of every name' => sub {
+    my ($dir, $copy) = (scratch() . '/named', scratch() . '/forked/log');
+    # Of segments of its own, so that they can be removed.
+    my $make = sub {
+        my ($in, @lines) = @_;
+        my $pid = open2(my $from, my $to, $maker, $in);
+        my @answers = map { $to->print("$_\n"); $to->flush; readline($from) =~ /(\d+)/ ? $1 : undef } @lines;
+        close $to;
+        waitpid $pid, 0;
+        return @answers;
+    };
+    my ($old) = $make->($dir, 'open old');
+    $make->($dir, 'open other');
+    is((daa_log('backup', $dir, "$dir-backup"))[0], 0, 'a backup');
+    is((daa_log('restore', "$dir-backup", scratch() . '/forked'))[0], 0, 'is restored');
+    my ($new) = $make->($copy, 'open new', "complete $old done");
+    my ($first, $second) = map { stat_of($_)->{log} } $dir, $copy;
+    isnt($first, $second, 'and has a name of its own');
+    my $shown = sub { my ($status, $said) = daa_log('cat', '--json', '--stream', $_[0], $copy); return $status == 0 ? join ' ', map { $_->{kind} } lines($said) : $status };
+    is($shown->(id($first, $old)), 'workflow.submitted workflow.started workflow.completed', 'a workflow from before the fork is found by its id, with what came behind');
+    is($shown->(id($second, $new)), 'workflow.submitted workflow.started', 'so is one from behind it');
+    is($shown->(id($second, $old)), 2, 'there is none of the new name from before the fork');
+    is($shown->(id($first, $new)), 2, 'nor one of the old name from behind it');
+    my (undef, undef, $said) = daa_log('cat', '--stream', id($first, $new), $copy);
+    like($said, qr/'wf-\S+' is not a workflow of this log, nor of those that it was forked from/, 'and that is said');
+    $make->($copy, 'remove 2');
+    is(stat_of($copy)->{forks}[0]{parent}, $first, 'when the old segments are gone, the parent is still known');
+    is($shown->(id($first, $old)), 'workflow.completed', 'and ids are still those of the log that gave them');
+};
+
 done_testing;

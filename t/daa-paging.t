@@ -36,8 +36,8 @@ idle_bytes = "1MB"
 END
     load($agent, $sleeper, $many);
     my $waits = $agent->post('/api/v1/workflows', { definition => $waiter })->{json}{id};
+    ok(wait_until(sub { status_of($agent)->{workflows}{unfinished} == $many + 1 }), 'all are there');
     my $now = status_of($agent);
-    is($now->{workflows}{unfinished}, $many + 1, 'all are there');
     is($now->{workflows}{timers}, $many, 'each with its timer');
     cmp_ok($now->{workflows}{idle_bytes}, '<=', 1 << 20, 'those in memory take no more than they may');
     cmp_ok($now->{workflows}{in_memory}, '<', $many, 'which are not all');

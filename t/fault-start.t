@@ -6,7 +6,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Daa qw(wait_until scratch run_program program);
-use Fault qw(each_fault);
+use Fault qw(each_fault copy_tree agent_ended_badly agent_run);
 use File::Path qw(remove_tree);
 use POSIX ();
 use Test::More;
@@ -27,8 +27,6 @@ my @actions = qw(kill torn short enospc enospc-from eio);
 
 sub agent { my (%more) = @_; return Daa->start(dir => $dir, config => $config, %more) }
 
-sub copy { my ($from, $to) = @_; remove_tree($to); system('cp', '-a', $from, $to) == 0 or die "cp $from $to"; return }
-
 # Submits until something is refused: the ids that were acknowledged.
 sub submit {
     my ($agent, $count) = @_;
@@ -46,22 +44,7 @@ sub submit {
 sub await { my ($agent) = @_; return eval { $agent->await_ready }; }
 
 # A start under the fault, and a stop when it came so far.
-sub start_and_stop {
-    my ($fault) = @_;
-    my $agent = $fault->under(sub { agent(wait_ready => 0) });
-    await($agent);
-    $agent->stop;
-    return { agent => $agent, ids => [] };
-}
-
-sub ended_badly {
-    my ($agent) = @_;
-    my $status = $agent->{status} // return 'it did not end';
-    return if $status == 0 || $status == 128 + 9;
-    return if $status == 128 + 15;    # our SIGTERM came when it was ending by itself: it hurries then
-    return "it ended with $status: " . $agent->said if $status != 1 || $agent->said !~ /^daa-agent: \S/m;
-    return;
-}
+sub start_and_stop { my ($fault) = @_; return agent_run($fault, { dir => $dir, config => $config }) }
 
 sub lost {
     my ($agent, @ids) = @_;
@@ -70,25 +53,16 @@ sub lost {
     return @lost ? 'acknowledged and not there: ' . join ' ', @lost : undef;
 }
 
-# What this test found and is not mended yet.
-sub known {
-    my ($happened, $wrong) = @_;
-    # MHD_quiesce_daemon() and the thread that it wakes both take the socket out of the epoll set: a race at
-    # any stop, whatever went wrong before.
-    return 'libmicrohttpd aborts now and then when it is quiesced' if $wrong =~ /Failed to remove listen FD from epoll set/;
-    return;
-}
-
 sub digest { my ($agent) = @_; return $agent->get('/api/v1/state/digest')->{json}{digest} }
 
 # undef, or what is wrong with the directory behind a fault.
 sub wrong_after {
     my ($result, @ids) = @_;
-    my $wrong = ended_badly($result->{agent});
+    my $wrong = agent_ended_badly($result->{agent});
     return $wrong if $wrong;
     my $next = agent(wait_ready => 0);
     return 'the next start: ' . $@ if !await($next);
-    push @ids, @{ $result->{ids} };
+    push @ids, @{ $result->{got} // [] };
     $wrong = lost($next, @ids);
     my ($more) = submit($next, 1);
     $wrong //= 'the next start takes no workflow' if !$more;
@@ -112,7 +86,6 @@ each_fault(
     most => \%few,
     prepare => sub { remove_tree($dir) },
     run => \&start_and_stop,
-    known => \&known,
     check => sub { wrong_after($_[0]) },
 );
 
@@ -120,21 +93,20 @@ each_fault(
 my ($fresh, $killed) = map { scratch() . "/$_" } qw(fresh killed);
 remove_tree($dir);
 is(agent()->stop, 0, '(a fresh directory)');
-copy($dir, $fresh);
+copy_tree($dir, $fresh);
 my $agent = agent();
 my @acknowledged = submit($agent, 40);
 $agent->kill;
 is(scalar @acknowledged, 40, '(and one of an agent that took workflows and was killed)');
-copy($dir, $killed);
+copy_tree($dir, $killed);
 
 each_fault(
     name => 'a start after kill -9 and its stop',
     dir => $dir,
     actions => \@actions,
     most => \%few,
-    prepare => sub { copy($killed, $dir) },
+    prepare => sub { copy_tree($killed, $dir) },
     run => \&start_and_stop,
-    known => \&known,
     check => sub { wrong_after($_[0], @acknowledged) },
 );
 
@@ -143,9 +115,8 @@ each_fault(
     dir => $dir,
     actions => \@actions,
     most => \%few,
-    prepare => sub { copy($killed, $dir); remove_tree("$dir/db") },
+    prepare => sub { copy_tree($killed, $dir); remove_tree("$dir/db") },
     run => \&start_and_stop,
-    known => \&known,
     check => sub { wrong_after($_[0], @acknowledged) },
 );
 
@@ -155,17 +126,9 @@ my %load = (
     arm => $arm,
     actions => \@actions,
     most => \%few,
-    prepare => sub { copy($fresh, $dir) },
-    run => sub {
-        my ($fault) = @_;
-        my $loaded = $fault->under(sub { agent() });
-        $fault->arm_now;
-        my @ids = submit($loaded, 40);
-        $loaded->stop;
-        return { agent => $loaded, ids => \@ids };
-    },
+    prepare => sub { copy_tree($fresh, $dir) },
+    run => sub { my ($fault) = @_; return agent_run($fault, { dir => $dir, config => $config }, sub { [ submit($_[0], 40) ] }) },
     check => sub { wrong_after($_[0]) },
-    known => \&known,
 );
 
 each_fault(%load, name => 'some load and the stop behind it');

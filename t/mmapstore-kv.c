@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,6 +74,13 @@ static int has(struct kv_reader *reader, const char *key, const char *value)
     struct span got;
     int found = kv_get(reader, span_of_text(key), &got);
     return found == 1 ? (span_is(got, value) ? 1 : -1) : found;
+}
+
+static int64_t count_of(struct kv_reader *reader)
+{
+    uint64_t count;
+    int code = kv_count(reader, &count);
+    return code < 0 ? code : (int64_t)count;
 }
 
 static void a_transaction_is_seen_whole(void)
@@ -360,6 +368,142 @@ static void what_is_no_environment_is_refused(void)
     ok(kv_open(&kv, &options, &error) < 0 && kv == NULL, "nor is one made where none can be");
 }
 
+static void write_bytes(const char *path, const void *bytes, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
+        tap_bail_out("%s cannot be written", path);
+    close(fd);
+}
+
+/* LMDB's first write, two pages, was cut short or is zeros. */
+static void one_that_was_never_begun_is_begun_anew(void)
+{
+    static uint8_t pages[8192];
+    static const uint8_t zeros[sizeof pages];
+    struct kv_options options = { scratch_path("unbegun"), 0, false };
+    struct kv_options reading = { options.dir, 0, true };
+    struct error error = { 0 };
+    struct kv *kv = open_kv("unbegun", 0, false);
+    kv_close(kv);
+    int fd = open(scratch_path("unbegun/data.mdb"), O_RDONLY | O_CLOEXEC);
+    is_int(read(fd, pages, sizeof pages), sizeof pages, "(two pages, as LMDB begins)");
+    close(fd);
+    static const size_t sizes[] = { 1, 4096, 4200, sizeof pages };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t size = sizes[i];
+        const char *path = scratch_path("unbegun/data.mdb");
+        write_bytes(path, size == sizeof pages ? zeros : pages, size);
+        is_int(kv_open(&kv, &reading, &error), ERROR_DAMAGED, "%zu bytes are nothing to read",
+               size);
+        is_int(kv_open(&kv, &options, &error), 0, "and are begun anew");
+        put_once(kv, "a", "1");
+        kv_close(kv);
+        kv = open_kv("unbegun", 0, true);
+        struct kv_reader *reader = open_reader(kv);
+        read_begin(reader);
+        is_int(has(reader, "a", "1"), 1, "for good");
+        kv_read_end(reader);
+        kv_reader_close(reader);
+        kv_close(kv);
+    }
+}
+
+static void a_damaged_page_is_an_error(void)
+{
+    static const uint8_t zeros[65536];
+    struct error error = { 0 };
+    struct span key, value;
+    struct kv *kv = open_kv("zeros", 0, false);
+    put_once(kv, "a", "1");
+    kv_close(kv);
+    int fd = open(scratch_path("zeros/data.mdb"), O_WRONLY | O_CLOEXEC);
+    ok(pwrite(fd, zeros, sizeof zeros, 8192) == sizeof zeros, "(zeros behind the meta pages)");
+    close(fd);
+    kv = open_kv("zeros", 0, false);
+    struct kv_reader *reader = open_reader(kv);
+    read_begin(reader);
+    is_int(kv_get(reader, span_of_text("a"), &value), ERROR_DAMAGED, "a page of zeros is damaged");
+    is_int(kv_seek(reader, span_of(NULL, 0), false, &key, &value), ERROR_DAMAGED, "so is all else");
+    ok(count_of(reader) < 0, "of that read");
+    kv_read_end(reader);
+    kv_reader_close(reader);
+    struct kv_writer *writer = begin(kv);
+    kv_clear(writer);
+    put(writer, "a", "2");
+    ok(kv_commit(writer, &error) < 0, "nor can it be written: %s", error.text);
+    kv_close(kv);
+}
+
+/* LMDB's writes of a meta page, the only ones so small, fail while this is set. */
+static _Atomic bool meta_pages_fail;
+
+ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
+{
+    if (!atomic_load(&meta_pages_fail) || size >= 4096)
+        return syscall(SYS_pwrite64, fd, bytes, size, offset);
+    errno = EIO;
+    return -1;
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset)
+{
+    return pwrite(fd, bytes, size, offset);
+}
+
+static void *read_on(void *argument)
+{
+    struct kv_reader *reader = argument;
+    for (int i = 0; i < 2000; i++) {
+        struct error error = { 0 };
+        if (kv_read_begin(reader, &error) < 0)
+            return NULL;
+        int found = has(reader, "a", "1");
+        kv_read_end(reader);
+        if (found != 1)
+            return NULL;
+    }
+    return argument;
+}
+
+static void a_failed_meta_page_is_got_over(void)
+{
+    struct error error = { 0 };
+    struct kv *kv = open_kv("meta", 0, false);
+    put_once(kv, "a", "1");
+    struct kv_reader *reader = open_reader(kv), *other = open_reader(kv);
+    pthread_t thread;
+    pthread_create(&thread, NULL, read_on, other);
+    for (int i = 0; i < 3; i++) {
+        struct kv_writer *writer = begin(kv);
+        put(writer, "b", "2");
+        atomic_store(&meta_pages_fail, true);
+        ok(kv_commit(writer, &error) < 0, "a meta page cannot be written: %s", error.text);
+        atomic_store(&meta_pages_fail, false);
+        read_begin(reader);
+        is_int(has(reader, "a", "1"), 1, "what was committed is read on");
+        is_int(has(reader, "b", ""), 0, "what was not is not there");
+        kv_read_end(reader);
+    }
+    put_once(kv, "b", "3");
+    read_begin(reader);
+    is_int(has(reader, "b", "3"), 1, "and later ones are written again");
+    kv_read_end(reader);
+    void *good;
+    pthread_join(thread, &good);
+    ok(good != NULL, "another thread has read on all the while");
+    kv_reader_close(reader);
+    kv_reader_close(other);
+    kv_close(kv);
+    kv = open_kv("meta", 0, false);
+    reader = open_reader(kv);
+    read_begin(reader);
+    ok(has(reader, "a", "1") == 1 && has(reader, "b", "3") == 1, "for good");
+    kv_read_end(reader);
+    kv_reader_close(reader);
+    kv_close(kv);
+}
+
 /* A file size limit stands for the full disk. */
 static void a_full_disk_is_an_error(void)
 {
@@ -391,13 +535,6 @@ static void a_full_disk_is_an_error(void)
     kv_close(kv);
 }
 
-static uint64_t count(struct kv_reader *reader)
-{
-    uint64_t entries = 0;
-    is_int(kv_count(reader, &entries), 0, "(counted)");
-    return entries;
-}
-
 /* What appends promises: the same as put, for keys in order only. */
 static void appended_and_cleared(void)
 {
@@ -411,15 +548,15 @@ static void appended_and_cleared(void)
     is_int(kv_commit(writer, NULL), ERROR_INVALID, "one that is out of order cannot");
     struct kv_reader *reader = open_reader(kv);
     read_begin(reader);
-    is_int(count(reader), 200, "they are counted");
+    is_int(count_of(reader), 200, "they are counted");
     writer = begin(kv);
     kv_clear(writer);
     put(writer, "left", "1");
     is_int(kv_commit(writer, NULL), 0, "all are deleted at once");
-    is_int(count(reader), 200, "who reads still sees them");
+    is_int(count_of(reader), 200, "who reads still sees them");
     kv_read_end(reader);
     read_begin(reader);
-    is_int(count(reader), 1, "and then only what was put behind that");
+    is_int(count_of(reader), 1, "and then only what was put behind that");
     is_int(has(reader, "left", "1"), 1, "which is there");
     kv_read_end(reader);
     kv_reader_close(reader);
@@ -492,6 +629,9 @@ int main(void)
     a_full_map_grows();
     reading_makes_nothing();
     what_is_no_environment_is_refused();
+    one_that_was_never_begun_is_begun_anew();
+    a_damaged_page_is_an_error();
+    a_failed_meta_page_is_got_over();
     a_full_disk_is_an_error();
     return tap_done();
 }

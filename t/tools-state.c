@@ -5,6 +5,7 @@
 #include "tap.h"
 #include "tools/agent/state.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -242,6 +243,42 @@ static void another_version_starts_anew(void)
     }
 }
 
+/* The database's file is not one of LMDB's. */
+static void spoil(const char *dir)
+{
+    static char noise[16384];
+    char path[4096];
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    memset(noise, 'n', sizeof noise);
+    FILE *file = fopen(path, "w");
+    if (!file || fwrite(noise, sizeof noise, 1, file) != 1 || fclose(file) != 0)
+        tap_bail_out("%s cannot be written", path);
+}
+
+static void a_damaged_database_is_set_aside(void)
+{
+    struct state_options options = options_for("damaged", 1);
+    struct state *state;
+    for (int i = 0; i < 2; i++) {
+        (void)reopen(&options, &state);
+        hand_over(state, 5, "w1", "one");
+        is_int(state_close(state, NULL), 0, "(closed)");
+        spoil(options.dir);
+        struct state_found found = reopen(&options, &state);
+        ok(found.rebuilt && found.aside && found.applied_seq == 0,
+           "documents that are damaged are none: %s", found.why);
+        ok(access(scratch_path("damaged.aside/data.mdb"), F_OK) == 0, "they are set aside");
+        is_int(state_close(state, NULL), 0, "(closed)");
+    }
+    spoil(options.dir);
+    struct state_found found;
+    struct error error = { 0 };
+    close(open(scratch_path("damaged.aside/mine"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    ok(state_open(&state, &options, &found, &error) < 0, "unless there is no place for them");
+    ok(strstr(error.text, "damaged.aside") != NULL, "which is said: %s", error.text);
+    ok(access(scratch_path("damaged/data.mdb"), F_OK) == 0, "then they stay");
+}
+
 static void a_mark_is_kept(void)
 {
     struct state_options options = options_for("mark", 1);
@@ -384,6 +421,7 @@ int main(void)
     digests_are_equal();
     another_log_is_seen();
     another_version_starts_anew();
+    a_damaged_database_is_set_aside();
     a_mark_is_kept();
     readers_run_beside_it();
     a_full_map_grows();

@@ -4,6 +4,9 @@
  *     workflows N           N whole workflows, a command of 5 events each
  *     parked                a workflow in 5 commands: submitted, paused, resumed, failed; another
  *                           that is only submitted and paused
+ *     open NAME             a workflow that is submitted and started; its number is in the answer
+ *     complete STREAM TEXT  ends it with a string for its output
+ *     pause STREAM TEXT     pauses it for that reason
  *     awkward               events that hold what PostgreSQL cannot
  *     fill N SIZE           N definitions of SIZE bytes
  *     give-up SEGMENT       storage.removed for the segments up to this one, which stay
@@ -246,6 +249,26 @@ static void make_parked(void)
     append(&pending, first);
 }
 
+static void make_change(const char *what, uint64_t stream, const char *text)
+{
+    struct pending pending = { .count = 0 };
+    char output[80];
+    (void)snprintf(output, sizeof output, "\"%s\"", text);
+    if (*what == 'c')
+        add_completed(&pending, output);
+    else
+        add_paused(&pending, text);
+    append(&pending, stream);
+}
+
+static void make_open(const char *name)
+{
+    struct pending pending = { .count = 0 };
+    add_submitted(&pending, name, "{}", "{}");
+    add_started(&pending);
+    printf("stream %" PRIu64 " ", append(&pending, 0));
+}
+
 static void make_awkward(void)
 {
     static const uint8_t broken[] = { 0xff, 0x00, 0x80 };
@@ -346,7 +369,13 @@ static void settle(void)
 static void obey(const char *dir, const char *line)
 {
     uint64_t count, size;
-    if (sscanf(line, "workflows %" SCNu64, &count) == 1)
+    char text[64];
+    if (sscanf(line, "open %63s", text) == 1)
+        make_open(text);
+    else if (sscanf(line, "complete %" SCNu64 " %63s", &count, text) == 2 ||
+             sscanf(line, "pause %" SCNu64 " %63s", &count, text) == 2)
+        make_change(line, count, text);
+    else if (sscanf(line, "workflows %" SCNu64, &count) == 1)
         make_workflows(count);
     else if (sscanf(line, "fill %" SCNu64 " %" SCNu64, &count, &size) == 2)
         make_fill(count, size);

@@ -21,11 +21,12 @@ use warnings;
 use Cwd ();
 use Daa ();
 use Exporter 'import';
+use File::Path qw(remove_tree);
 use List::Util qw(shuffle uniq min);
 use Test::More;
 use Time::HiRes ();
 
-our @EXPORT_OK = qw(each_fault fault_count);
+our @EXPORT_OK = qw(each_fault fault_count copy_tree agent_ended_badly agent_run);
 my $runs = 0;
 my $seed;
 
@@ -86,6 +87,30 @@ sub fired {
 }
 
 sub forget { my ($self) = @_; unlink $self->{log}; unlink $self->{arm} if defined $self->{arm}; return }
+
+#--- What the tests of daa-agent share ---------------------------------------------------------------
+
+sub copy_tree { my ($from, $to) = @_; remove_tree($to); system('cp', '-a', $from, $to) == 0 or die "cp $from $to"; return }
+
+# Killed, stopped in order, or failed with a sentence; else what is wrong.
+sub agent_ended_badly {
+    my ($agent) = @_;
+    my $status = $agent->{status} // return 'it did not end';
+    return if $status == 0 || $status == 128 + 9;
+    return if $status == 1 && $agent->said =~ /^daa-agent: \S/m;
+    return "it ended with $status: " . $agent->said;
+}
+
+# An agent under the fault, ready or ended; the sub while it is ready; and a stop, if it is still there.
+sub agent_run {
+    my ($fault, $options, $code) = @_;
+    my $agent = $fault->under(sub { Daa->start(%$options, wait_ready => 0) });
+    my $ready = eval { $agent->await_ready };
+    $fault->arm_now if $ready && defined $fault->{arm};
+    my $got = $ready && $code ? $code->($agent) : undef;
+    $agent->stop;
+    return { agent => $agent, ready => $ready, got => $got };
+}
 
 #--- Schedules ------------------------------------------------------------------------------------
 

@@ -182,6 +182,17 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **sock
     connection->exchange = exchange_new(api, connection);
 }
 
+/* Who comes while it stops is sent away. Not by MHD_quiesce_daemon(): that takes the socket out of
+ * the workers' epoll sets, as the workers that it wakes do too, and the second of them aborts the
+ * process. */
+static enum MHD_Result on_accept(void *context, const struct sockaddr *address, socklen_t size)
+{
+    const struct api *api = context;
+    (void)address;
+    (void)size;
+    return atomic_load(&api->draining) ? MHD_NO : MHD_YES;
+}
+
 static enum MHD_Result on_request(void *context, struct MHD_Connection *mhd, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **request_context)
@@ -234,9 +245,9 @@ static struct MHD_Daemon *start(struct api *api, int fd, unsigned threads)
         { MHD_OPTION_END, 0, NULL },
     };
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, on_accept,
+        api, on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+        fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, api, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->api.max_connections,
         MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
@@ -265,7 +276,6 @@ static int open_unix(struct api *api, struct error *error)
     int fd = listen_unix(api, path, error);
     if (fd < 0)
         return fd;
-    api->unix_fd = fd;
     api->unix_socket = start(api, fd, 1);
     if (api->unix_socket)
         return 0;
@@ -278,7 +288,6 @@ static int open_tcp(struct api *api, struct error *error)
     int fd = listen_tcp(api, api->boot->config->agent.listen, error);
     if (fd < 0)
         return fd;
-    api->tcp_fd = fd;
     api->tcp = start(api, fd, thread_count(api->boot->config));
     if (api->tcp)
         return 0;
@@ -343,28 +352,10 @@ void api_ended(uint64_t stream, void *context)
     connections_ended(api->connections, stream);
 }
 
-/* No new connections. The socket is closed when libmicrohttpd's thread, which may be about to look
- * at it, is gone. */
-static void quiesce(struct MHD_Daemon *daemon, int fd)
-{
-    if (daemon && MHD_quiesce_daemon(daemon) >= 0)
-        shutdown(fd, SHUT_RDWR);
-}
-
 void api_drain(struct api *api)
 {
     atomic_store(&api->draining, true);
-    quiesce(api->tcp, api->tcp_fd);
-    quiesce(api->unix_socket, api->unix_fd);
     connections_end_waits(api->connections);
-}
-
-static void end(struct MHD_Daemon *daemon, int fd)
-{
-    if (!daemon)
-        return;
-    MHD_stop_daemon(daemon);
-    close(fd);
 }
 
 void api_close(struct api *api)
@@ -373,9 +364,11 @@ void api_close(struct api *api)
      * by now, or is in a moment. */
     uint64_t deadline_ns = host_monotonic_ns() + CLOSE_WAIT_NS;
     while ((atomic_load(&api->under_way) > 0 && host_monotonic_ns() < deadline_ns) ||
-           atomic_load(&api->digest_under_way))
+           atomic_load(&api->digest_under_way) || atomic_load(&api->checks_under_way) > 0)
         nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-    end(api->tcp, api->tcp_fd);
-    end(api->unix_socket, api->unix_fd);
+    if (api->tcp)
+        MHD_stop_daemon(api->tcp); /* it closes the listening socket too */
+    if (api->unix_socket)
+        MHD_stop_daemon(api->unix_socket);
     release(api);
 }

@@ -187,6 +187,7 @@ static void add_state(struct boot *boot, struct text *text)
     text_json_unsigned(text, "lag_ms", state_lag_ns(boot->state) / 1000000);
     text_json_cstring(text, "trouble", state_trouble(boot->state, &trouble) ? trouble.text : NULL);
     state_add_snapshots(boot, text);
+    doctor_add_status(boot, text);
     text_json_close_object(text);
 }
 

@@ -6,7 +6,9 @@
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/reader.h"
+#include "log/restore.h"
 #include "tools/agent/clock.h"
+#include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
@@ -105,6 +107,13 @@ int boot_data_dir(const char *data_dir, int *lock_fd, struct error *error)
     if (access(data_dir, R_OK | W_OK | X_OK) < 0)
         return error_set(error, -errno, "data directory %s is not writable: %s", data_dir,
                          error_text(-errno));
+    char restoring[PATH_MAX];
+    if (snprintf(restoring, sizeof restoring, "%s/" LOG_RESTORING_NAME, data_dir) < PATH_MAX &&
+        access(restoring, F_OK) == 0)
+        return error_set(error, ERROR_CONFLICT,
+                         "data directory %s is being restored, or that was not ended: run the same "
+                         "daa-log restore again, which goes on",
+                         data_dir);
     return lock_data_dir(data_dir, lock_fd, error);
 }
 
@@ -298,7 +307,7 @@ static void resume_clock(struct boot *boot)
     agent_clock_resume(boot->agent, &boot->clock, boot->clock.last_ns, elapsed_ns, wall_ns);
 }
 
-static int open_state_and_agent(struct boot *boot, struct error *error)
+static int make_state_and_agent(struct boot *boot, struct error *error)
 {
     struct state_options options = { .dir = boot->db_dir,
                                      .budget = &boot->budget,
@@ -311,6 +320,33 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
         status = open_agent(boot, error);
     if (status == 0)
         status = rebuild(boot, &found, error);
+    return status;
+}
+
+/* Damage that LMDB finds only when it reads on. Once: what is made anew is not damaged, or the
+ * machine is. */
+static int make_anew(struct boot *boot, struct error *error)
+{
+    host_say("%s", error->text);
+    agent_close(boot->agent);
+    boot->agent = NULL;
+    state_close(boot->state, NULL);
+    boot->state = NULL;
+    int status = state_set_aside(boot->db_dir, error);
+    if (status < 0)
+        return status;
+    host_say("%s was moved to %s" STATE_ASIDE ", and the documents are rebuilt", boot->db_dir,
+             boot->db_dir);
+    status = make_state_and_agent(boot, error);
+    boot->rebuilt = true;
+    return status;
+}
+
+static int open_state_and_agent(struct boot *boot, struct error *error)
+{
+    int status = make_state_and_agent(boot, error);
+    if (status < 0 && boot->rebuild.documents_damaged)
+        status = make_anew(boot, error);
     if (status == 0) {
         struct error violation;
         if (agent_check(boot->agent, &violation) < 0)
@@ -457,6 +493,9 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
         status = open_snapshots(boot, error);
     if (status == 0)
         status = open_housekeeper(boot, error);
+    if (status == 0)
+        status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
+                             error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -471,6 +510,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    doctor_close(boot->doctor);
+    boot->doctor = NULL;
     if (boot->snapshots)
         snapshots_stop(boot->snapshots);
     housekeeper_close(atomic_exchange(&boot->housekeeper, NULL));

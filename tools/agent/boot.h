@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 struct agent;
+struct doctor;
 struct effects;
 struct host_clock;
 struct housekeeper;
@@ -67,6 +68,7 @@ struct boot {
     struct snapshots *snapshots;
     struct housekeeper *_Atomic housekeeper;
     struct boot_hooks hooks;
+    struct doctor *doctor;
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;

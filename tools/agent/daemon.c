@@ -2,6 +2,7 @@
 
 #include "tools/agent/api.h"
 #include "tools/agent/boot.h"
+#include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
@@ -19,6 +20,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum stage { STARTING, READY, STOPPING, FAILED };
+
 #define EFFECTS_GRACE_NS (10ull * 1000000000)
 
 struct daemon {
@@ -26,11 +29,12 @@ struct daemon {
     struct boot boot;
     struct api *api;
     pthread_t signals, agent;
-    int lock_fd;       /* of the data directory; open until the process ends */
-    int event_fd;      /* a signal came, or the agent's loop has ended */
-    _Atomic int stage; /* 0 starting, 1 ready, 2 stopping */
-    sem_t booted;      /* boot_open() has returned */
-    sem_t released;    /* nobody uses the boot's parts any more */
+    int lock_fd;                 /* of the data directory; open until the process ends */
+    int event_fd;                /* a signal came, or the agent's loop has ended */
+    _Atomic int stage;           /* enum stage */
+    const struct error *failure; /* once the stage is FAILED */
+    sem_t booted;                /* boot_open() has returned */
+    sem_t released;              /* nobody uses the boot's parts any more */
     int boot_status, loop_status, close_status;
     struct error boot_error, loop_error, close_error;
 };
@@ -66,22 +70,39 @@ static void ending_signals(sigset_t *set)
 }
 
 /* Before it is ready nothing was accepted, and while it stops somebody is in a hurry: then a signal
- * ends the process at once, which loses nothing that was acknowledged. */
+ * ends the process at once, which loses nothing that was acknowledged. One that has failed is about
+ * to end by itself, and says why: a signal must not take the sentence away. */
+static void take_signal(struct daemon *daemon, int number, bool *heard)
+{
+    int stage = READY;
+    if (atomic_compare_exchange_strong(&daemon->stage, &stage, STOPPING)) {
+        wake(daemon);
+    } else if (stage != FAILED) {
+        _exit(128 + number);
+    } else if (*heard) { /* the second one is in a hurry */
+        host_say("%s", daemon->failure->text);
+        _exit(1);
+    }
+    *heard = true;
+}
+
 static void *watch_signals(void *argument)
 {
     struct daemon *daemon = argument;
     sigset_t set;
+    bool heard = false;
     int number;
     ending_signals(&set);
-    for (;;) {
-        if (sigwait(&set, &number) != 0)
-            continue;
-        int ready = 1;
-        if (!atomic_compare_exchange_strong(&daemon->stage, &ready, 2))
-            _exit(128 + number);
-        wake(daemon);
-    }
+    for (;;)
+        if (sigwait(&set, &number) == 0)
+            take_signal(daemon, number, &heard);
     return NULL;
+}
+
+static void has_failed(struct daemon *daemon, const struct error *error)
+{
+    daemon->failure = error;
+    atomic_store(&daemon->stage, FAILED);
 }
 
 /* The ring belongs to the thread that opened it: so this one opens, runs and closes the log. */
@@ -93,10 +114,14 @@ static void *run_agent(void *argument)
                                 .segments_removed = api_segments_removed,
                                 .context = daemon->api };
     daemon->boot_status = boot_open(boot, &hooks, &daemon->boot_error);
+    if (daemon->boot_status < 0)
+        has_failed(daemon, &daemon->boot_error);
     sem_post(&daemon->booted);
     if (daemon->boot_status < 0)
         return NULL;
     daemon->loop_status = loop_run(boot->loop, &daemon->loop_error);
+    if (daemon->loop_status < 0)
+        has_failed(daemon, &daemon->loop_error);
     wake(daemon);
     wait_for(&daemon->released);
     daemon->close_status = boot_close(boot, daemon->loop_status == 0, &daemon->close_error);
@@ -137,6 +162,7 @@ static int stop(struct daemon *daemon, struct error *error)
     housekeeper_stop(atomic_load(&boot->housekeeper));
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);
+    doctor_stop(boot->doctor);
     if (loop_drain(boot->loop)) {
         effects_close(boot->effects, EFFECTS_GRACE_NS);
         boot->effects = NULL;
@@ -179,14 +205,15 @@ int daemon_run(const struct config *config, struct error *error)
         status = start(daemon, error);
     if (status < 0) /* the signal thread may look at it still: the process ends in a moment */
         return status;
-    atomic_store(&daemon->stage, 1);
+    int stage = STARTING; /* it may have failed meanwhile */
+    atomic_compare_exchange_strong(&daemon->stage, &stage, READY);
     api_ready(daemon->api);
     printf("daa-agent ready %s\n", api_url(daemon->api));
     fflush(stdout);
     notify_send("READY=1");
     uint64_t count;
+    (void)doctor_begin(daemon->boot.doctor, &count); /* or somebody has asked already */
     while (read(daemon->event_fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
-    atomic_store(&daemon->stage, 2);
     return stop(daemon, error);
 }

@@ -54,7 +54,6 @@ struct api {
     struct connections *connections;
     struct definitions *definitions;
     struct MHD_Daemon *tcp, *unix_socket;
-    int tcp_fd, unix_fd; /* they listen */
     char url[160];
     char socket_path[108];
     _Atomic bool ready, draining;
@@ -62,6 +61,7 @@ struct api {
     _Atomic uint64_t under_way; /* not answered yet */
     _Atomic uint64_t request_ids;
     _Atomic bool digest_under_way, snapshot_under_way;
+    _Atomic unsigned checks_under_way; /* requests that wait for one */
     pthread_mutex_t reader_lock;
     struct log_reader *reader; /* of histories; NULL until the first */
 };
@@ -93,6 +93,7 @@ struct exchange {
     bool replayed;
     uint8_t digest[32];
     struct snapshot_info snapshot;
+    uint64_t check; /* number of the check that it waits for */
     struct error error;
 };
 
@@ -132,9 +133,13 @@ operation_function workflow_signal, workflow_cancel, workflow_resolve, workflow_
 operation_function status_health, status_ready, status_all;
 operation_function state_digest_begin, state_digest_end;
 operation_function state_snapshot_begin, state_snapshot_end, state_snapshot_list;
+operation_function doctor_show, doctor_check, doctor_checked;
 
 /* What /status says of them: a member "snapshots" of an open object. */
 void state_add_snapshots(const struct boot *boot, struct text *text);
+
+/* And of the last check of the state: a member "check". */
+void doctor_add_status(const struct boot *boot, struct text *text);
 operation_function clock_show, clock_accept, clock_accepted;
 
 /* There is no document of this workflow: 410 when the log says that there was one, else 404. */

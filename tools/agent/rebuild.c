@@ -92,7 +92,12 @@ static int check_history(struct rebuild *rebuild, struct error *error)
     const struct rebuild_options *options = rebuild->options;
     const struct state_found *found = options->found;
     char why[256];
-    if (found->rebuilt)
+    if (found->aside)
+        rebuild_say(rebuild,
+                    "the documents in %s were moved to %s" STATE_ASIDE ", since %s; they are "
+                    "rebuilt",
+                    options->db_dir, options->db_dir, found->why);
+    else if (found->rebuilt)
         rebuild_say(rebuild, "the documents in %s were deleted, since %s; they are rebuilt",
                     options->db_dir, found->why);
     if (found->applied_seq == 0)
@@ -127,6 +132,7 @@ static int load(struct rebuild *rebuild, struct span key, int levels, struct err
     free(bytes);
     if (status == 0)
         return 0;
+    rebuild->result->documents_damaged = status > 0 || status == ERROR_DAMAGED;
     return error_set(error, status < 0 ? status : ERROR_DAMAGED,
                      "a document of the state cannot be loaded: %s; move %s away and it is rebuilt "
                      "from the log",
@@ -164,8 +170,10 @@ static int load_unfinished(struct rebuild *rebuild, struct error *error)
     struct streams streams = { 0 };
     status = state_walk(rebuild->options->state, span_of_text("a"), span_of(NULL, 0), false,
                         note_stream, &streams);
-    if (status < 0)
+    if (status < 0) {
+        rebuild->result->documents_damaged = status == ERROR_DAMAGED;
         error_set(error, status, "the state cannot be read: %s", error_text(status));
+    }
     atomic_store(&rebuild->progress->last, streams.count);
     for (size_t i = 0; i < streams.count && status == 0; i++) {
         struct document_key key = document_active_key(streams.items[i]);

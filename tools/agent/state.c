@@ -263,13 +263,15 @@ static int adopt(struct state *state, struct state_found *found, struct error *e
     int status = reader_take(state, &pooled, error);
     if (status < 0)
         return status;
-    state_position_read(pooled->reader, &position);
-    uint64_t entries;
-    status = kv_count(pooled->reader, &entries);
+    uint64_t count = 0;
+    status = state_position_read(pooled->reader, &position);
+    if (status == 0)
+        status = kv_count(pooled->reader, &count);
     reader_give(state, pooled);
     if (status < 0)
-        return error_set(error, status, "cannot be read: %s", error_text(status));
-    if (entries == 0)
+        return error_set(error, status, "the documents in %s cannot be read: %s",
+                         state->options.dir, error_text(status));
+    if (count == 0)
         return 0;
     judge(position.version, found->why, sizeof found->why);
     found->rebuilt = found->why[0] != 0;
@@ -282,7 +284,7 @@ static int adopt(struct state *state, struct state_found *found, struct error *e
     return 0;
 }
 
-static void release(struct state *state)
+static void close_database(struct state *state)
 {
     while (state->readers) {
         struct pooled_reader *pooled = state->readers;
@@ -292,6 +294,12 @@ static void release(struct state *state)
     }
     if (state->kv)
         kv_close(state->kv);
+    state->kv = NULL;
+}
+
+static void release(struct state *state)
+{
+    close_database(state);
     struct state_batch *lists[] = { state->committing_first, state->fresh_first };
     for (int i = 0; i < 2; i++)
         for (struct state_batch *batch = lists[i], *next; batch; batch = next) {
@@ -304,6 +312,39 @@ static void release(struct state *state)
     pthread_cond_destroy(&state->settled);
     pthread_mutex_destroy(&state->lock);
     free(state);
+}
+
+static int open_database(struct state *state, struct state_found *found, struct error *error)
+{
+    struct kv_options options = { .dir = state->options.dir, .size_max = state->options.map_bytes };
+    int status = kv_open(&state->kv, &options, error);
+    if (status == 0)
+        status = adopt(state, found, error);
+    if (status < 0)
+        close_database(state);
+    return status;
+}
+
+/* What LMDB cannot read is derived like all of it, and made anew. */
+static int open_or_begin_anew(struct state *state, struct state_found *found, struct error *error)
+{
+    struct error why;
+    int status = open_database(state, found, &why);
+    if (status != ERROR_DAMAGED && status != ERROR_NEWER) {
+        if (status < 0 && error)
+            *error = why;
+        return status;
+    }
+    int moved = state_set_aside(state->options.dir, error);
+    if (moved == 0)
+        moved = open_database(state, found, error);
+    if (moved < 0)
+        return moved;
+    found->rebuilt = found->aside = true;
+    snprintf(found->why, sizeof found->why, "%s",
+             status == ERROR_NEWER ? "they are of another version of LMDB"
+                                   : "LMDB finds them damaged");
+    return 0;
 }
 
 int state_open(struct state **opened, const struct state_options *options,
@@ -322,11 +363,7 @@ int state_open(struct state **opened, const struct state_options *options,
     pthread_cond_init(&state->settled, NULL);
     state_pace(state, 0, 0);
 
-    int status =
-        kv_open(&state->kv,
-                &(struct kv_options){ .dir = options->dir, .size_max = options->map_bytes }, error);
-    if (status == 0)
-        status = adopt(state, found, error);
+    int status = open_or_begin_anew(state, found, error);
     if (status < 0) {
         release(state);
         return error_wrap(error, status,
@@ -368,7 +405,8 @@ uint64_t state_peek_applied_seq(const char *dir, uint8_t log_uuid[16])
     struct state_position position = { 0 };
     if (kv_reader_open(kv, &reader, NULL) == 0) {
         if (kv_read_begin(reader, NULL) == 0) {
-            state_position_read(reader, &position);
+            (void)state_position_read(reader,
+                                      &position); /* no witness is better than a wrong one */
             kv_read_end(reader);
         }
         kv_reader_close(reader);

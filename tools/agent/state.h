@@ -43,18 +43,25 @@ struct state_found {
      * one, or go on from another one. mark.seq 0: none. */
     uint8_t log_uuid[16];
     struct state_mark mark;
-    bool rebuilt;  /* there were others, and they were deleted */
+    bool rebuilt;  /* there were others, and they were deleted or, being damaged, set aside */
+    bool aside;    /* set aside */
     char why[256]; /* they were; a clause. "" when not */
 };
 
 /* Documents of another DOCUMENT_VERSION, or without one, are deleted, never guessed: the log has
- * them all. Those of another history are the caller's to find (state_found) and to delete with
- * state_clear(), before anything is handed over. */
+ * them all. A database that is damaged, or of another LMDB, is set aside (state_set_aside). Those
+ * of another history are the caller's to find (state_found) and to delete with state_clear(),
+ * before anything is handed over. */
 int state_open(struct state **state, const struct state_options *options, struct state_found *found,
                struct error *error);
 /* Deletes all documents, because they turned out to be of another history: as if new. Only before
  * the first hand-over. */
 int state_clear(struct state *state, struct error *error);
+/* Moves the database to "<dir>.aside", in place of what was there; nobody has it open. Errors say
+ * what a person can do. */
+#define STATE_ASIDE ".aside"
+int state_set_aside(const char *dir, struct error *error);
+
 /* Commits what is handed over, then closes. Negative: the commit failed (the log still has it all).
  */
 int state_close(struct state *state, struct error *error);

@@ -9,21 +9,35 @@ static const char key_version[] = "!version";
 
 enum { MARK_SIZE = 8 + SHA256_SIZE };
 
-void state_position_read(struct kv_reader *reader, struct state_position *position)
+/* An own key of the size that it has. 1, 0 not there or of another size, negative. */
+static int get(struct kv_reader *reader, const char *key, size_t size, struct span *value)
+{
+    int found = kv_get(reader, span_of_text(key), value);
+    return found == 1 && value->size != size ? 0 : found;
+}
+
+int state_position_read(struct kv_reader *reader, struct state_position *position)
 {
     struct span value;
     *position = (struct state_position){ 0 };
-    if (kv_get(reader, span_of_text(key_version), &value) == 1 && value.size == 4)
+    int found = get(reader, key_version, 4, &value);
+    if (found == 1)
         position->version = bytes_get_u32(value.bytes);
-    if (kv_get(reader, span_of_text(key_log), &value) != 1 || value.size != 16)
-        return;
+    if (found >= 0)
+        found = get(reader, key_log, 16, &value);
+    if (found != 1)
+        return found;
     memcpy(position->log_uuid, value.bytes, 16);
-    if (kv_get(reader, span_of_text(key_applied_seq), &value) == 1 && value.size == 8)
+    found = get(reader, key_applied_seq, 8, &value);
+    if (found == 1)
         position->applied_seq = bytes_get_u64(value.bytes);
-    if (kv_get(reader, span_of_text(key_mark), &value) == 1 && value.size == MARK_SIZE) {
+    if (found >= 0)
+        found = get(reader, key_mark, MARK_SIZE, &value);
+    if (found == 1) {
         position->mark.seq = bytes_get_u64(value.bytes);
         memcpy(position->mark.chain, value.bytes + 8, SHA256_SIZE);
     }
+    return found < 0 ? found : 0;
 }
 
 void state_position_write(struct kv_writer *writer, const struct state_position *position)

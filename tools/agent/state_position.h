@@ -14,7 +14,8 @@ struct state_position {
     struct state_mark mark;
 };
 
-void state_position_read(struct kv_reader *reader, struct state_position *position);
+/* All zero when there is none. Negative: the database cannot be read. */
+int state_position_read(struct kv_reader *reader, struct state_position *position);
 void state_position_write(struct kv_writer *writer, const struct state_position *position);
 
 /* "!" begins no document's key. */

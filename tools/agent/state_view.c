@@ -16,14 +16,25 @@ struct state_view {
     bool begun;
 };
 
-static uint64_t count_own(struct kv_reader *reader)
+static int count_own(struct kv_reader *reader, uint64_t *count)
 {
     struct span key, value;
-    uint64_t count = 0;
     int found = kv_seek(reader, span_of_text("!"), false, &key, &value);
     for (; found == 1 && state_key_is_own(key); found = kv_next(reader, false, &key, &value))
-        count++;
-    return count;
+        ++*count;
+    return found < 0 ? found : 0;
+}
+
+static int look(struct state_view *view, struct error *error)
+{
+    int status = state_position_read(view->reader, &view->position);
+    if (status == 0)
+        status = kv_count(view->reader, &view->entries);
+    if (status == 0)
+        status = count_own(view->reader, &view->own);
+    if (status < 0)
+        error_set(error, status, "cannot read the documents: %s", error_text(status));
+    return status;
 }
 
 int state_view_open(struct state *state, struct state_view **opened, struct error *error)
@@ -40,12 +51,10 @@ int state_view_open(struct state *state, struct state_view **opened, struct erro
         free(view);
         return status;
     }
-    state_position_read(view->reader, &view->position);
-    view->own = count_own(view->reader);
-    status = kv_count(view->reader, &view->entries);
+    status = look(view, error);
     if (status < 0) {
         state_view_close(view);
-        return error_set(error, status, "cannot read the documents: %s", error_text(status));
+        return status;
     }
     *opened = view;
     return 0;
@@ -83,6 +92,11 @@ int state_view_next(struct state_view *view, struct span *key, struct span *valu
     if (found < 0)
         return error_set(error, found, "cannot read the documents: %s", error_text(found));
     return found;
+}
+
+int state_view_get(struct state_view *view, struct span key, struct span *value)
+{
+    return kv_get(view->reader, key, value);
 }
 
 /*--- The sum -----------------------------------------------------------------------------------*/

@@ -26,6 +26,10 @@ uint64_t state_view_documents(const struct state_view *view);
 int state_view_next(struct state_view *view, struct span *key, struct span *value,
                     struct error *error);
 
+/* One document of the same moment; its span as those of state_view_next(), whose place it leaves
+ * alone. 1, 0 not there, negative. */
+int state_view_get(struct state_view *view, struct span key, struct span *value);
+
 /* The sum over documents in key order that state_digest() gives. */
 struct state_sum {
     struct sha256 sha256;

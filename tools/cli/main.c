@@ -18,7 +18,7 @@ static const struct command_entry entries[] = {
     { "peer", "show other agents", NULL },
     { "database", "check and tune Postgres", NULL },
     { "profile", "profile a running agent", NULL },
-    { "doctor", "check this machine's settings", NULL },
+    { "doctor", "look for what is wrong with the state or the machine", cli_doctor },
     { "config", "show and check the configuration", NULL },
     { .name = NULL },
 };

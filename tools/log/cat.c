@@ -133,8 +133,7 @@ static int run(struct listing *listing, uint64_t last_count)
     if (listing->reader == NULL)
         return COMMAND_FAILED;
     int status;
-    if (filter_begin(&listing->filter, log_reader_uuid(listing->reader), wall_clock_ns(), &error) <
-        0) {
+    if (filter_begin(&listing->filter, listing->dir, wall_clock_ns(), &error) < 0) {
         status = command_misused(listing->command, "%s", error.text);
     } else {
         uint64_t from = listing->filter.from, last = log_reader_durable_seq(listing->reader);

@@ -1,4 +1,6 @@
 #include "core/base/duration.h"
+#include "core/base/lineage.h"
+#include "log/lineage.h"
 #include "tools/log/log.h"
 
 #include <fnmatch.h>
@@ -68,14 +70,27 @@ static int parse_time(const char *text, uint64_t now_ns, uint64_t *time_ns, stru
     return 0;
 }
 
-static int parse_stream(const char *text, const uint8_t log_uuid[UUID_SIZE], uint64_t *stream,
-                        struct error *error)
+/* A log that forked holds what was created under the names that it had before, too. */
+static int parse_workflow(const char *text, const char *dir, uint64_t *stream, struct error *error)
+{
+    struct log_lineage names;
+    struct lineage ids;
+    int code = log_lineage_read(&names, dir, error);
+    if (code < 0)
+        return code;
+    log_lineage_ids(&names, &ids);
+    log_lineage_free(&names);
+    if (lineage_id_from_text(span_of_text(text), &ids, stream))
+        return 0;
+    return error_set(error, ERROR_SYNTAX, "'%s' is not a workflow of this log%s", text,
+                     ids.count > 1 ? ", nor of those that it was forked from" : "");
+}
+
+static int parse_stream(const char *text, const char *dir, uint64_t *stream, struct error *error)
 {
     char *end;
-    if (workflow_id_from_text(span_of_text(text), log_uuid, stream))
-        return 0;
     if (strncmp(text, "wf-", 3) == 0)
-        return error_set(error, ERROR_SYNTAX, "'%s' is not a workflow of this log", text);
+        return parse_workflow(text, dir, stream, error);
     *stream = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end != '\0' || *stream == 0)
         return error_set(
@@ -84,8 +99,7 @@ static int parse_stream(const char *text, const uint8_t log_uuid[UUID_SIZE], uin
     return 0;
 }
 
-int filter_begin(struct filter *filter, const uint8_t log_uuid[UUID_SIZE], uint64_t now_ns,
-                 struct error *error)
+int filter_begin(struct filter *filter, const char *dir, uint64_t now_ns, struct error *error)
 {
     int code = 0;
     if (filter->since != NULL)
@@ -93,7 +107,7 @@ int filter_begin(struct filter *filter, const uint8_t log_uuid[UUID_SIZE], uint6
     if (code == 0 && filter->until != NULL)
         code = parse_time(filter->until, now_ns, &filter->until_ns, error);
     if (code == 0 && filter->stream_text != NULL)
-        code = parse_stream(filter->stream_text, log_uuid, &filter->stream, error);
+        code = parse_stream(filter->stream_text, dir, &filter->stream, error);
     return code;
 }
 

@@ -68,7 +68,7 @@ static int parse_until(const char *until, struct log_reader *reader, uint64_t *s
         return 0;
     }
     if (until[strspn(until, "0123456789")] != 0) {
-        int status = filter_begin(&filter, log_reader_uuid(reader), wall_clock_ns(), error);
+        int status = filter_begin(&filter, NULL, wall_clock_ns(), error);
         return status < 0 ? status : find_seq(reader, filter.until_ns, seq, error);
     }
     errno = 0;

@@ -104,8 +104,30 @@ struct job {
     uint64_t goal;           /* --once: the end, as it was when we began */
     uint64_t lost_ns;        /* since when the server cannot be had; 0: it can */
     uint64_t tries;          /* since then */
+    uint64_t forks;          /* told so far */
     bool positioned;
 };
+
+/* What came to be known of forks, one line each. */
+static void tell_fork(struct job *job, const struct copier_stats *stats)
+{
+    const struct copier_fork *fork = &stats->fork;
+    char log[UUID_TEXT_SIZE], parent[UUID_TEXT_SIZE];
+    if (stats->forks == job->forks)
+        return;
+    job->forks = stats->forks;
+    uuid_to_text(log, fork->log);
+    uuid_to_text(parent, fork->parent);
+    progress_clear(&job->progress);
+    fprintf(stderr, "daa-pgsync: log %s was forked from log %s behind event %" PRIu64, log, parent,
+            fork->seq);
+    if (fork->left > 0)
+        fprintf(stderr,
+                "; %" PRIu64 " events of log %s behind that (%" PRIu64 " to %" PRIu64
+                ") are in Postgres and not in this log: they stay there",
+                fork->left, parent, fork->seq + 1, fork->seq + fork->left);
+    fputc('\n', stderr);
+}
 
 /* One line a change of state; the first connection of --once is no news. */
 static void tell_found(struct job *job, const struct copier_stats *stats)
@@ -120,7 +142,7 @@ static void tell_found(struct job *job, const struct copier_stats *stats)
     job->positioned = true;
     if (!(first && follow) && job->lost_ns == 0)
         return;
-    uuid_to_text(uuid, log_reader_uuid(job->reader));
+    uuid_to_text(uuid, stats->log);
     progress_clear(&job->progress);
     fprintf(stderr, "daa-pgsync: connected; log %s is in Postgres up to seq %" PRIu64 "\n", uuid,
             stats->position);
@@ -156,6 +178,7 @@ static void tell_progress(struct job *job)
 {
     struct copier_stats stats;
     copier_stats_get(job->copier, &stats);
+    tell_fork(job, &stats);
     if (stats.state != COPIER_READY)
         return;
     tell_found(job, &stats);
@@ -241,6 +264,8 @@ static void print_json(const struct job *job, const struct copier_stats *stats, 
     text_json_unsigned(&text, "lossy_rows", stats->lossy_rows);
     text_json_unsigned(&text, "refused_rows", stats->refused_rows);
     text_json_unsigned(&text, "connections", stats->connections);
+    text_json_unsigned(&text, "forks", stats->forks);
+    text_json_unsigned(&text, "left_rows", stats->left);
     text_json_real(&text, "seconds", seconds);
     text_json_close_object(&text);
     printf("%s\n", text_string(&text));
@@ -273,6 +298,7 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
     struct error error = { 0 };
     const struct copier_options wanted = {
         .url = url,
+        .dir = data_dir,
         .reader = reader,
         .budget = budget,
         .stop = &stopping,
@@ -293,15 +319,19 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
 
 static void print_status(const struct copier_status *copied, struct log_reader *reader)
 {
-    char uuid[UUID_TEXT_SIZE];
+    char uuid[UUID_TEXT_SIZE], copied_uuid[UUID_TEXT_SIZE];
     struct text text;
     uint64_t durable = log_reader_durable_seq(reader);
     uint64_t lag = durable > copied->last_seq ? durable - copied->last_seq : 0;
     uuid_to_text(uuid, log_reader_uuid(reader));
+    uuid_to_text(copied_uuid, copied->log);
+    bool of_parent = copied->known && strcmp(uuid, copied_uuid) != 0;
     if (!json) {
         printf("log        %s\ndurable    %" PRIu64 "\ncopied     %" PRIu64 "\nbehind     %" PRIu64
                "\nupdated    %s\n",
                uuid, durable, copied->last_seq, lag, copied->known ? copied->updated_at : "never");
+        if (of_parent)
+            printf("as log     %s, from which this one was forked\n", copied_uuid);
         return;
     }
     text_init(&text);
@@ -309,6 +339,7 @@ static void print_status(const struct copier_status *copied, struct log_reader *
     text_json_cstring(&text, "log", uuid);
     text_json_unsigned(&text, "durable_seq", durable);
     text_json_unsigned(&text, "copied_seq", copied->last_seq);
+    text_json_cstring(&text, "copied_log", copied->known ? copied_uuid : NULL);
     text_json_unsigned(&text, "behind", lag);
     text_json_unsigned(&text, "epoch", copied->epoch);
     text_json_cstring(&text, "updated_at", copied->known ? copied->updated_at : NULL);
@@ -321,7 +352,7 @@ static int run_status(struct log_reader *reader)
 {
     struct copier_status copied;
     struct error error = { 0 };
-    if (copier_status_get(url, log_reader_uuid(reader), &stopping, &copied, &error) < 0)
+    if (copier_status_get(url, data_dir, &stopping, &copied, &error) < 0)
         return command_failed_error(&command, &error);
     print_status(&copied, reader);
     return COMMAND_GOOD;

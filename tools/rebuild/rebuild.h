@@ -29,12 +29,13 @@ struct rebuild_progress {
 };
 
 struct rebuild_result {
-    bool foreign;          /* the documents were of another history */
-    uint64_t snapshot_seq; /* of the one that was loaded; 0: none */
-    uint64_t loaded;       /* workflows, into the agent */
-    uint64_t replayed;     /* events */
-    uint64_t seq;          /* what the state stands for now */
-    uint64_t time_ns;      /* log time of the last event replayed; 0: none was */
+    bool foreign;           /* the documents were of another history */
+    bool documents_damaged; /* why it failed: the log is not to blame */
+    uint64_t snapshot_seq;  /* of the one that was loaded; 0: none */
+    uint64_t loaded;        /* workflows, into the agent */
+    uint64_t replayed;      /* events */
+    uint64_t seq;           /* what the state stands for now */
+    uint64_t time_ns;       /* log time of the last event replayed; 0: none was */
 };
 
 struct rebuild_copy_options {

@@ -1,0 +1,44 @@
+/* A copier's own state, for the files it is made of. For pgsync/copier*.c only. */
+#ifndef PGSYNC_COPIER_INSIDE_H
+#define PGSYNC_COPIER_INSIDE_H
+
+#include "pgsync/batch.h"
+#include "pgsync/binary.h"
+#include "pgsync/copier.h"
+#include "pgsync/family.h"
+#include "pgsync/pg.h"
+#include "pgsync/schema.h"
+
+struct copier {
+    struct copier_options options;
+    enum copier_state state;
+    struct pg *pg;
+    struct schema schema;
+    struct family family;
+    uint8_t log[UUID_SIZE]; /* the one of the family that is copied now */
+    char log_text[UUID_TEXT_SIZE];
+    bool claimed;   /* this log */
+    uint64_t epoch; /* ours, once claimed */
+    uint64_t position;
+    uint8_t chain[SHA256_SIZE]; /* at the position */
+    struct batch batch;
+    struct binary changes;
+    uint64_t batch_rows;   /* aimed at */
+    uint64_t suspects;     /* rows behind the position among which one was refused; 0: none */
+    bool refuse_next;      /* the next row goes in without its payload */
+    uint64_t stranger_seq; /* the event of another log for which the family was read again */
+    struct error refusal;
+    struct error stopped; /* why, when STOPPED */
+    struct copier_stats stats;
+};
+
+/* Takes position, chain and epoch from a row (last_seq, chain in hex, epoch) of daa.replica. 0;
+ * ERROR_LOCKED when it is not ours any more; ERROR_MISMATCH. */
+int copier_take_position(struct copier *copier, const struct pg_rows *rows, struct error *error);
+
+/* Finds out which log of the family to go on with and from where, holds what was copied against the
+ * log, and puts the reader behind it: 1 with *ready. Or registers a fork that PostgreSQL does not
+ * know yet: 1, call again. 0 there is no log yet; negative as of the pg and the log. */
+int copier_find_position(struct copier *copier, bool *ready, struct error *error);
+
+#endif

@@ -1,0 +1,267 @@
+/* Where to go on: which log of the family, from which event, and whether it is the same history. */
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "pgsync/copier_inside.h"
+#include "pgsync/fork.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BEHIND_WAIT_NS UINT64_C(5000000000) /* for the log to show what was copied already */
+
+int copier_take_position(struct copier *copier, const struct pg_rows *rows, struct error *error)
+{
+    const char *chain = pg_rows_text(rows, 0, 1);
+    uint64_t epoch = (uint64_t)pg_rows_integer(rows, 0, 2);
+    if (copier->claimed && epoch != copier->epoch)
+        return error_set(error, ERROR_LOCKED,
+                         "another daa-pgsync has taken over log %s (epoch %" PRIu64
+                         ", this one's is %" PRIu64 "); only one can copy it at a time",
+                         copier->log_text, epoch, copier->epoch);
+    copier->claimed = true;
+    copier->epoch = epoch;
+    copier->position = (uint64_t)pg_rows_integer(rows, 0, 0);
+    memset(copier->chain, 0, sizeof copier->chain);
+    if (copier->position > 0 &&
+        (chain == NULL || !bytes_from_hex(copier->chain, SHA256_SIZE, chain, strlen(chain))))
+        return error_set(error, ERROR_MISMATCH,
+                         "daa.replica holds no chain for log %s at event %" PRIu64
+                         "; delete its rows of daa.replica, daa.events and daa.workflows to copy "
+                         "it anew",
+                         copier->log_text, copier->position);
+    return 0;
+}
+
+/*--- Which log -------------------------------------------------------------------------------*/
+
+/* 1 PostgreSQL knows the log, up to *seq; 0 it does not. */
+static int ask_position(struct copier *copier, const uint8_t log[UUID_SIZE], uint64_t *seq,
+                        struct error *error)
+{
+    char sql[120], text[UUID_TEXT_SIZE];
+    struct pg_rows *rows;
+    uuid_to_text(text, log);
+    (void)snprintf(sql, sizeof sql, "SELECT last_seq FROM daa.replica WHERE log = '%s'", text);
+    int failed = pg_query(copier->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    int found = pg_rows_count(rows);
+    if (found == 1)
+        *seq = (uint64_t)pg_rows_integer(rows, 0, 0);
+    pg_rows_free(rows);
+    return found;
+}
+
+/* SHA-256 of a record's bytes. 1, 0 it is not there any more, or negative. */
+static int digest_record(struct copier *copier, uint64_t seq, uint8_t digest[SHA256_SIZE],
+                         struct error *error)
+{
+    struct record record;
+    struct log_place place;
+    int found = log_reader_get(copier->options.reader, seq, &record, &place, error);
+    if (found != 1)
+        return found == ERROR_UNAVAILABLE ? -EIO : found;
+    size_t size = record_size(record.payload.size);
+    uint8_t *bytes = malloc(size);
+    if (bytes == NULL)
+        return error_set(error, -ENOMEM, "no memory for event %" PRIu64, seq);
+    record_encode(bytes, &record);
+    sha256_of(digest, bytes, size);
+    free(bytes);
+    return 1;
+}
+
+/* PostgreSQL has this log up to where the next one begins. */
+static int pass_fork(struct copier *copier, size_t parent, struct error *error)
+{
+    const struct family_log *logs = &copier->family.logs[parent];
+    uint8_t digest[SHA256_SIZE];
+    uint64_t left;
+    int found = digest_record(copier, logs[0].end_seq, digest, error);
+    if (found < 0)
+        return found;
+    const struct fork fork = {
+        .parent = logs[0].log,
+        .log = logs[1].log,
+        .seq = logs[0].end_seq,
+        .chain = logs[0].end_chain,
+        .record_digest = found == 1 ? digest : NULL,
+        .owners = &copier->family.owners,
+    };
+    int failed = fork_register(copier->pg, &fork, &copier->batch, &copier->changes, &left, error);
+    if (failed < 0)
+        return failed;
+    struct copier_fork *told = &copier->stats.fork;
+    *told = (struct copier_fork){ .seq = fork.seq, .left = left };
+    memcpy(told->parent, fork.parent, UUID_SIZE);
+    memcpy(told->log, fork.log, UUID_SIZE);
+    copier->stats.forks++;
+    copier->stats.left += left;
+    return 0;
+}
+
+/* The log to go on with: the newest that PostgreSQL knows, else the oldest that has events here.
+ * 0; 1 when that one was left, and PostgreSQL knows the next one now. */
+static int choose_log(struct copier *copier, size_t *chosen, struct error *error)
+{
+    const struct family *family = &copier->family;
+    size_t i = family->count;
+    uint64_t position = 0;
+    int known = 0;
+    while (known == 0 && i-- > 0)
+        known = ask_position(copier, family->logs[i].log, &position, error);
+    if (known <= 0) {
+        *chosen = family->logs[0].gone ? 1 : 0;
+        return known;
+    }
+    *chosen = i;
+    if (position < family->logs[i].end_seq)
+        return 0;
+    int failed = pass_fork(copier, i, error);
+    return failed < 0 ? failed : 1;
+}
+
+/*--- From where ------------------------------------------------------------------------------*/
+
+/* Claims by the first try of this process; later ones only look. A log whose parent PostgreSQL does
+ * not have is put there with its name all the same. */
+static void write_claim(const struct copier *copier, size_t chosen, char *sql, size_t size)
+{
+    char parent[UUID_TEXT_SIZE + 2] = "NULL", parent_seq[24] = "NULL";
+    if (copier->claimed) {
+        (void)snprintf(sql, size,
+                       "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
+                       " WHERE log = '%s'",
+                       copier->log_text);
+        return;
+    }
+    if (chosen > 0) {
+        char text[UUID_TEXT_SIZE];
+        uuid_to_text(text, copier->family.logs[chosen - 1].log);
+        (void)snprintf(parent, sizeof parent, "'%s'", text);
+        (void)snprintf(parent_seq, sizeof parent_seq, "%" PRIu64,
+                       copier->family.logs[chosen - 1].end_seq);
+    }
+    (void)snprintf(sql, size,
+                   "INSERT INTO daa.replica AS r (log, last_seq, last_chain, epoch, parent,"
+                   " parent_seq) VALUES ('%s', 0, '', 1, %s, %s) ON CONFLICT (log) DO UPDATE"
+                   " SET epoch = r.epoch + 1"
+                   " RETURNING last_seq, encode(last_chain, 'hex'), epoch",
+                   copier->log_text, parent, parent_seq);
+}
+
+static int read_position(struct copier *copier, size_t chosen, struct error *error)
+{
+    char sql[500];
+    struct pg_rows *rows;
+    write_claim(copier, chosen, sql, sizeof sql);
+    int failed = pg_query(copier->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    if (pg_rows_count(rows) == 1) {
+        failed = copier_take_position(copier, rows, error);
+    } else {
+        copier->claimed = false; /* somebody deleted the row: to be copied anew */
+        failed = error_set(error, ERROR_UNAVAILABLE, "daa.replica has lost its row of log %s",
+                           copier->log_text);
+    }
+    pg_rows_free(rows);
+    return failed;
+}
+
+/*--- The same history ------------------------------------------------------------------------*/
+
+static int set_other_history(const struct copier *copier, const uint8_t here[SHA256_SIZE],
+                             struct error *error)
+{
+    char chains[2][2 * SHA256_SIZE + 1];
+    bytes_to_hex(chains[0], copier->chain, SHA256_SIZE);
+    bytes_to_hex(chains[1], here, SHA256_SIZE);
+    return error_set(error, ERROR_MISMATCH,
+                     "this Postgres holds another history of log %s from seq %" PRIu64
+                     " or before: the chain there is %s, and %s in the log; a log that went on in "
+                     "two places under one name cannot be in one database: use another for this "
+                     "one",
+                     copier->log_text, copier->position, chains[0], chains[1]);
+}
+
+/* The record at the position as the log has it. A log whose writer is starting may not show its end
+ * yet, so that is waited for. */
+static int find_record(struct copier *copier, struct log_place *place, struct error *error)
+{
+    struct log_reader *reader = copier->options.reader;
+    struct record record;
+    for (uint64_t waited_ns = 0; waited_ns < BEHIND_WAIT_NS; waited_ns += BEHIND_WAIT_NS / 100) {
+        int found = log_reader_get(reader, copier->position, &record, place, error);
+        if (found != 0 || copier->position < log_reader_first_seq(reader))
+            return found;
+        if (atomic_load(copier->options.stop))
+            return error_set(error, ERROR_UNAVAILABLE, "stopped");
+        (void)log_reader_wait(reader, BEHIND_WAIT_NS / 100);
+    }
+    return error_set(error, ERROR_MISMATCH,
+                     "this Postgres holds log %s up to seq %" PRIu64
+                     ", but here it ends at %" PRIu64
+                     ": this is an older copy of the log, or one that lost its end; of a backup "
+                     "that was restored, start the agent first: it goes on as a log of its own",
+                     copier->log_text, copier->position, log_reader_durable_seq(reader));
+}
+
+/* Holds what was copied against the log, and puts the reader behind it. */
+static int check_history(struct copier *copier, struct error *error)
+{
+    struct log_reader *reader = copier->options.reader;
+    struct log_place place;
+    if (copier->position == 0) {
+        int failed = log_reader_seek(reader, 1, error);
+        return failed == ERROR_NOT_FOUND ? 0 : failed; /* what is gone already is not missed */
+    }
+    int found = find_record(copier, &place, error);
+    if (found < 0)
+        return found;
+    if (found == 1 && memcmp(place.frame_chain, copier->chain, SHA256_SIZE) != 0)
+        return set_other_history(copier, place.frame_chain, error);
+    int failed = log_reader_seek(reader, copier->position + 1, error);
+    /* Behind a gap, if there is one: copying finds it (set_gap). */
+    return failed == ERROR_NOT_FOUND ? 0 : failed;
+}
+
+/* From now on this log is copied. */
+static void take_log(struct copier *copier, const uint8_t log[UUID_SIZE])
+{
+    if (memcmp(copier->log, log, UUID_SIZE) == 0)
+        return;
+    memcpy(copier->log, log, UUID_SIZE);
+    uuid_to_text(copier->log_text, log);
+    copier->claimed = false;
+}
+
+int copier_find_position(struct copier *copier, bool *ready, struct error *error)
+{
+    size_t chosen;
+    *ready = false;
+    int failed = family_read(&copier->family, copier->options.dir, error);
+    if (failed == 0 && copier->family.count == 0)
+        return 0; /* nothing was ever written there */
+    if (failed == 0)
+        failed = family_ask(&copier->family, copier->pg, error);
+    if (failed == 0)
+        failed = choose_log(copier, &chosen, error);
+    if (failed != 0)
+        return failed;
+    *ready = true;
+    take_log(copier, copier->family.logs[chosen].log);
+    failed = read_position(copier, chosen, error);
+    if (failed == 0 && copier->position > copier->family.logs[chosen].end_seq)
+        failed = error_set(error, ERROR_UNAVAILABLE, "log %s went on meanwhile; reading it again",
+                           copier->log_text);
+    if (failed == 0)
+        failed = check_history(copier, error);
+    if (failed < 0)
+        return failed;
+    copier->stats.position = copier->position;
+    memcpy(copier->stats.log, copier->log, UUID_SIZE);
+    return 1;
+}
