@@ -432,6 +432,7 @@ int agent_take_changes(struct agent *agent, agent_change_function *change, void 
     forget_keys(agent);
     store_take_changes(&agent->usages);
     store_trim(agent);
+    state_pack_ready(agent);
     rest_trim(agent);
     return 0;
 }

@@ -245,6 +245,9 @@ void state_load_step(struct agent *agent, struct workflow *workflow, uint32_t in
                      uint64_t due_ns);
 /* After any change: into the queue it belongs to. */
 void state_settle(struct agent *agent, struct workflow *workflow);
+/* Drops what was left behind in agent->ready when it is much: also while nobody asks for the first,
+ * because enough is under way, or because it is a replay. */
+void state_pack_ready(struct agent *agent);
 /* The first of agent->ready; 0: none. */
 uint64_t state_first_ready(struct agent *agent);
 
