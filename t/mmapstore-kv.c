@@ -617,9 +617,9 @@ static void little_address_space_will_do(void)
 #endif
 }
 
-/* In a child of little address space: puts until a commit fails with another error than that the map
- * was full, with readers open; what was committed before has to be there, and more to fit once the
- * limit is gone. */
+/* In a child of little address space: puts until a commit fails with another error than that the
+ * map was full, with readers open; what was committed before has to be there, and more to fit once
+ * the limit is gone. */
 static _Noreturn void outgrow_the_limit(const char *dir)
 {
     static char value[1 << 20];
