@@ -4,6 +4,7 @@
 #include "tap.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
+#include "tools/agent/loop.h"
 #include "tools/agent/snapshots.h"
 
 #include <time.h>
@@ -38,6 +39,20 @@ static void a_snapshot_that_cannot_be_recorded(void)
        "while it cannot be recorded the agent is asked now and then");
     snapshots_status_get(daemon.boot.snapshots, &status);
     is_int(status.bound_seq, 0, "and nothing of the log may go");
+    loop_daemon_stop(&daemon);
+
+    loop_daemon_start(&daemon);
+    struct loop_counts counts = { 0 };
+    while (counts.agent.snapshots[1].seq != info.seq) {
+        wait_for_looks(&daemon, 1);
+        loop_counts_get(daemon.boot.loop, &counts);
+    }
+    ok(true, "the next start records it");
+    wait_for_looks(&daemon, 2);
+    loop_counts_get(daemon.boot.loop, &counts);
+    is_int(counts.agent.snapshots[0].seq, 0, "once");
+    snapshots_status_get(daemon.boot.snapshots, &status);
+    ok(!status.unrecorded, "and knows that it is");
     loop_daemon_stop(&daemon);
 }
 

@@ -570,11 +570,16 @@ static void two_are_kept(void)
     is_int(snapshots_make(the.snapshots, &info, &error), 0, "later it goes well again");
     snapshots_close(the.snapshots);
 
+    how.recorded_seq = 4;
     if (snapshots_open(&the.snapshots, &how, &error) < 0)
         tap_bail_out("%s", error.text);
     snapshots_status_get(the.snapshots, &status);
     is_int(status.newest.seq, 5, "the next start knows the newest");
-    is_int(status.bound_seq, 4, "and the one before it");
+    ok(status.unrecorded && status.bound_seq == 0, "of which the log does not know yet");
+    snapshots_recorded(the.snapshots, 5);
+    snapshots_status_get(the.snapshots, &status);
+    ok(!status.unrecorded, "until it is recorded");
+    is_int(status.bound_seq, 4, "and then the one before it");
     snapshots_stop(the.snapshots);
     is_int(snapshots_make(the.snapshots, &info, &error), -ECANCELED, "one that stops makes none");
     snapshots_close(the.snapshots);

@@ -213,8 +213,24 @@ void housekeeper_snapshot_made(struct housekeeper *keeper, const struct snapshot
     pthread_mutex_unlock(&keeper->lock);
 }
 
+/* One that nobody recorded: it was made before this thread was there, or an earlier process ended
+ * between the two. */
+static void find_unrecorded(struct housekeeper *keeper)
+{
+    struct snapshots_status status;
+    snapshots_status_get(keeper->options.snapshots, &status);
+    if (!status.unrecorded)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    if (!keeper->has_made)
+        keeper->made = status.newest;
+    keeper->has_made = true;
+    pthread_mutex_unlock(&keeper->lock);
+}
+
 static void record_snapshot(struct housekeeper *keeper)
 {
+    find_unrecorded(keeper);
     pthread_mutex_lock(&keeper->lock);
     bool has_made = keeper->has_made;
     keeper->made_news = false;
