@@ -512,6 +512,26 @@ static void put_document(struct state *state, uint64_t seq)
         tap_bail_out("no commit");
 }
 
+/* Snapshot 5 was made and not recorded. */
+static void the_next_start_knows(struct thread_case *the, const struct snapshots_options *how)
+{
+    struct snapshots_status status;
+    struct snapshot_info info;
+    struct error error = { 0 };
+    if (snapshots_open(&the->snapshots, how, &error) < 0)
+        tap_bail_out("%s", error.text);
+    snapshots_status_get(the->snapshots, &status);
+    is_int(status.newest.seq, 5, "the next start knows the newest");
+    ok(status.unrecorded && status.bound_seq == 0, "of which the log does not know yet");
+    snapshots_recorded(the->snapshots, 5);
+    snapshots_status_get(the->snapshots, &status);
+    ok(!status.unrecorded, "until it is recorded");
+    is_int(status.bound_seq, 4, "and then the one before it");
+    snapshots_stop(the->snapshots);
+    is_int(snapshots_make(the->snapshots, &info, &error), -ECANCELED, "one that stops makes none");
+    snapshots_close(the->snapshots);
+}
+
 static void two_are_kept(void)
 {
     static struct budget budget;
@@ -571,18 +591,7 @@ static void two_are_kept(void)
     snapshots_close(the.snapshots);
 
     how.recorded_seq = 4;
-    if (snapshots_open(&the.snapshots, &how, &error) < 0)
-        tap_bail_out("%s", error.text);
-    snapshots_status_get(the.snapshots, &status);
-    is_int(status.newest.seq, 5, "the next start knows the newest");
-    ok(status.unrecorded && status.bound_seq == 0, "of which the log does not know yet");
-    snapshots_recorded(the.snapshots, 5);
-    snapshots_status_get(the.snapshots, &status);
-    ok(!status.unrecorded, "until it is recorded");
-    is_int(status.bound_seq, 4, "and then the one before it");
-    snapshots_stop(the.snapshots);
-    is_int(snapshots_make(the.snapshots, &info, &error), -ECANCELED, "one that stops makes none");
-    snapshots_close(the.snapshots);
+    the_next_start_knows(&the, &how);
     is_int(state_close(state, NULL), 0, "(closed)");
 }
 
