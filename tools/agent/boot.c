@@ -177,6 +177,19 @@ static void begin_clock(struct boot *boot, const struct log_recovery *before, ui
         log_clock_init_held(&boot->clock, before->last_time_ns, elapsed_ns);
 }
 
+/* Restored, or a copy of a directory that was in use: no event number may mean two things. */
+static void say_fork(const struct boot *boot)
+{
+    char now[UUID_TEXT_SIZE], before[UUID_TEXT_SIZE];
+    uuid_to_text(now, boot->log_uuid);
+    uuid_to_text(before, boot->recovery.log_uuid);
+    host_say("the event log goes on as %s, forked from %s behind event %" PRIu64 ": %s", now,
+             before, boot->recovery.last_seq,
+             boot->recovery.moved ? "the directory is a copy of one that was in use, or was moved "
+                                    "while it was"
+                                  : "it was restored");
+}
+
 static int open_log(struct boot *boot, struct error *error)
 {
     const struct config *config = boot->config;
@@ -215,6 +228,8 @@ static int open_log(struct boot *boot, struct error *error)
     memcpy(boot->log_uuid, log_uuid(boot->log), sizeof boot->log_uuid);
     if (boot->recovery.exists && boot->recovery.verdict != LOG_SOUND)
         host_say("the event log's end: %s", boot->recovery.reason);
+    if (boot->recovery.exists && memcmp(boot->log_uuid, boot->recovery.log_uuid, UUID_SIZE) != 0)
+        say_fork(boot);
     return 0;
 }
 
