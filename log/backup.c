@@ -228,7 +228,7 @@ static int look_at_target(const struct target *target, const struct log_backup_o
     if (whole || part)
         return check_since(manifest, options->since_seq, whole, target->path, error);
     manifest->since_seq = options->since_seq;
-    if (!target->empty && !target_has(target, LOG_FORK_NAME))
+    if (!target->fresh)
         return error_set(error, ERROR_INVALID,
                          "%s is neither empty nor a backup: name another directory", target->path);
     return 0;

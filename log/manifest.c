@@ -336,7 +336,7 @@ int manifest_read_part(struct manifest *manifest, const char *dir, struct error 
     /* What is appended next must not stand behind half a line. */
     if (used < size && truncate(path, (off_t)used) < 0)
         return error_set(error, -errno, "%s cannot be cut: %s", path, error_text(-errno));
-    return 1;
+    return used > 0;
 }
 
 int manifest_write(const struct manifest *manifest, const char *dir, struct error *error)
@@ -382,9 +382,14 @@ int manifest_begin_part(const struct manifest *manifest, const char *dir, struct
         return 0;
     text_init(&text);
     add_head(&text, manifest);
-    int code = append(dir, &text, error);
+    /* Whole or not at all: half of it would speak of another backup than was asked for. */
+    int code = text.failed;
+    if (code < 0)
+        error_set(error, code, "%s: %s", path, error_text(code));
+    else
+        code = file_replace(dir, MANIFEST_PART_NAME, text.bytes, text.size, error);
     text_free(&text);
-    return code < 0 ? code : file_sync_dir(dir, error);
+    return code;
 }
 
 int manifest_append_part(const struct backup_segment *segment, const char *dir, struct error *error)

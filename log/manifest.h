@@ -78,7 +78,8 @@ bool snapshot_seq_of_name(const char *name, uint64_t *seq);
 
 /* Reads `<dir>/BACKUP`. 1; 0 when there is none; ERROR_DAMAGED, ERROR_NEWER, -errno. */
 int manifest_read(struct manifest *manifest, const char *dir, struct error *error);
-/* Puts the lines of `<dir>/BACKUP.part` into the manifest. 1; 0 when there is none. */
+/* Puts the lines of `<dir>/BACKUP.part` into the manifest. 1; 0 when there is none, or not even its
+ * first line. */
 int manifest_read_part(struct manifest *manifest, const char *dir, struct error *error);
 
 /* Writes `<dir>/BACKUP`, durably and as a whole or not at all. */

@@ -88,10 +88,15 @@ static int look_empty(struct target *target)
     DIR *dir = opendir(target->path);
     if (dir == NULL)
         return -errno;
-    target->empty = true;
-    while ((entry = readdir(dir)) != NULL)
-        if (!is_nothing(entry->d_name))
-            target->empty = false;
+    target->empty = target->fresh = true;
+    while ((entry = readdir(dir)) != NULL) {
+        if (is_nothing(entry->d_name))
+            continue;
+        target->empty = false;
+        if (strcmp(entry->d_name, LOG_FORK_NAME) != 0 &&
+            strcmp(entry->d_name, MANIFEST_PART_NAME) != 0)
+            target->fresh = false;
+    }
     closedir(dir);
     return 0;
 }

@@ -15,6 +15,7 @@ struct target {
     char path[PATH_MAX];
     int fd;     /* of the directory, locked; -1: not open */
     bool empty; /* when it was opened */
+    bool fresh; /* the same, but for what a backup leaves that copied nothing yet */
 };
 
 /* ERROR_INVALID when one of the two lies in the other, or they are the same. Neither has to be

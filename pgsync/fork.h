@@ -4,8 +4,8 @@
  * A workflow from before a fork goes on in each log that has it, and has one row, under the log
  * that created it. The row shows the history of the log that was registered last, and the others
  * change it no more (pgsync/changes.h); daa.events has the events of all. So where the parent, or
- * another child of it, went on behind the fork, such rows are first made what they were there,
- * from the events in PostgreSQL.
+ * another child of it, went on behind the fork, such rows are first made what they were there, from
+ * the events in PostgreSQL.
  *
  * Threads: those of the pg. */
 #ifndef PGSYNC_FORK_H

@@ -1,6 +1,7 @@
 /* log_backup(): of a live log, again and again; of a stopped and of a crashed one; what it refuses;
  * and a limit on the size of files as a full disk. */
 #include "log/backup.h"
+#include "log/fork.h"
 #include "log/manifest.h"
 
 #include <errno.h>
@@ -277,6 +278,55 @@ static void test_refused(void)
     scratch_remove(target);
 }
 
+/* A restored log that nothing has opened yet holds FORK, as a backup that was just begun does. */
+static void test_restored(void)
+{
+    char dir[4096], other[4096], target[4096], restored[4096], inside[4200];
+    const char *const backups[] = { target };
+    struct log_restore_result made;
+    snprintf(dir, sizeof dir, "%s", scratch_path("log"));
+    snprintf(other, sizeof other, "%s", scratch_path("other"));
+    snprintf(target, sizeof target, "%s", scratch_path("backup"));
+    snprintf(restored, sizeof restored, "%s", scratch_path("restored"));
+    snprintf(inside, sizeof inside, "%s/log", restored);
+    uint64_t last_seq = make_log(dir, 60);
+    make_log(other, 5);
+    is_int(log_backups_make(dir, target, 0, &result), 0, "a backup");
+    const struct log_restore_options options = { .backups = backups,
+                                                 .backup_count = 1,
+                                                 .dir = restored };
+    is_int(log_restore(&options, &made, &log_backups_error), 0, "is restored");
+    is_int(log_backups_make(other, inside, 0, &result), ERROR_INVALID,
+           "the restored log is no place for a backup");
+    ok(log_backups_sound(inside, last_seq), "and is what it was");
+    scratch_remove(dir);
+    scratch_remove(other);
+    scratch_remove(target);
+    scratch_remove(restored);
+}
+
+/* No room for the first line of the list, or killed before it: nothing says since which event. */
+static void test_hardly_begun(void)
+{
+    char dir[4096], target[4096], part[4200];
+    snprintf(dir, sizeof dir, "%s", scratch_path("log"));
+    snprintf(target, sizeof target, "%s", scratch_path("backup"));
+    snprintf(part, sizeof part, "%.4000s/" MANIFEST_PART_NAME, target);
+    uint64_t last_seq = make_log(dir, 60);
+    if (mkdir(target, 0700) < 0 || log_fork_request(target, &log_backups_error) < 0)
+        tap_bail_out("%s", target);
+    int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        tap_bail_out("%s", part);
+    close(fd);
+    is_int(log_backups_make(dir, target, last_seq, &result), 0,
+           "a backup since an event, hardly begun");
+    ok(!result.resumed && result.first_seq > 1 && result.last_seq == last_seq,
+       "is made as if it had not been");
+    scratch_remove(dir);
+    scratch_remove(target);
+}
+
 static void test_moved_back(void)
 {
     char dir[4096], old[4096], target[4096];
@@ -383,6 +433,8 @@ int main(void)
     test_removed();
     test_without_image();
     test_refused();
+    test_restored();
+    test_hardly_begun();
     test_moved_back();
     test_damage();
     test_no_room();

@@ -97,8 +97,8 @@ static uint64_t status_line(const char *name)
     return value;
 }
 
-/* Files of a directory whose names begin so: how many, and the bytes that they take on the disk. What
- * is removed meanwhile may make a filesystem list the others twice. */
+/* Files of a directory whose names begin so: how many, and the bytes that they take on the disk.
+ * What is removed meanwhile may make a filesystem list the others twice. */
 static uint64_t count_files(const char *dir, const char *prefix, uint64_t *bytes)
 {
     uint64_t count = 0;

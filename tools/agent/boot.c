@@ -418,7 +418,7 @@ static uint64_t position_of(struct boot *boot, uint64_t seq)
     return position;
 }
 
-/* The first may be made before there is somebody to record it. */
+/* The first may be made before there is somebody to record it, who looks for it then. */
 static void snapshot_made(const struct snapshot_info *info, void *context)
 {
     struct boot *boot = context;
@@ -453,8 +453,11 @@ static int open_snapshots(struct boot *boot, struct error *error)
     int status = snapshot_list(boot->snapshots_dir, &items, &count, error);
     if (status < 0)
         return status;
+    struct agent_counts counts;
+    agent_counts_get(boot->agent, &counts);
     struct snapshots_options options = { .dir = boot->snapshots_dir,
                                          .state = boot->state,
+                                         .recorded_seq = counts.snapshots[1].seq,
                                          .interval_ns = boot->config->state.snapshot_interval,
                                          .log_bytes = boot->config->state.snapshot_bytes,
                                          .log_position = log_position,
@@ -492,10 +495,10 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (status == 0)
         status = open_snapshots(boot, error);
     if (status == 0)
-        status = open_housekeeper(boot, error);
-    if (status == 0)
         status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
                              error);
+    if (status == 0) /* the last: it waits for the loop, which runs only when all went well */
+        status = open_housekeeper(boot, error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)

@@ -30,12 +30,14 @@ struct housekeeper {
     pthread_cond_t news;
     bool stop, answered;
     bool has_made;
+    bool made_news;            /* and it was not looked at yet */
     struct snapshot_info made; /* not recorded yet, the newest */
     struct housekeeper_status status;
 
     /* The thread's own. */
     struct request request;
     uint64_t looked_ns, looked_segment, looked_bound; /* at the segments */
+    uint64_t unremoved; /* an event gave up those up to it, and not all could be removed; 0: none */
 };
 
 /* A request is the first of its owner. */
@@ -206,15 +208,32 @@ void housekeeper_snapshot_made(struct housekeeper *keeper, const struct snapshot
 {
     pthread_mutex_lock(&keeper->lock);
     keeper->made = *info;
-    keeper->has_made = true;
+    keeper->has_made = keeper->made_news = true;
     pthread_cond_broadcast(&keeper->news);
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+/* One that nobody recorded: it was made before this thread was there, or an earlier process ended
+ * between the two. */
+static void find_unrecorded(struct housekeeper *keeper)
+{
+    struct snapshots_status status;
+    snapshots_status_get(keeper->options.snapshots, &status);
+    if (!status.unrecorded)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    if (!keeper->has_made)
+        keeper->made = status.newest;
+    keeper->has_made = true;
     pthread_mutex_unlock(&keeper->lock);
 }
 
 static void record_snapshot(struct housekeeper *keeper)
 {
+    find_unrecorded(keeper);
     pthread_mutex_lock(&keeper->lock);
     bool has_made = keeper->has_made;
+    keeper->made_news = false;
     struct snapshot_info info = keeper->made;
     pthread_mutex_unlock(&keeper->lock);
     struct command command = { .kind = COMMAND_SNAPSHOT };
@@ -236,8 +255,10 @@ static void remove_files(struct housekeeper *keeper, uint64_t last_segment)
 {
     struct log_removed removed = { 0 };
     struct error error = { 0 };
-    if (keeper_remove(&keeper->keeper, last_segment, &removed, &error) < 0)
+    bool failed = keeper_remove(&keeper->keeper, last_segment, &removed, &error) < 0;
+    if (failed || keeper->unremoved > 0)
         note_trouble(keeper, &error);
+    keeper->unremoved = failed ? last_segment : 0;
     pthread_mutex_lock(&keeper->lock);
     keeper->status.segments_removed += removed.segments;
     keeper->status.bytes_removed += removed.disk_bytes;
@@ -251,7 +272,7 @@ static void plan_removal(struct housekeeper *keeper, const struct keeper_bounds 
     struct keeper_removal removal = { 0 };
     struct error error = { 0 };
     int found = keeper_plan(&keeper->keeper, bounds, &removal, &error);
-    if (found < 0)
+    if (found < 0 || keeper->unremoved == 0)
         note_trouble(keeper, &error);
     pthread_mutex_lock(&keeper->lock);
     snprintf(keeper->status.held, sizeof keeper->status.held, "%s", removal.held);
@@ -305,7 +326,12 @@ static void look(struct housekeeper *keeper)
         loop_counts_get(keeper->options.loop, &counts);
     } while (expire_workflows(keeper, &counts) && !is_stopped(keeper));
     loop_counts_get(keeper->options.loop, &counts);
+    if (keeper->unremoved > 0)
+        remove_files(keeper, keeper->unremoved);
     look_at_segments(keeper, &counts);
+    pthread_mutex_lock(&keeper->lock);
+    keeper->status.looks++;
+    pthread_mutex_unlock(&keeper->lock);
 }
 
 static void wait_for_news(struct housekeeper *keeper)
@@ -315,7 +341,8 @@ static void wait_for_news(struct housekeeper *keeper)
     until.tv_sec += (time_t)(LOOK_EVERY_NS / 1000000000ull);
     pthread_mutex_lock(&keeper->lock);
     int status = 0;
-    while (!keeper->stop && !keeper->has_made && status == 0)
+    /* What could not be recorded is tried again at the next look: not at once and for ever. */
+    while (!keeper->stop && !keeper->made_news && status == 0)
         status = pthread_cond_timedwait(&keeper->news, &keeper->lock, &until);
     pthread_mutex_unlock(&keeper->lock);
 }

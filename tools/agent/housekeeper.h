@@ -48,6 +48,7 @@ void housekeeper_close(struct housekeeper *housekeeper);
 void housekeeper_snapshot_made(struct housekeeper *housekeeper, const struct snapshot_info *info);
 
 struct housekeeper_status {
+    uint64_t looks;                           /* by this process; about one a second */
     uint64_t keys_expired, workflows_expired; /* by this process */
     uint64_t segments_removed, bytes_removed;
     char held[320];       /* why not more of the log goes, as a sentence; "" */
