@@ -452,6 +452,7 @@ static int open_housekeeper(struct boot *boot, struct error *error)
                                            .log = boot->log,
                                            .snapshots = boot->snapshots,
                                            .log_dir = boot->log_dir,
+                                           .budget = &boot->budget,
                                            .removed = boot->hooks.segments_removed,
                                            .context = boot->hooks.context };
     int status = housekeeper_open(&housekeeper, &options, error);

@@ -8,6 +8,7 @@
 #include "tools/agent/loop.h"
 #include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
+#include "tools/agent/warmer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -111,6 +112,15 @@ static bool add_key(struct span key, struct span bytes, void *context)
     return ++keys->count < COMMAND_EXPIRE_MAX;
 }
 
+/* What the agent will ask for: it must not wait for a disk. */
+static void read_keys_ahead(struct housekeeper *keeper, const struct keys *keys)
+{
+    for (uint32_t i = 0; i < keys->count; i++) {
+        struct document_key key = document_idempotency_key(keys->items[i].digest);
+        (void)warmer_read(keeper->options.state, &key);
+    }
+}
+
 /* True: there may be more. */
 static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *counts)
 {
@@ -122,6 +132,7 @@ static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *co
                             add_key, &keys);
     if (status < 0 || keys.count == 0)
         return false;
+    read_keys_ahead(keeper, &keys);
     struct command command = { .kind = COMMAND_EXPIRE_KEYS };
     command.expire_keys.items = keys.items;
     command.expire_keys.count = keys.count;
@@ -177,6 +188,26 @@ static uint64_t finished_bytes(struct housekeeper *keeper)
     return totals.finished_bytes;
 }
 
+static void read_workflows_ahead(struct housekeeper *keeper, const struct workflows *workflows)
+{
+    struct state *state = keeper->options.state;
+    struct arena arena;
+    bool unsettled = false; /* of these the agent takes one */
+    arena_init(&arena, keeper->options.budget, BUDGET_READERS, 4096);
+    for (uint32_t i = 0; i < workflows->count; i++) {
+        const struct expired_workflow *item = &workflows->items[i];
+        struct document_key usage = document_usage_key(item->definition);
+        if (i == 0 || memcmp(item->definition, item[-1].definition, SHA256_SIZE) != 0)
+            (void)warmer_read(state, &usage);
+        if (item->settled || unsettled)
+            continue;
+        unsettled = true;
+        (void)warmer_read_workflow(state, item->stream, &arena);
+        arena_reset(&arena);
+    }
+    arena_free(&arena);
+}
+
 static bool expire_workflows(struct housekeeper *keeper, const struct loop_counts *counts)
 {
     const struct config *config = keeper->options.config;
@@ -189,6 +220,7 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
                             add_workflow, &workflows);
     if (status < 0 || workflows.count == 0)
         return false;
+    read_workflows_ahead(keeper, &workflows);
     struct command command = { .kind = COMMAND_EXPIRE_WORKFLOWS };
     command.expire_workflows.items = workflows.items;
     command.expire_workflows.count = workflows.count;
