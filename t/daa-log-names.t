@@ -59,6 +59,12 @@ subtest 'versions' => sub {
     }
     my ($opened) = grep { $_->{seq} == 21 } @shown;
     is($opened->{payload}{parent} // $opened->{parent}, $parent, 'the event of the fork names its parent') or diag(explain($opened));
+    # A fork goes on in its parent's directory: what came before it was there.
+    my $copy = scratch() . '/lost';
+    system('cp', '-r', 't/golden/log-1.1', $copy) == 0 or die;
+    unlink map { sprintf '%s/seg-%010d.log', $copy, $_ } 1 .. 3;
+    ($status, $said) = daa_log('verify', $copy);
+    ok($status == 1 && $said =~ /the beginning is missing .* events 1 to 20/, 'a fork that lost the segments before it is damaged') or diag($said);
 };
 
 subtest 'a live directory, copied' => sub {

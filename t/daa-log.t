@@ -146,8 +146,15 @@ subtest 'damage' => sub {
     like($said, qr/^damaged: seg-0000000002\.log at 0: the beginning is missing and no event says that it was removed/m,
         'when no event says that it was removed');
     spew("$copy/BACKUP", '');
+    is((daa_log('verify', $copy))[0], 1, 'nor a backup that begins there');
+    my ($first) = $said =~ /^damaged: events (\d+) to /m;
+    spew("$copy/BACKUP", "daa backup 1\nsegment seg-0000000002.log 4096 4096 $first 9 open\n");
     ($status, $said) = daa_log('verify', $copy);
     ok($status == 0 && $said =~ /^a backup of the events from \d+ on$/m, 'but not when it is a backup') or diag($said);
+    spew("$copy/BACKUP", "daa backup 1\nsegment seg-0000000001.log 4096 4096 1 9 closed\nsegment seg-0000000002.log 4096 4096 $first 9 open\n");
+    ($status, $said) = daa_log('verify', $copy);
+    ok($status == 1 && $said =~ /the beginning is missing/, 'a backup that lost its first segment is damaged') or diag($said);
+    spew("$copy/BACKUP", "daa backup 1\nsegment seg-0000000002.log 4096 4096 $first 9 open\n");
     truncate "$copy/seg-0000000002.log", 20000;
     ($status, $said) = daa_log('verify', $copy);
     is($status, 1, 'a file cut before what CHECKPOINT knows is damaged') or diag($said);

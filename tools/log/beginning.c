@@ -7,7 +7,6 @@
 
 #include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #define MEMORY_MAX (1u << 20) /* to unpack one event */
@@ -40,7 +39,7 @@ void beginning_note(struct beginning *beginning, const struct record *record)
     if (beginning->first_seq == 0) {
         beginning->first_seq = record->seq;
         if (record->kind == LOG_KIND_OPENED &&
-            storage_opened_decode(record->payload, &opened) == 0 &&
+            storage_opened_decode(record->payload, &opened) == 0 && opened.prev_segment_no == 0 &&
             !bytes_are_zero(opened.parent_uuid, UUID_SIZE))
             beginning->parent_seq = opened.parent_seq;
     }
@@ -48,13 +47,27 @@ void beginning_note(struct beginning *beginning, const struct record *record)
         note_removed(beginning, record);
 }
 
-static bool is_backup(const char *dir)
+/* The first event of the first segment that BACKUP names (log/manifest.h); 0: it names none. */
+static uint64_t first_of_backup(const char *path)
+{
+    char line[512];
+    unsigned long long first_seq = 0;
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return 0;
+    while (first_seq == 0 && fgets(line, sizeof line, file) != NULL)
+        (void)sscanf(line, "segment %*31s %*u %*u %llu", &first_seq);
+    (void)fclose(file);
+    return first_seq;
+}
+
+/* A backup that begins there. One that lost its first segments does not. */
+static bool is_backup(const char *dir, uint64_t first_seq)
 {
     char path[PATH_MAX];
-    struct stat status;
     for (int inner = 0; inner < 2; inner++) {
         int length = snprintf(path, sizeof path, "%s%s/%s", dir, inner ? "/log" : "", BACKUP_NAME);
-        if (length < (int)sizeof path && stat(path, &status) == 0 && S_ISREG(status.st_mode))
+        if (length < (int)sizeof path && first_of_backup(path) == first_seq)
             return true;
     }
     return false;
@@ -69,7 +82,7 @@ enum beginning_state beginning_state(const struct beginning *beginning, uint64_t
         return BEGINNING_REMOVED;
     if (beginning->first_seq == first_seq && beginning->parent_seq == first_seq - 1)
         return BEGINNING_FORKED;
-    return is_backup(dir) ? BEGINNING_BACKUP : BEGINNING_MISSING;
+    return is_backup(dir, first_seq) ? BEGINNING_BACKUP : BEGINNING_MISSING;
 }
 
 const char *beginning_name(enum beginning_state state)

@@ -14,14 +14,14 @@
 enum beginning_state {
     BEGINNING_WHOLE,   /* event 1 is there */
     BEGINNING_REMOVED, /* storage.removed says that all before was to go */
-    BEGINNING_FORKED,  /* the log was begun behind an event of another one */
+    BEGINNING_FORKED,  /* the log was begun behind an event of another one, in a new directory */
     BEGINNING_BACKUP,  /* a backup of later events only */
     BEGINNING_MISSING, /* nothing says why */
 };
 
 struct beginning {
     uint64_t first_seq;  /* of the first record that was noted; 0: none */
-    uint64_t parent_seq; /* of a fork that begins with it; 0: it is none */
+    uint64_t parent_seq; /* of a fork that begins with it and with the directory; 0: it is none */
     /* The newest storage.removed; removed_event 0: none. */
     uint64_t removed_event, removed_time_ns, removed_last_seq;
 };
