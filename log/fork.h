@@ -10,6 +10,8 @@
  *   - the newest segment is of that uuid: forks;
  *   - it is of another: the fork has happened already, and nothing forks again;
  *   - then removes the file durably, once an OPEN record under the new uuid is durable.
+ * Before it forks, readers whose files (log/readers.h) say that they are further are drawn back to
+ * the end, so that nothing written behind the fork counts as read.
  * A fork has happened when the header of the first segment under the new uuid is durable; if
  * nothing follows it, the next opening goes on under that uuid.
  *

@@ -1,10 +1,36 @@
 /* Who the log is: its uuid and its parent, and what a fork leaves behind on disk (log/fork.h). */
 #include "log/place.h"
+#include "log/readers.h"
 #include "log/storage.h"
 #include "log/writer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* What a copied directory says of readers is from when that file was copied, which may be behind
+ * the log's end here. From now on events of another log get those numbers: nobody has them yet. */
+static int draw_back_readers(const struct log *log, const struct log_recovery *recovery,
+                             struct error *error)
+{
+    struct log_reader_position *readers;
+    size_t count;
+    int result = log_reader_positions(log->dir, &readers, &count, error);
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        struct log_reader_position *reader = &readers[i];
+        if (reader->problem[0] != '\0' ||
+            (reader->seq <= recovery->last_seq && reader->flushed_seq <= recovery->last_seq))
+            continue;
+        reader->seq = recovery->last_seq;
+        if (reader->flushed_seq >= recovery->last_seq) {
+            reader->flushed_seq = recovery->last_seq;
+            memcpy(reader->chain, recovery->chain, SHA256_SIZE);
+        }
+        result = log_reader_position_write(log->dir, reader, true, error);
+    }
+    free(readers);
+    return result;
+}
 
 int naming_prepare(struct log *log, const struct log_recovery *recovery, struct error *error)
 {
@@ -24,6 +50,9 @@ int naming_prepare(struct log *log, const struct log_recovery *recovery, struct 
         wish->exists = wish->bound = true;
         memcpy(wish->from, recovery->log_uuid, UUID_SIZE);
         result = fork_write(log->dir, wish, error);
+        /* Before the fork: where it has happened nobody looks again. */
+        if (result == 0)
+            result = draw_back_readers(log, recovery, error);
     }
     return result < 0 ? result : place_note(log->dir, recovery->log_uuid, error);
 }

@@ -5,6 +5,7 @@
 #include "log/lineage.h"
 #include "log/log.h"
 #include "log/place.h"
+#include "log/readers.h"
 #include "log_commands.h"
 #include "log_names.h"
 #include "scratch.h"
@@ -194,6 +195,42 @@ static void copied_live_whole(void)
     is_int(log_names_count(copy), 2, "and the copy forks once");
     close_log(log);
     is_sound(copy, "opened again");
+}
+
+static void write_reader(const char *name, uint64_t flushed_seq)
+{
+    struct log_reader_position position = {
+        .seq = flushed_seq + 1, .flushed_seq = flushed_seq, .time_ns = 5, .required = true
+    };
+    snprintf(position.name, sizeof position.name, "%s", name);
+    memset(position.chain, 0xa5, sizeof position.chain);
+    if (log_reader_position_write(copy, &position, true, &error) < 0)
+        tap_bail_out("%s", error.text);
+}
+
+/* Its readers' files were copied last, and the readers had gone on meanwhile. */
+static void copied_live_readers(void)
+{
+    struct log_reader_position *readers;
+    size_t count;
+    struct log *log = copied_live();
+    log_abandon(&log);
+    struct log_recovery recovery = recover(copy);
+    write_reader("ahead", recovery.last_seq + 7);
+    write_reader("behind", 2);
+    log = open_log(copy);
+    append(log, 5, 100);
+    ok(log_durable_seq(log) > recovery.last_seq + 7, "the copy goes on with the same numbers");
+    close_log(log);
+    is_int(log_reader_positions(copy, &readers, &count, &error), 0, "its readers can be read");
+    is_int(count, 2, "all of them");
+    ok(readers[0].flushed_seq == recovery.last_seq && readers[0].seq == recovery.last_seq &&
+           memcmp(readers[0].chain, recovery.chain, SHA256_SIZE) == 0,
+       "none has what was written behind the fork");
+    ok(readers[0].time_ns == 5 && readers[0].required, "else it stays as it was");
+    ok(readers[1].flushed_seq == 2 && readers[1].seq == 3 && readers[1].chain[0] == 0xa5,
+       "so does one that stands before it");
+    free(readers);
 }
 
 /* The copy is refused, both for what is missing and with the way out, and nothing of it changes. */
@@ -435,6 +472,7 @@ int main(void)
     renamed();
     copied_after_close();
     copied_live_whole();
+    copied_live_readers();
     copied_live_incomplete();
     copied_over_a_roll();
     without_place();
