@@ -16,7 +16,7 @@ static unsigned long long big(uint64_t number)
 
 struct backup {
     struct history *history;
-    const char *target;
+    const char *dir, *target, *snapshots;
     struct manifest *manifest;
     struct log_backup_result *result;
     size_t index;                         /* of the segment to go on with */
@@ -117,12 +117,38 @@ static void expect_bytes(struct history *history, size_t index, const struct seg
     history->done_bytes = 0;
 }
 
+static int copy_snapshots(struct backup *backup, uint64_t first_seq, uint64_t last_seq,
+                          struct error *error)
+{
+    char from[PATH_MAX];
+    if (!backup->history->data_dir ||
+        snprintf(from, sizeof from, "%s/%s", backup->dir, SNAPSHOTS_NAME) >= (int)sizeof from)
+        return 0;
+    return target_copy_snapshots(from, backup->snapshots, first_seq, last_seq, backup->manifest,
+                                 &backup->result->snapshots_copied, error);
+}
+
+/* Before the segments, which may take so long that the agent has none left that stands for an event
+ * in them: without one, a log whose beginning is gone could not be restored. */
+static int begin_copy(struct backup *backup, const struct segment_header *first,
+                      struct error *error)
+{
+    const struct manifest *manifest = backup->manifest;
+    uint64_t first_seq =
+        manifest->segment_count > 0 ? manifest->segments[0].first_seq : first->first_seq;
+    expect_bytes(backup->history, backup->index, first);
+    return copy_snapshots(backup, first_seq, backup->history->last_seq, error);
+}
+
 static int copy_segments(struct backup *backup, struct error *error)
 {
     struct segment_header header;
     int found = history_find(backup->history, &backup->index, &header, error);
-    if (found == 1)
-        expect_bytes(backup->history, backup->index, &header);
+    if (found == 1) {
+        int code = begin_copy(backup, &header, error);
+        if (code < 0)
+            return code;
+    }
     while (found == 1) {
         int code = copy_segment(backup, error);
         if (manifest_find(backup->manifest, header.segment_no) != NULL)
@@ -147,30 +173,34 @@ void backup_tell(const struct manifest *manifest, struct log_backup_result *resu
 }
 
 /* What is beside the segments, and then BACKUP. */
-static int finish(struct backup *backup, const char *dir, const char *snapshots,
-                  struct error *error)
+static int finish(struct backup *backup, struct error *error)
 {
-    char from[PATH_MAX];
-    int code = 0;
-    if (backup->history->data_dir &&
-        snprintf(from, sizeof from, "%s/%s", dir, SNAPSHOTS_NAME) < (int)sizeof from)
-        code = target_copy_snapshots(from, snapshots, backup->manifest,
-                                     &backup->result->snapshots_copied, error);
+    struct manifest *manifest = backup->manifest;
+    uint64_t first_seq = manifest->segments[0].first_seq;
+    uint64_t last_seq = manifest_last(manifest)->last_seq;
+    /* Damage may have ended it before what they stand for. */
+    while (manifest->snapshot_count > 0 &&
+           manifest->snapshots[manifest->snapshot_count - 1].seq > last_seq)
+        manifest_drop_snapshot(manifest, manifest->snapshot_count - 1);
+    int code = copy_snapshots(backup, first_seq, last_seq, error);
     if (code == 0)
-        code = target_write_checkpoint(backup->target, backup->manifest, error);
+        code = target_write_checkpoint(backup->target, manifest, error);
     if (code == 0)
-        code = manifest_write(backup->manifest, backup->target, error);
+        code = manifest_write(manifest, backup->target, error);
     if (code == 0)
         code = target_remove(backup->target, MANIFEST_PART_NAME, error);
-    return code == 0 ? target_prune_snapshots(snapshots, backup->manifest, error) : code;
+    return code == 0 ? target_prune_snapshots(backup->snapshots, manifest, error) : code;
 }
 
 int backup_run(struct history *history, const char *dir, const char *target, const char *snapshots,
                struct manifest *manifest, struct log_backup_result *result, struct error *error)
 {
-    struct backup backup = {
-        .history = history, .target = target, .manifest = manifest, .result = result
-    };
+    struct backup backup = { .history = history,
+                             .dir = dir,
+                             .target = target,
+                             .snapshots = snapshots,
+                             .manifest = manifest,
+                             .result = result };
     int code =
         manifest->segment_count == 0 ? begin_new(&backup, error) : begin_behind(&backup, error);
     if (manifest->log_uuid[0] == '\0')
@@ -183,7 +213,7 @@ int backup_run(struct history *history, const char *dir, const char *target, con
         code = error_set(error, ERROR_DAMAGED, "%s: nothing of it can be used: %s",
                          history->directory.path, history->reason);
     if (code == 0)
-        code = finish(&backup, dir, snapshots, error);
+        code = finish(&backup, error);
     if (code == 0)
         backup_tell(manifest, result);
     return code;

@@ -220,12 +220,11 @@ static int copy_snapshot(const char *from, const char *to, const char *name,
     return code < 0 ? error_set(error, code, "%s: %s", name, error_text(code)) : 0;
 }
 
-int target_copy_snapshots(const char *from, const char *to, struct manifest *manifest,
-                          uint64_t *copied, struct error *error)
+int target_copy_snapshots(const char *from, const char *to, uint64_t first_seq, uint64_t last_seq,
+                          struct manifest *manifest, uint64_t *copied, struct error *error)
 {
     char names[SNAPSHOTS_KEPT][SNAPSHOT_NAME_SIZE] = { "" };
-    uint64_t last_seq = manifest_last(manifest)->last_seq;
-    int count = find_snapshots(from, manifest->segments[0].first_seq - 1, last_seq, names, error);
+    int count = find_snapshots(from, first_seq - 1, last_seq, names, error);
     int code = count < 0 ? count : 0;
     for (int i = 0; code == 0 && i < count; i++)
         code = copy_snapshot(from, to, names[i], manifest, copied, error);

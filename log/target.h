@@ -38,11 +38,12 @@ int target_remove(const char *dir, const char *name, struct error *error);
 /* Writes CHECKPOINT beside the segments: a witness to their end, so that a cut is noticed. */
 int target_write_checkpoint(const char *dir, const struct manifest *manifest, struct error *error);
 
-/* Copies the newest two snapshots in `from` that stand for an event in `manifest`'s segments, or
- * for the one before them, to `to`; those that are there are not copied again. They are in the
- * manifest then, and no others; *copied counts. A missing `from` holds none. */
-int target_copy_snapshots(const char *from, const char *to, struct manifest *manifest,
-                          uint64_t *copied, struct error *error);
+/* Copies the newest two snapshots in `from` that stand for an event from first_seq on up to
+ * last_seq, or for the one before them, to `to`; those that are there are not copied again. They
+ * are in the manifest then, with at most two in all; *copied counts. A missing `from` holds none.
+ */
+int target_copy_snapshots(const char *from, const char *to, uint64_t first_seq, uint64_t last_seq,
+                          struct manifest *manifest, uint64_t *copied, struct error *error);
 
 /* Removes from `dir` what is not in the manifest. */
 int target_prune_snapshots(const char *dir, const struct manifest *manifest, struct error *error);

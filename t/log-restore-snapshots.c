@@ -132,11 +132,50 @@ static void test_beginning_gone(void)
     scratch_remove(data);
 }
 
+/* The agent goes on while segments are copied, and makes newer ones. */
+static char old_path[4300], new_path[4300];
+
+static void make_newer(uint64_t done_bytes, uint64_t all_bytes, void *context)
+{
+    (void)done_bytes;
+    (void)all_bytes;
+    (void)context;
+    (void)rename(old_path, new_path);
+}
+
+static void test_replaced(void)
+{
+    char data[4096], log[4096], path[4200];
+    snprintf(data, sizeof data, "%s", scratch_path("data"));
+    snprintf(log, sizeof log, "%s", scratch_path("data/log"));
+    mkdir(data, 0700);
+    uint64_t last_seq = go_on(log, 60);
+    snprintf(path, sizeof path, "%.4000s/seg-0000000001.log", log);
+    unlink(path);
+    snprintf(path, sizeof path, "%.4000s/snapshots", data);
+    mkdir(path, 0700);
+    snprintf(old_path, sizeof old_path, "%s/snap-%020llu.zst", path, (unsigned long long)last_seq);
+    snprintf(new_path, sizeof new_path, "%s/snap-00000000000000009999.zst", path);
+    put(path, strrchr(old_path, '/') + 1, (const unsigned char *)"x", 1);
+    const struct log_backup_options options = { .dir = data,
+                                                .target = backup,
+                                                .progress = make_newer };
+    is_int(log_backup(&options, &made, &log_backups_error), 0,
+           "a backup of a log whose snapshots are replaced meanwhile");
+    ok(has(path, "snap-00000000000000009999.zst"), "(they are)");
+    is_int(made.snapshots, 1, "holds one that was there when it began");
+    is_int(restore_one(backup), 0, "so it can be restored");
+    ok(log_backups_sound(inner, last_seq), "sound");
+    scratch_remove(data);
+}
+
 int main(void)
 {
     name_paths();
     test_snapshots();
     scratch_remove(backup);
     test_beginning_gone();
+    scratch_remove(backup);
+    test_replaced();
     return tap_done();
 }
