@@ -103,7 +103,8 @@ subtest 'ids of every name' => sub {
     };
     my ($old) = $make->($dir, 'open old');
     $make->($dir, 'open other');
-    is((daa_log('backup', $dir, "$dir-backup"))[0], 0, 'a backup');
+    my @made = daa_log('backup', $dir, "$dir-backup");
+    is("$made[0] $made[2]", '0 ', 'a backup');
     is((daa_log('restore', "$dir-backup", scratch() . '/forked'))[0], 0, 'is restored');
     my ($new) = $make->($copy, 'open new', "complete $old done");
     my ($first, $second) = map { stat_of($_)->{log} } $dir, $copy;
@@ -117,6 +118,8 @@ subtest 'ids of every name' => sub {
     like($said, qr/'wf-\S+' is not a workflow of this log, nor of those that it was forked from/, 'and that is said');
     $make->($copy, 'remove 2');
     is(stat_of($copy)->{forks}[0]{parent}, $first, 'when the old segments are gone, the parent is still known');
+    my ($status, undef, $warned) = daa_log('backup', $copy, scratch() . '/beheaded');
+    ok($status == 0 && $warned =~ /holds no snapshot of what came before: alone it cannot be restored/, 'a backup of it says what it is worth') or diag($warned);
     is($shown->(id($first, $old)), 'workflow.completed', 'and ids are still those of the log that gave them');
 };
 

@@ -51,6 +51,19 @@ static void print_text(const struct log_backup_result *result, const char *targe
            result->live ? "; a writer is running" : "");
 }
 
+/* A beginning that is gone and was not left out on purpose needs a snapshot, or there is nothing to
+ * begin with: log_restore() refuses it. */
+static void warn_of_beginning(const struct log_backup_options *backup,
+                              const struct log_backup_result *result)
+{
+    if (result->first_seq > 1 && result->snapshots == 0 && backup->since_seq == 0)
+        fprintf(stderr,
+                "daa-log backup: %s begins with event %llu and holds no snapshot of what came "
+                "before: alone it cannot be restored; back up the data directory, once its agent "
+                "has made a snapshot\n",
+                backup->target, big(result->first_seq));
+}
+
 int log_make_backup(int argc, char **argv)
 {
     bool json = false;
@@ -94,5 +107,6 @@ int log_make_backup(int argc, char **argv)
         print_json(&result, backup.target);
     else
         print_text(&result, backup.target);
+    warn_of_beginning(&backup, &result);
     return COMMAND_GOOD;
 }
