@@ -379,15 +379,35 @@ int kv_begin(struct kv *kv, struct kv_writer **writer, struct error *error)
     return 0;
 }
 
+/* Changes go through a cursor of ours, since those of mdb_put() and mdb_del() lie on the stack: one
+ * that an assertion left behind would be freed there when the transaction is aborted. One of ours
+ * that had an error is freed with it. A new one each time: LMDB trusts the page that it stands on.
+ */
+static MDB_cursor *open_cursor(struct kv_writer *writer)
+{
+    MDB_cursor *cursor = NULL;
+    if (writer->error == 0)
+        writer->error = translate(mdb_cursor_open(writer->txn, writer->kv->table, &cursor));
+    return writer->error == 0 ? cursor : NULL;
+}
+
+static void close_cursor(struct kv_writer *writer, MDB_cursor *cursor)
+{
+    if (writer->error == 0)
+        mdb_cursor_close(cursor);
+}
+
 static void put(struct kv_writer *writer, struct span key, struct span value, unsigned flags)
 {
     CHECK(writer->txn != NULL);
     if (writer->error == 0 && !key_is_valid(key))
         writer->error = ERROR_INVALID;
-    if (writer->error != 0)
+    MDB_cursor *cursor = open_cursor(writer);
+    if (cursor == NULL)
         return;
     MDB_val k = value_of(key), v = value_of(value);
-    writer->error = GUARDED(mdb_put(writer->txn, writer->kv->table, &k, &v, flags));
+    writer->error = GUARDED(mdb_cursor_put(cursor, &k, &v, flags));
+    close_cursor(writer, cursor);
 }
 
 void kv_put(struct kv_writer *writer, struct span key, struct span value)
@@ -412,11 +432,15 @@ void kv_delete(struct kv_writer *writer, struct span key)
     CHECK(writer->txn != NULL);
     if (writer->error == 0 && !key_is_valid(key))
         writer->error = ERROR_INVALID;
-    if (writer->error != 0)
+    MDB_cursor *cursor = open_cursor(writer);
+    if (cursor == NULL)
         return;
-    MDB_val k = value_of(key);
-    int code = GUARDED(mdb_del(writer->txn, writer->kv->table, &k, NULL));
+    MDB_val k = value_of(key), v;
+    int code = GUARDED(mdb_cursor_get(cursor, &k, &v, MDB_SET));
+    if (code == 0)
+        code = GUARDED(mdb_cursor_del(cursor, 0));
     writer->error = code == ERROR_NOT_FOUND ? 0 : code;
+    close_cursor(writer, cursor);
 }
 
 static int grow(struct kv *kv)
@@ -428,12 +452,27 @@ static int grow(struct kv *kv)
     return code == 0 ? set_map_size(kv, (uint64_t)info.me_mapsize * 2) : code;
 }
 
+/* Ends the transaction either way. LMDB's list of free pages may be damaged too, and is looked at
+ * here. */
+static int end_by_commit(MDB_txn *txn)
+{
+    jmp_buf here;
+    int code = ERROR_DAMAGED;
+    escape = &here;
+    if (setjmp(here) == 0)
+        code = translate(mdb_txn_commit(txn));
+    else
+        mdb_txn_abort(txn);
+    escape = NULL;
+    return code;
+}
+
 int kv_commit(struct kv_writer *writer, struct error *error)
 {
     struct kv *kv = writer->kv;
     int code = writer->error;
     if (code == 0) {
-        code = translate(mdb_txn_commit(writer->txn)); /* it ends the transaction either way */
+        code = end_by_commit(writer->txn);
         writer->txn = NULL;
         pthread_rwlock_unlock(&kv->map_lock);
     } else {

@@ -451,6 +451,68 @@ ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset)
     return pwrite(fd, bytes, size, offset);
 }
 
+/* Puts and deletes what is the same each time, in a few transactions. 0 or the first error. */
+static int churn(struct kv *kv, int rounds, uint64_t seed)
+{
+    static char value[3000];
+    int code = 0;
+    for (uint64_t n = 1, end = (uint64_t)rounds * 20; code == 0 && n < end;) {
+        struct kv_writer *writer;
+        code = kv_begin(kv, &writer, NULL);
+        for (int i = 0; i < 20 && code == 0; i++, n++) {
+            uint64_t random = (n + seed * 1000) * 0x9e3779b97f4a7c15ull >> 20;
+            uint16_t key = (uint16_t)(random % 500);
+            if (random % 3 > 0)
+                kv_put(writer, span_of(&key, sizeof key), span_of(value, random % sizeof value));
+            else
+                kv_delete(writer, span_of(&key, sizeof key));
+        }
+        if (code == 0)
+            code = kv_commit(writer, NULL);
+    }
+    return code;
+}
+
+/* What one that writes makes of it: 0, 1 an error, -1 it died. */
+static int written_on(const char *dir, uint64_t seed)
+{
+    int status;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        struct kv *kv;
+        _exit(kv_open(&kv, &(struct kv_options){ .dir = dir }, NULL) < 0 || churn(kv, 6, seed) < 0);
+    }
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void writing_on_damage_is_an_error(void)
+{
+    static char bytes[4 << 20];
+    const char *dir = scratch_path("rotten");
+    char path[512];
+    int died = 0, errors = 0;
+    struct kv *kv = open_kv("rotten", 0, false);
+    is_int(churn(kv, 150, 0), 0, "(an environment with free pages)");
+    kv_close(kv);
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    ssize_t size = pread(fd, bytes, sizeof bytes, 0);
+    for (ssize_t at = 2 * 4096; at < size; at += 4096) {
+        static const char zeros[4096];
+        if (pwrite(fd, bytes, (size_t)size, 0) != size || pwrite(fd, zeros, 4096, at) != 4096)
+            tap_bail_out("cannot damage %s", path);
+        int code = written_on(dir, (uint64_t)at);
+        died += code < 0;
+        errors += code > 0;
+    }
+    close(fd);
+    ok(errors > 0, "of %d pages that are zeros %d are noticed by one that writes",
+       (int)(size / 4096), errors);
+    is_int(died, 0, "as errors");
+}
+
 static void *read_on(void *argument)
 {
     struct kv_reader *reader = argument;
@@ -686,6 +748,7 @@ int main(void)
     what_is_no_environment_is_refused();
     one_that_was_never_begun_is_begun_anew();
     a_damaged_page_is_an_error();
+    writing_on_damage_is_an_error();
     a_failed_meta_page_is_got_over();
     a_full_disk_is_an_error();
     return tap_done();
