@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Daa qw(scratch slurp spew wait_until);
+use POSIX ();
 use Test::More;
 
 my $waits = { name => 'waits', steps => [ { id => 'a', signal => { name => 'go' } } ] };
@@ -42,4 +43,22 @@ spew($data, substr slurp($data), 0, 4096);
 ok(eval { $agent->start_again }, 'a database whose first write was cut short: it starts') or diag($@);
 is(digest(), $digest, 'with the same documents');
 is($agent->stop, 0, 'and stops in order');
+
+# A document that nobody looked at when it started: its workflow sleeps.
+{
+    my $id = $agent->start_again->post('/api/v1/workflows', { definition => { name => 'sleepy', steps => [ { id => 'a', sleep => '3s' } ] } })->{json}{id};
+    digest();
+    $agent->kill;
+    my $bytes = slurp($data);
+    ok($bytes =~ s/\x08[\x01\x02](?=\x12\x06sleepy)/\xff\xff/g, '(one document is spoilt)');
+    spew($data, $bytes);
+    my $before = length $agent->said;
+    $agent->start_again;
+    ok(wait_until(sub { $agent->reap(POSIX::WNOHANG()) }), 'when it is needed, the agent ends') or $agent->kill;
+    is($agent->{status}, 1, 'with a failure');
+    like(substr($agent->said, $before), qr/a document of the state is damaged.*the next start makes the documents anew/, 'that says what happens next');
+    ok(eval { $agent->start_again }, 'and starts again') or diag($@);
+    is($agent->get("/api/v1/workflows/$id?wait=30s")->{json}{status}, 'completed', 'with all that was there');
+    is($agent->stop, 0, 'and stops in order');
+}
 done_testing();

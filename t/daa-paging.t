@@ -104,4 +104,23 @@ END
     is($agent->stop, 0, 'the agent ends in order');
 };
 
+subtest 'a clock that is accepted lets nothing elapse' => sub {
+    my $clock = clock_file();
+    my $agent = Daa->start(clock => $clock, config => qq([log]\nsegment_size = "256KB"\n[state]\nfinished_ttl = "7d"\n));
+    my $id = $agent->post('/api/v1/workflows?wait=30s', { definition => $quick })->{json}{id};
+    set_clock($clock, 31_536_000, 0);
+    ok(wait_until(sub { $agent->get('/api/v1/clock')->{json}{state} eq 'degraded' }), 'the wall clock is a year ahead');
+    is($agent->post('/api/v1/clock:accept', {}, $agent->as_admin)->{status}, 200, 'and accepted');
+    my $late = $agent->post('/api/v1/workflows?wait=30s', { definition => $quick })->{json}{id};
+    my $looks = sub { status_of($agent)->{uptime_s} };
+    my $since = $looks->();
+    wait_until(sub { $looks->() > $since + 3 });    # housekeeping looks each second
+    is($agent->get("/api/v1/workflows/$id")->{status}, 200, 'what ended before is not a year old');
+    set_clock($clock, 31_536_000 + 8 * 86400, 8 * 86400);
+    for my $gone ($id, $late) {
+        ok(wait_until(sub { $agent->get("/api/v1/workflows/$gone")->{status} == 410 }), 'a week later it is gone');
+    }
+    is($agent->stop, 0, 'the agent ends in order');
+};
+
 done_testing;

@@ -104,8 +104,14 @@ int main(void)
              "the beginning is missing and no event says that it was removed: events 1 to 40",
              "an opening alone says nothing");
     FILE *file = fopen(scratch_path("BACKUP"), "w");
-    if (file == NULL || fclose(file) != 0)
+    if (file == NULL ||
+        fputs("daa backup 1\nsegment seg-0000000002.log 8192 262144 41 80 closed\n", file) < 0 ||
+        fclose(file) != 0)
         tap_bail_out("cannot write BACKUP");
+    note_plain(60);
+    is_state(60, BEGINNING_MISSING,
+             "the beginning is missing and no event says that it was removed: events 1 to 59",
+             "a backup that begins earlier");
     note_plain(41);
     is_state(41, BEGINNING_BACKUP, "a backup of the events from 41 on", "it is a backup");
     struct record broken = { .seq = 50,

@@ -40,7 +40,7 @@ static const char *const names[] = { "pgsync", "archive" };
 
 static const struct {
     const char *what;
-    uint64_t max_bytes, max_age_ns;
+    uint64_t max_bytes, max_age_ns, shift_ns, shifted_at_ns;
     uint64_t snapshot_seq;
     size_t required; /* how many of `names` */
     struct log_reader_position readers[2];
@@ -60,6 +60,10 @@ static const struct {
     { "of age when the next segment is", .max_age_ns = 5 * DAY, .snapshot_seq = 60, .wanted = 1,
       .segments = 1, .reason = "older than retention.max_age = 5d" },
     { "a little more than its age", .max_age_ns = 5 * DAY + 1, .snapshot_seq = 60 },
+    { "a clock that was set made nothing older", .max_age_ns = 5 * DAY, .snapshot_seq = 60,
+      .shift_ns = DAY, .shifted_at_ns = UINT64_MAX },
+    { "but what came after it grows old", .max_age_ns = 5 * DAY, .snapshot_seq = 60, .wanted = 1,
+      .segments = 1, .shift_ns = DAY, .shifted_at_ns = 1, .reason = "max_age" },
     { "all are old: the newest stays", .max_age_ns = 1, .snapshot_seq = 60, .wanted = 5,
       .segments = 5, .reason = "max_age" },
     { "older than time", .max_age_ns = 2000 * DAY, .snapshot_seq = 60 },
@@ -146,6 +150,8 @@ static void test_rules(void)
                                                  .required = names,
                                                  .required_count = cases[i].required };
         const struct retention_bounds bounds = { .now_ns = NOW,
+                                                 .shift_ns = cases[i].shift_ns,
+                                                 .shifted_at_ns = cases[i].shifted_at_ns,
                                                  .snapshot_seq = cases[i].snapshot_seq,
                                                  .readers = cases[i].readers,
                                                  .reader_count = cases[i].reader_count };

@@ -168,6 +168,7 @@ void agent_counts_get(const struct agent *agent, struct agent_counts *result)
         .snapshots = { agent->snapshots[0], agent->snapshots[1] },
         .clock_stepped = agent->clock_stepped,
         .shift_ns = agent->shift_ns,
+        .shifted_at_ns = agent->shifted_at_ns,
         .submitted = agent->submitted,
         .completed = agent->completed,
         .failed = agent->failed,

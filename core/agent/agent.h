@@ -196,7 +196,7 @@ struct agent_counts {
     uint64_t removed_segment, removed_seq;
     struct agent_snapshot snapshots[2]; /* the newest last */
     bool clock_stepped;
-    uint64_t shift_ns;
+    uint64_t shift_ns, shifted_at_ns;                 /* core/agent/clock.h */
     uint64_t submitted, completed, failed, cancelled; /* since the log began */
 };
 void agent_counts_get(const struct agent *agent, struct agent_counts *counts);

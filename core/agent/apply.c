@@ -477,6 +477,7 @@ static int end(struct agent *agent, struct workflow *workflow, const struct even
     ++*count;
     agent->finished++;
     workflow->ended_ns = header->time_ns;
+    workflow->ended_shift_ns = agent->shift_ns;
     workflow->signals = NULL;
     workflow->signals_end = &workflow->signals;
     workflow->signal_count = 0;
@@ -619,7 +620,7 @@ static int apply_to_agent(struct agent *agent, const struct event_header *header
     case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
         return expire_workflows(agent, event->workflows_expired);
     case DAA__EVENT__BODY_CLOCK_STEPPED:
-        return clock_apply(agent, event->clock_stepped);
+        return clock_apply(agent, header, event->clock_stepped);
     default:
         return 1;
     }

@@ -137,6 +137,7 @@ static void fill_head(Daa__WorkflowDocument *document, const struct workflow *wo
     put_number(&document->has_submitted_ns, &document->submitted_ns, workflow->submitted_ns);
     put_number(&document->has_started_ns, &document->started_ns, workflow->started_ns);
     put_number(&document->has_ended_ns, &document->ended_ns, workflow->ended_ns);
+    put_number(&document->has_ended_shift_ns, &document->ended_shift_ns, workflow->ended_shift_ns);
     put_number(&document->has_last_seq, &document->last_seq, workflow->last_seq);
     put(&document->has_reason, &document->reason, workflow->reason);
     put(&document->has_output, &document->output, workflow->output);
@@ -199,7 +200,7 @@ static void give_finished(struct changes *changes, struct workflow *workflow, ui
 {
     struct agent *agent = changes->agent;
     struct document_key active = document_active_key(workflow->stream),
-                        key = document_finished_key(workflow->ended_ns, workflow->stream);
+                        key = state_finished_key(workflow);
     uint8_t value[DOCUMENT_FINISHED_SIZE];
     state_encode_finished(workflow, size, value);
     changes->change(document_key_span(&key), span_of(value, sizeof value), changes->context);
@@ -347,6 +348,7 @@ static int give_agent(struct changes *changes)
     put_number(&document.has_removed_segment, &document.removed_segment, agent->removed_segment);
     put_number(&document.has_removed_seq, &document.removed_seq, agent->removed_seq);
     put_number(&document.has_shift_ns, &document.shift_ns, agent->shift_ns);
+    put_number(&document.has_shifted_at_ns, &document.shifted_at_ns, agent->shifted_at_ns);
     put_number(&document.has_clock_behind_ns, &document.clock_behind_ns, agent->clock_behind_ns);
     document.has_clock_stepped = document.clock_stepped = agent->clock_stepped;
     int result = fill_agent(&document, agent, &changes->agent->scratch);

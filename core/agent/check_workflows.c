@@ -42,7 +42,7 @@ static int check_as_active(struct check_documents *check, const struct subject *
 static int check_as_finished(struct check_documents *check, const struct subject *subject)
 {
     uint8_t wanted[DOCUMENT_FINISHED_SIZE];
-    struct document_key key = document_finished_key(subject->workflow->ended_ns, subject->stream),
+    struct document_key key = state_finished_key(subject->workflow),
                         active = document_active_key(subject->stream);
     struct span bytes;
     int status = check_get(check, &active, &bytes);
@@ -209,7 +209,8 @@ int check_finished(struct check_documents *check, struct span key, struct span b
     if (status <= 0)
         return status;
     const Daa__WorkflowDocument *document = (const Daa__WorkflowDocument *)message;
-    if (!state_is_finished((int)document->status) || document->ended_ns != ended_ns)
+    if (!state_is_finished((int)document->status) ||
+        document->ended_ns - document->ended_shift_ns != ended_ns)
         return check_found(check, key, "workflow %" PRIu64 " is to expire and has not ended then",
                            stream);
     return 0;

@@ -132,7 +132,8 @@ bool clock_decide(struct plan *plan)
     return true;
 }
 
-int clock_apply(struct agent *agent, const Daa__ClockStepped *body)
+int clock_apply(struct agent *agent, const struct event_header *header,
+                const Daa__ClockStepped *body)
 {
     bool is_change =
         body->change == STEPPED || body->change == RETURNED || body->change == ACCEPTED;
@@ -141,6 +142,8 @@ int clock_apply(struct agent *agent, const Daa__ClockStepped *body)
     agent->clock_stepped = body->change == STEPPED;
     if (body->change == ACCEPTED) {
         agent->shift_ns += body->shift_ns;
+        if (body->shift_ns > 0)
+            agent->shifted_at_ns = header->time_ns;
         agent->clock_behind_ns = 0;
         if (is_far_behind(body->difference_ns))
             agent->clock_behind_ns = -(uint64_t)body->difference_ns;

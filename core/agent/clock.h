@@ -66,6 +66,7 @@ uint64_t clock_watch_follow(struct clock_watch *watch, const struct agent *agent
 bool clock_decide(struct plan *plan);
 
 /* Applies clock.stepped. 0 or ERROR_DAMAGED. */
-int clock_apply(struct agent *agent, const Daa__ClockStepped *body);
+int clock_apply(struct agent *agent, const struct event_header *header,
+                const Daa__ClockStepped *body);
 
 #endif

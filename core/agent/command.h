@@ -40,7 +40,8 @@ struct expired_key {
     uint64_t expires_ns;
 };
 struct expired_workflow {
-    uint64_t stream, ended_ns, size;
+    uint64_t stream, size;
+    uint64_t ended_ns; /* agent time, as the key says */
     bool settled;
     uint8_t definition[SHA256_SIZE];
 };

@@ -2,7 +2,8 @@
  *
  *   w<stream>                WorkflowDocument
  *   a<stream>                the workflow has not ended: what a cold start needs (document_active)
- *   f<ended_ns><stream>      it has ended: document_finished; in the order of their ends
+ *   f<ended_ns><stream>      it has ended: document_finished; in the order of their ends, in agent
+ *                            time (core/agent/clock.h)
  *   d<digest>                DefinitionDocument
  *   u<digest>                document_usage: how many `w` documents use this definition
  *   k<key digest>            KeyDocument

@@ -177,6 +177,7 @@ static int load_agent(struct agent *agent, const Daa__AgentDocument *from)
     agent->removed_segment = from->removed_segment;
     agent->removed_seq = from->removed_seq;
     agent->shift_ns = from->shift_ns;
+    agent->shifted_at_ns = from->shifted_at_ns;
     agent->clock_stepped = from->clock_stepped;
     agent->clock_behind_ns = from->clock_behind_ns;
     return load_lists(agent, from);
@@ -307,6 +308,7 @@ static int load_all(struct workflow *workflow, const Daa__WorkflowDocument *from
     workflow->submitted_ns = from->submitted_ns;
     workflow->started_ns = from->started_ns;
     workflow->ended_ns = from->ended_ns;
+    workflow->ended_shift_ns = from->ended_shift_ns;
     workflow->listed = !finished;
     workflow->has_key = from->key_digest.len == SHA256_SIZE;
     if (workflow->has_key)

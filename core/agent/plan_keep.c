@@ -67,8 +67,11 @@ static bool is_workflow_over(struct plan *plan, const struct expired_workflow *i
         plan_need(plan, &key);
     if (workflow == NULL)
         return item->settled;
+    struct document_key wanted = document_finished_key(item->ended_ns, item->stream),
+                        is = state_finished_key(workflow);
     return !workflow->expired && !workflow->changed && state_is_finished(workflow->status) &&
-           workflow->ended_ns == item->ended_ns && workflow->counted_size == item->size;
+           span_equal(document_key_span(&is), document_key_span(&wanted)) &&
+           workflow->counted_size == item->size;
 }
 
 static void need_usage(struct plan *plan, const struct expired_workflow *item)

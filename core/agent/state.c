@@ -200,6 +200,12 @@ bool state_is_finished(int status)
            status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
 }
 
+struct document_key state_finished_key(const struct workflow *workflow)
+{
+    uint64_t shift_ns = workflow->ended_shift_ns, ended_ns = workflow->ended_ns;
+    return document_finished_key(ended_ns > shift_ns ? ended_ns - shift_ns : 0, workflow->stream);
+}
+
 bool state_is_settled(const struct workflow *workflow)
 {
     for (uint32_t i = 0; i < workflow->flow->step_count; i++)

@@ -122,7 +122,8 @@ struct workflow {
     struct span name, input, metadata, reason, reason_step, output;
     bool has_key;
     uint8_t key_digest[SHA256_SIZE];
-    uint64_t submitted_ns, started_ns, ended_ns;
+    uint64_t submitted_ns, started_ns, ended_ns; /* log time */
+    uint64_t ended_shift_ns;                     /* agent->shift_ns then */
     struct step *steps;
     struct kept_signal *signals, **signals_end;
     uint32_t signal_count;
@@ -178,6 +179,7 @@ struct agent {
     struct agent_snapshot snapshots[2]; /* the newest last; seq 0: none */
     uint64_t removed_segment, removed_seq;
     uint64_t shift_ns;        /* how far accepted clocks moved log time on */
+    uint64_t shifted_at_ns;   /* log time before the last of these moves; 0: none */
     uint64_t clock_behind_ns; /* how far behind the wall clock was accepted; 0: it has returned */
     bool clock_stepped;       /* DEGRADED */
     bool counts_changed;
@@ -207,6 +209,8 @@ void state_workflow_enter(struct agent *agent, struct workflow *workflow);
 void state_workflow_leave(struct agent *agent, struct workflow *workflow);
 void state_set_status(struct agent *agent, struct workflow *workflow, int status);
 bool state_is_finished(int status);
+/* Its place in the order of ends: agent time. */
+struct document_key state_finished_key(const struct workflow *workflow);
 /* It has ended, and nothing will change it any more: no effect of it can still say how it ended. */
 bool state_is_settled(const struct workflow *workflow);
 void state_mark_changed(struct agent *agent, struct workflow *workflow);

@@ -536,6 +536,7 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     housekeeper_close(atomic_exchange(&boot->housekeeper, NULL));
     snapshots_close(boot->snapshots);
     boot->snapshots = NULL;
+    bool damaged = boot->loop && loop_documents_damaged(boot->loop);
     if (boot->effects)
         effects_close(boot->effects, 0);
     loop_close(boot->loop);
@@ -543,6 +544,8 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     agent_close(boot->agent);
     if (boot->state)
         status = state_close(boot->state, error);
+    if (damaged)
+        status = state_set_aside(boot->db_dir, error);
     if (boot->log && clean) {
         struct error log_error = { 0 };
         int closed = log_close(&boot->log, &log_error);

@@ -37,6 +37,7 @@ struct housekeeper {
 
     /* The thread's own. */
     struct request request;
+    bool settled_only; /* the last look at workflows came to nothing: without those to be loaded */
     uint64_t looked_ns, looked_segment, looked_bound; /* at the segments */
     uint64_t unremoved; /* an event gave up those up to it, and not all could be removed; 0: none */
 };
@@ -136,7 +137,7 @@ static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *co
     struct command command = { .kind = COMMAND_EXPIRE_KEYS };
     command.expire_keys.items = keys.items;
     command.expire_keys.count = keys.count;
-    if (!ask(keeper, &command))
+    if (!ask(keeper, &command) || keeper->request.seq == 0)
         return false;
     pthread_mutex_lock(&keeper->lock);
     keeper->status.keys_expired += keys.count;
@@ -149,7 +150,8 @@ static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *co
 struct workflows {
     struct expired_workflow items[COMMAND_EXPIRE_MAX];
     uint32_t count;
-    uint64_t over_before_ns; /* log time: what ended before is over */
+    bool settled_only;       /* leave out what must be loaded first */
+    uint64_t over_before_ns; /* agent time: what ended before is over */
     uint64_t too_much;       /* bytes that are to go in any case */
     bool by_size;
 };
@@ -167,6 +169,8 @@ static bool add_workflow(struct span key, struct span bytes, void *context)
             return false;
         workflows->by_size = true;
     }
+    if (workflows->settled_only && !finished.settled)
+        return true;
     item->size = finished.size;
     item->settled = finished.settled;
     memcpy(item->definition, finished.definition, SHA256_SIZE);
@@ -213,7 +217,10 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
     const struct config *config = keeper->options.config;
     struct workflows workflows = { .count = 0 };
     uint64_t bytes = finished_bytes(keeper), ttl_ns = config->state.finished_ttl;
-    workflows.over_before_ns = counts->now_ns > ttl_ns ? counts->now_ns - ttl_ns : 0;
+    uint64_t now_ns =
+        counts->now_ns > counts->agent.shift_ns ? counts->now_ns - counts->agent.shift_ns : 0;
+    workflows.over_before_ns = now_ns > ttl_ns ? now_ns - ttl_ns : 0;
+    workflows.settled_only = keeper->settled_only;
     if (config->state.finished_max_bytes > 0 && bytes > config->state.finished_max_bytes)
         workflows.too_much = bytes - config->state.finished_max_bytes;
     int status = state_walk(keeper->options.state, span_of_text("f"), span_of(NULL, 0), false,
@@ -226,7 +233,10 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
     command.expire_workflows.count = workflows.count;
     command.expire_workflows.reason =
         span_of_text(workflows.by_size ? "state.finished_max_bytes" : "state.finished_ttl");
-    if (!ask(keeper, &command))
+    /* One that cannot be loaded must not hold up the others for ever. */
+    bool done = ask(keeper, &command) && keeper->request.seq > 0;
+    keeper->settled_only = !done && !keeper->settled_only;
+    if (!done)
         return false;
     pthread_mutex_lock(&keeper->lock);
     keeper->status.workflows_expired += workflows.count;
@@ -340,6 +350,8 @@ static void look_at_segments(struct housekeeper *keeper, const struct loop_count
     keeper->looked_bound = snapshots.bound_seq;
     keeper->looked_ns = now_ns;
     struct keeper_bounds bounds = { .now_ns = counts->now_ns,
+                                    .shift_ns = counts->agent.shift_ns,
+                                    .shifted_at_ns = counts->agent.shifted_at_ns,
                                     .snapshot_seq = snapshots.bound_seq,
                                     .removed_segment = counts->agent.removed_segment };
     plan_removal(keeper, &bounds);

@@ -76,6 +76,8 @@ static int decide(const struct keeper *keeper, const struct keeper_bounds *bound
     if (code < 0)
         return code;
     const struct retention_bounds all = { .now_ns = bounds->now_ns,
+                                          .shift_ns = bounds->shift_ns,
+                                          .shifted_at_ns = bounds->shifted_at_ns,
                                           .snapshot_seq = bounds->snapshot_seq,
                                           .readers = readers,
                                           .reader_count = reader_count };

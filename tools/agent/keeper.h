@@ -34,7 +34,8 @@ int keeper_init(struct keeper *keeper, const struct config *config, const char *
 
 /* What the agent knows. */
 struct keeper_bounds {
-    uint64_t now_ns;          /* log time */
+    uint64_t now_ns;                  /* log time */
+    uint64_t shift_ns, shifted_at_ns; /* as in tools/agent/retention.h */
     uint64_t snapshot_seq;    /* of the older of the two newest verified snapshots; 0: there are not
                                  two */
     uint64_t removed_segment; /* the newest that storage.removed has given up; 0: none */

@@ -287,6 +287,9 @@ static void finish(struct loop *loop)
 static int fail(struct loop *loop, struct error *error)
 {
     const char *why = log_failure(loop->options.log);
+    if (loop->damaged)
+        why = "a document of the state is damaged and cannot be read; nothing is lost, the next "
+              "start makes the documents anew from the log";
     if (!why)
         why = "the event log has no room, so that the agent stopped is not in it; free disk space, "
               "the next start goes on";
@@ -400,6 +403,11 @@ int loop_open(struct loop **opened, const struct loop_options *options, struct e
     publish_counts(loop);
     *opened = loop;
     return 0;
+}
+
+bool loop_documents_damaged(const struct loop *loop)
+{
+    return loop->damaged;
 }
 
 void loop_close(struct loop *loop)

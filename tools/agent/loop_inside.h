@@ -53,6 +53,7 @@ struct loop {
     bool starved; /* a command of our own had no memory in this turn */
     uint64_t stalled_since_ns;
     bool failed;
+    bool damaged; /* the documents: that is why */
 
     uint64_t turns, commands, stalls, counts_ns;
     uint64_t reads_ahead; /* times that the warmer was asked */

@@ -28,7 +28,8 @@ static void refuse_for_log(struct loop *loop)
 }
 
 /* 0: decided; COLD: what it needs is being read. */
-static enum performed decide(struct loop *loop, const struct command *command, bool may_wait)
+static enum performed decide(struct loop *loop, const struct command *command, bool own,
+                             bool may_wait)
 {
     struct agent_moment moment = { .now_ns = loop->now_ns,
                                    .random = loop_random(loop),
@@ -49,6 +50,9 @@ static enum performed decide(struct loop *loop, const struct command *command, b
                 return COLD;
             struct error error;
             error_set(&error, status, "a document cannot be loaded: %s", error_text(status));
+            /* What waits for it would wait for ever, and everything behind it. */
+            if (own && status == ERROR_DAMAGED)
+                loop->failed = loop->damaged = true;
             perform_refuse(loop, 503,
                            status == ERROR_BUDGET ? "memory-budget" : "document-unreadable",
                            error.text);
@@ -195,7 +199,7 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
     bool may_wait =
         !request && (command->kind == COMMAND_TIMER || command->kind == COMMAND_ADVANCE);
     loop->commands++;
-    if (decide(loop, command, may_wait && loop->held.kind == 0) == COLD)
+    if (decide(loop, command, !request, may_wait && loop->held.kind == 0) == COLD)
         return COLD;
     if (decision->kind == DECISION_EVENTS && decision->event_count == 0) {
         answer_without_events(loop, request);

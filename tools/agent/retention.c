@@ -26,24 +26,28 @@ static size_t too_many_bytes(const struct log_segment *segments, size_t count, u
 
 /* A segment's newest event is no younger than the beginning of the next one. */
 static size_t too_old(const struct log_segment *segments, size_t count, uint64_t max_age_ns,
-                      uint64_t now_ns)
+                      const struct retention_bounds *bounds)
 {
     size_t wanted = 0;
-    if (max_age_ns == 0 || now_ns < max_age_ns)
-        return 0;
-    while (wanted + 1 < count && segments[wanted + 1].created_ns <= now_ns - max_age_ns)
-        wanted++;
+    for (; max_age_ns > 0 && wanted + 1 < count; wanted++) {
+        uint64_t created_ns = segments[wanted + 1].created_ns, now_ns = bounds->now_ns;
+        /* What lies between two moves is taken for a little younger than it is. */
+        if (created_ns <= bounds->shifted_at_ns)
+            now_ns -= now_ns < bounds->shift_ns ? now_ns : bounds->shift_ns;
+        if (now_ns < max_age_ns || created_ns > now_ns - max_age_ns)
+            break;
+    }
     return wanted;
 }
 
 static void apply_policy(const struct log_segment *segments, size_t count,
-                         const struct retention_policy *policy, uint64_t now_ns,
-                         struct retention_decision *decision)
+                         const struct retention_policy *policy,
+                         const struct retention_bounds *bounds, struct retention_decision *decision)
 {
     char limit[DURATION_TEXT_SIZE];
     uint64_t all_bytes;
     size_t by_bytes = too_many_bytes(segments, count, policy->max_bytes, &all_bytes);
-    size_t by_age = too_old(segments, count, policy->max_age_ns, now_ns);
+    size_t by_age = too_old(segments, count, policy->max_age_ns, bounds);
     decision->wanted = by_bytes > by_age ? by_bytes : by_age;
     if (decision->wanted == 0)
         return;
@@ -157,7 +161,7 @@ void retention_decide(const struct log_segment *segments, size_t count,
                            .text = decision->held,
                            .size = sizeof decision->held };
     *decision = (struct retention_decision){ .wanted = 0 };
-    apply_policy(segments, count, policy, bounds->now_ns, decision);
+    apply_policy(segments, count, policy, bounds, decision);
     if (decision->wanted == 0)
         return;
     apply_bounds(&bound, policy, bounds);

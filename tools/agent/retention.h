@@ -23,7 +23,10 @@ struct retention_policy {
 };
 
 struct retention_bounds {
-    uint64_t now_ns;       /* log time */
+    uint64_t now_ns; /* log time */
+    /* By accepted clocks log time was moved on by shift_ns in all, the last time at shifted_at_ns
+     * (log time before it): nothing grew older by that. */
+    uint64_t shift_ns, shifted_at_ns;
     uint64_t snapshot_seq; /* of the older of the two newest verified snapshots; 0: there are none,
                               so nothing may go */
     const struct log_reader_position *readers; /* bad ones too: they hold everything */
