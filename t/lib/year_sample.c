@@ -55,8 +55,8 @@ static bool is_kept(struct year_agent *agent, uint64_t snapshot_seq)
     loop_counts_get(agent->boot.loop, &counts);
     if (counts.agent.snapshots[1].seq < snapshot_seq)
         return false;
-    return !is_over(agent, "f", counts.now_ns - options->finished_ttl_ns) &&
-           !is_over(agent, "x", counts.now_ns - counts.agent.shift_ns);
+    uint64_t now_ns = counts.now_ns - counts.agent.shift_ns; /* agent time */
+    return !is_over(agent, "f", now_ns - options->finished_ttl_ns) && !is_over(agent, "x", now_ns);
 }
 
 void year_housekeep(struct year_agent *agent)

@@ -47,8 +47,8 @@ struct loop_options {
     void *context;
 };
 
-/* loop_run() failed because documents in LMDB are damaged: they are to be set aside, so that the next
- * start makes them anew. After loop_run(). */
+/* loop_run() failed because documents in LMDB are damaged: they are to be set aside, so that the
+ * next start makes them anew. After loop_run(). */
 bool loop_documents_damaged(const struct loop *loop);
 
 int loop_open(struct loop **loop, const struct loop_options *options, struct error *error);
