@@ -679,6 +679,7 @@ static void little_address_space_will_do(void)
 #endif
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /* In a child of little address space: puts until a commit fails with another error than that the
  * map was full, with readers open; what was committed before has to be there, and more to fit once
  * the limit is gone. */
@@ -715,6 +716,7 @@ static _Noreturn void outgrow_the_limit(const char *dir)
     kv_close(kv);
     _exit(code == 0 ? 0 : 3);
 }
+#endif
 
 static void no_room_to_grow_is_an_error(void)
 {
