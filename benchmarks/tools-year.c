@@ -92,6 +92,8 @@ static struct year_options options = {
               "[idempotency]\nttl = \"1d\"\n[retention]\nmax_age = \"30d\"\n"
               "max_bytes = \"208MB\"\n[memory]\nmax_heap_size = \"64MB\"\n",
     .finished_ttl_ns = 7 * YEAR_DAY_NS,
+    .retention_bytes = UINT64_C(208) << 20,
+    .retention_days = 30,
     .jumps = jumps,
     .jump_count = sizeof jumps / sizeof jumps[0],
     .busy_days = { 120, 250 },

@@ -33,6 +33,17 @@ static int add_segment(struct directory *directory, size_t *capacity, uint64_t s
 }
 
 /* Reads the names into an empty directory. */
+/* Some filesystems (tmpfs of Linux 6.18) list a directory from its beginning again when what was to
+ * come next is removed meanwhile, as retention does. */
+static void drop_doubles(struct directory *directory)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < directory->count; i++)
+        if (kept == 0 || directory->segments[i] != directory->segments[kept - 1])
+            directory->segments[kept++] = directory->segments[i];
+    directory->count = kept;
+}
+
 static int read_names(struct directory *directory)
 {
     size_t capacity = 0;
@@ -54,6 +65,7 @@ static int read_names(struct directory *directory)
     closedir(dir);
     if (directory->count > 1)
         qsort(directory->segments, directory->count, sizeof *directory->segments, compare_numbers);
+    drop_doubles(directory);
     directory->first_seqs = calloc(directory->count + 1, sizeof *directory->first_seqs);
     return code == 0 && directory->first_seqs == NULL ? -ENOMEM : code;
 }

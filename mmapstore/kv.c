@@ -122,13 +122,40 @@ static bool key_is_valid(struct span key)
     return key.size > 0 && key.size <= KV_KEY_SIZE_MAX;
 }
 
-/* 0 takes the size that another process has given it. Waits until no transaction is under way. */
+static void drop_transactions(struct kv *kv)
+{
+    for (struct kv_reader *reader = kv->readers; reader != NULL; reader = reader->next) {
+        if (reader->cursor != NULL)
+            mdb_cursor_close(reader->cursor);
+        if (reader->txn != NULL)
+            mdb_txn_abort(reader->txn);
+        reader->cursor = NULL;
+        reader->txn = NULL;
+    }
+}
+
+static void close_env(struct kv *kv)
+{
+    if (kv->env != NULL)
+        mdb_env_close(kv->env);
+    kv->env = NULL;
+}
+
+/* 0 takes the size that another process has given it. Waits until no transaction is under way. When
+ * there is no address space for it LMDB has given up the map that it had, and would read where
+ * nothing is mapped: then what begins next opens the environment again, as large as may be. */
 static int set_map_size(struct kv *kv, uint64_t size)
 {
     atomic_store(&kv->wants_to_grow, true);
     pthread_rwlock_wrlock(&kv->map_lock);
     atomic_store(&kv->wants_to_grow, false);
+    pthread_mutex_lock(&kv->env_lock);
     int code = kv->env != NULL ? translate(mdb_env_set_mapsize(kv->env, size)) : 0;
+    if (code < 0) {
+        drop_transactions(kv);
+        close_env(kv);
+    }
+    pthread_mutex_unlock(&kv->env_lock);
     pthread_rwlock_unlock(&kv->map_lock);
     return code;
 }
@@ -237,25 +264,6 @@ static int open_env(struct kv *kv, const struct kv_options *options)
 }
 
 /*--- After a failure that LMDB does not get over ----------------------------------------------*/
-
-static void drop_transactions(struct kv *kv)
-{
-    for (struct kv_reader *reader = kv->readers; reader != NULL; reader = reader->next) {
-        if (reader->cursor != NULL)
-            mdb_cursor_close(reader->cursor);
-        if (reader->txn != NULL)
-            mdb_txn_abort(reader->txn);
-        reader->cursor = NULL;
-        reader->txn = NULL;
-    }
-}
-
-static void close_env(struct kv *kv)
-{
-    if (kv->env != NULL)
-        mdb_env_close(kv->env);
-    kv->env = NULL;
-}
 
 /* Once a meta page could not be written LMDB refuses everything, reads too, until the environment
  * is opened again: the disk may have room or be well by now. Nothing is lost: the transaction that
@@ -413,8 +421,10 @@ void kv_delete(struct kv_writer *writer, struct span key)
 
 static int grow(struct kv *kv)
 {
-    MDB_envinfo info;
-    int code = translate(mdb_env_info(kv->env, &info));
+    MDB_envinfo info = { 0 };
+    pthread_mutex_lock(&kv->env_lock); /* somebody may just open it again */
+    int code = kv->env != NULL ? translate(mdb_env_info(kv->env, &info)) : ERROR_UNAVAILABLE;
+    pthread_mutex_unlock(&kv->env_lock);
     return code == 0 ? set_map_size(kv, (uint64_t)info.me_mapsize * 2) : code;
 }
 

@@ -50,8 +50,9 @@ void kv_append(struct kv_writer *writer, struct span key, struct span value);
 void kv_delete(struct kv_writer *writer, struct span key); /* missing is fine */
 void kv_clear(struct kv_writer *writer);                   /* deletes everything */
 /* Ends the transaction either way. Once LMDB's own pages could not be written it refuses all that
- * begins; what begins next then opens the environment again (and waits as for growing). -ENOSPC: the disk is full. ERROR_FULL: the map was full; it has
- * been grown, and the caller repeats the whole transaction. */
+ * begins; what begins next then opens the environment again (and waits as for growing). -ENOSPC:
+ * the disk is full. ERROR_FULL: the map was full; it has been grown, and the caller repeats the
+ * whole transaction. -ENOMEM: it was full, and there is no address space for a larger one. */
 int kv_commit(struct kv_writer *writer, struct error *error);
 void kv_abort(struct kv_writer *writer);
 

@@ -103,7 +103,7 @@ static int insert_row(struct registration *r, struct error *error)
     return pg_run(r->pg, sql, error);
 }
 
-/*--- Rows that show events from behind the fork ------------------------------------------------*/
+/*--- Rows that show events from behind the fork ----------------------------------------------*/
 
 /* last_seq 0 marks them within this transaction. What the first event gave never changes. Where
  * other logs kept the parent from changing its rows, any that has not ended may be behind. */
@@ -195,7 +195,7 @@ static int fill_rows(struct registration *r, struct error *error)
     return failed < 0 ? failed : put_changes(r, error);
 }
 
-/*--- The whole -----------------------------------------------------------------------------------*/
+/*--- The whole -------------------------------------------------------------------------------*/
 
 static int run(struct registration *r, struct error *error)
 {

@@ -1,9 +1,9 @@
-/* Makes a fork known to PostgreSQL: its row of daa.replica, which begins where the parent was left,
- * and the rows of daa.workflows that it takes over.
+/* Makes a fork known to PostgreSQL: its row of daa.replica, which begins where the parent was
+ * left, and the rows of daa.workflows that it takes over.
  *
- * A workflow from before a fork goes on in each log that has it, and has one row, under the log that
- * created it. The row shows the history of the log that was registered last, and the others change
- * it no more (pgsync/changes.h); daa.events has the events of all. So where the parent, or
+ * A workflow from before a fork goes on in each log that has it, and has one row, under the log
+ * that created it. The row shows the history of the log that was registered last, and the others
+ * change it no more (pgsync/changes.h); daa.events has the events of all. So where the parent, or
  * another child of it, went on behind the fork, such rows are first made what they were there, from
  * the events in PostgreSQL.
  *

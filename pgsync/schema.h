@@ -29,8 +29,9 @@ struct schema {
 };
 
 /* Makes the schema when it is missing (under an advisory lock, so that several may try at once),
- * else carries an older version over, or checks it. `partition_rows` is for a new one; 0: SCHEMA_PARTITION_ROWS.
- * ERROR_NEWER or ERROR_MISMATCH with a sentence for another version's or somebody else's; pg's. */
+ * else carries an older version over, or checks it. `partition_rows` is for a new one; 0:
+ * SCHEMA_PARTITION_ROWS. ERROR_NEWER or ERROR_MISMATCH with a sentence for another version's or
+ * somebody else's; pg's. */
 int schema_open(struct schema *schema, struct pg *pg, uint64_t partition_rows, struct error *error);
 
 /* Makes the partition that `seq` falls into and the next one, if they are missing: ahead of use,

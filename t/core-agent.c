@@ -1,5 +1,6 @@
 /* The agent's transitions, one after the other, through a shell in memory. */
 #include "agent_shell.h"
+#include "core/agent/state.h"
 #include "core/event/event.h"
 #include "tap.h"
 
@@ -616,6 +617,41 @@ static void half_loaded(void)
     shell_close(&shell);
 }
 
+static uint64_t ring_capacity(const struct agent *agent)
+{
+    return agent->ready.capacity;
+}
+
+/* Each time that a workflow is ready takes an entry, which is dropped when the first is asked for:
+ * in a replay nobody does, and neither does anybody while enough is under way. */
+static void much_left_behind(void)
+{
+    struct agent_shell shell = a_shell();
+    shell_open(&shell);
+    for (int i = 0; i < 8000; i++)
+        (void)shell_submit(&shell, chain, "{}");
+    ok(ring_capacity(shell.agent) <= 4096, "what was ready is not remembered");
+    struct shell_documents documents = { NULL, 0, 0 };
+    struct agent *replayed = shell_replay(&shell, &documents, 0);
+    ok(ring_capacity(replayed) <= 4096, "nor in a replay, however long it is");
+    agent_close(replayed);
+    shell_documents_free(&documents);
+
+    struct agent_shell busy = a_shell();
+    busy.options.max_concurrent_workflows = 1;
+    shell_open(&busy);
+    uint64_t first = shell_submit(&busy, http("GET", ""), "{\"x\":1}");
+    for (int i = 0; i < 8000; i++) {
+        struct command cancel = { .kind = COMMAND_CANCEL };
+        cancel.stream = shell_submit(&busy, chain, "{}");
+        (void)shell_do(&busy, &cancel);
+    }
+    ok(shell_effect(&busy, first, 0) != NULL, "as many are under way as may be");
+    ok(ring_capacity(busy.agent) <= 4096, "those that came and went meanwhile are forgotten");
+    shell_close(&busy);
+    shell_close(&shell);
+}
+
 int main(void)
 {
     sleeping();
@@ -638,5 +674,6 @@ int main(void)
     lost_outputs();
     memory_for_the_end();
     half_loaded();
+    much_left_behind();
     return tap_done();
 }

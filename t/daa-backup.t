@@ -115,6 +115,7 @@ is_sound("$dir/backup", 'and is sound');
 is($status, 0, 'it is restored') or diag($said);
 is(eval { $json->decode($out)->{last_seq} }, $last->{last_seq}, 'to its end');
 my $restored = Daa->start(dir => "$dir/restored", config => $config);
+like($restored->said, qr/goes on as \S+, forked from \S+ behind event \d+: it was restored/, 'an agent says that it goes on as another log');
 my $names = names_of($restored);
 is(scalar(grep { !$names->{$_} } @all), 0, 'an agent starts there and has all ' . @all . ' workflows');
 ok(wait_until(sub { $names = names_of($restored); !grep { ($names->{$_} // '') ne 'completed' } @all }), 'all complete there');

@@ -152,6 +152,14 @@ subtest 'the source goes on' => sub {
 };
 
 my $whole = workflows($db);
+subtest 'the query of the man page' => sub {
+    my ($query) = slurp("$FindBin::Bin/../docs/daa-pgsync.1") =~ /^(SELECT e\.log, .*?;)$/ms;
+    my ($id) = $server->sql(q{SELECT id FROM daa.workflows WHERE name = 'a'}, $db);
+    ok($query =~ s/wf-fbb56b8f31a24a10-17/$id/, 'there is one');
+    is_deeply([map { "$_->[0] $_->[3]" } $server->rows($query, $db)],
+        [(map { "$source_name workflow.$_" } qw(submitted started completed)), "$name workflow.completed"], 'it shows the history of a workflow in both logs');
+};
+
 subtest 'in any order' => sub {
     my $other = create_database();
     my $err = copies($restored, $other, 'the restored log into an empty database');
@@ -276,6 +284,32 @@ subtest 'a copier that follows over a fork' => sub {
     holds($other, $old, [@rows[0 .. $end - 1]], 'the old name has what was its');
     holds($other, $new, [@rows[$end .. $#rows]], 'the new one the rest');
     is(flows($other)->{w}, 'completed|-|"forked"|t', 'the workflow has one row');
+};
+
+subtest 'both followed at the same time' => sub {
+    my ($log, $other) = (scratch() . '/both', create_database());
+    my @open = write_log($log, map { "open w$_" } 0 .. 9);
+    my $kept = backup($log, scratch() . '/backup-6');
+    my $old = name_of($log);
+    my $first = start_pgsync($log, $other, '--follow', '--batch-rows', 2);
+    write_log($log, 'workflows 50');
+    my $at = sub { my ($name) = @_; return $server->try_sql("SELECT last_seq FROM daa.replica WHERE log = '$name'", $other) || 0 };
+    ok((wait_until { $at->($old) > 100 }), 'the source is copied');
+    my $branch = restore($kept);
+    write_log($branch, "complete $open[0] branch");
+    my $new = name_of($branch);
+    my $second = start_pgsync($branch, $other, '--follow', '--batch-rows', 2);
+    for my $round (1 .. 5) {
+        write_log($log, "complete $open[$round] source", 'workflows 20');
+        write_log($branch, 'workflows 20', $round % 2 ? "complete $open[$round] branch" : 'workflows 1');
+    }
+    my @rows = map { [list_of($_)] } $log, $branch;
+    ok((wait_until { $at->($old) == @{ $rows[0] } && $at->($new) == @{ $rows[1] } } 60), 'both come to their ends');
+    is(end_of($_, 'TERM'), 0, 'neither stops the other') || diag(slurp(scratch() . "/pgsync-$_.err")) for $first, $second;
+    holds($other, $old, $rows[0], 'each event of the source once');
+    my $parent_seq = $server->sql(qq{SELECT parent_seq FROM daa.replica WHERE log = '$new'}, $other);
+    holds($other, $new, [@{ $rows[1] }[$parent_seq .. $#{ $rows[1] }]], 'each of the branch');
+    is_deeply(flows($other), { map { ("w$_" => $_ == 0 || $_ % 2 && $_ < 6 ? 'completed|-|"branch"|t' : 'running|-|-|f') } 0 .. 9 }, 'and the workflows are as the branch has them');
 };
 
 subtest 'a schema of version 1' => sub {

@@ -617,8 +617,63 @@ static void little_address_space_will_do(void)
 #endif
 }
 
+/* In a child of little address space: puts until a commit fails with another error than that the
+ * map was full, with readers open; what was committed before has to be there, and more to fit once
+ * the limit is gone. */
+static _Noreturn void outgrow_the_limit(const char *dir)
+{
+    static char value[1 << 20];
+    struct rlimit limit = { 512ull << 20, RLIM_INFINITY };
+    struct kv *kv;
+    struct kv_reader *reader, *other;
+    struct kv_options options = { .dir = dir, .size_max = 64ull << 20 };
+    int code = 0, count = 0;
+    if (setrlimit(RLIMIT_AS, &limit) < 0 || kv_open(&kv, &options, NULL) < 0 ||
+        kv_reader_open(kv, &reader, NULL) < 0 || kv_reader_open(kv, &other, NULL) < 0)
+        _exit(1);
+    for (; code == 0 || code == ERROR_FULL; count += code == 0) {
+        struct kv_writer *writer = begin(kv);
+        kv_put(writer, span_of(&count, sizeof count), span_of(value, sizeof value));
+        code = kv_commit(writer, NULL);
+    }
+    read_begin(reader);
+    int64_t there = count_of(reader);
+    kv_read_end(reader);
+    kv_reader_close(other);
+    if (code != -ENOMEM || there != count)
+        _exit(2);
+    limit.rlim_cur = RLIM_INFINITY;
+    setrlimit(RLIMIT_AS, &limit);
+    for (int i = 0; i < 2; i++) { /* full, and grown */
+        struct kv_writer *writer = begin(kv);
+        kv_put(writer, span_of(&count, sizeof count), span_of(value, sizeof value));
+        code = kv_commit(writer, NULL);
+    }
+    kv_reader_close(reader);
+    kv_close(kv);
+    _exit(code == 0 ? 0 : 3);
+}
+
+static void no_room_to_grow_is_an_error(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    ok(true, "(no limit of address space under a sanitizer)");
+#else
+    const char *dir = scratch_path("outgrown");
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        outgrow_the_limit(dir);
+    int status;
+    waitpid(child, &status, 0);
+    ok(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+       "a map that cannot grow is an error, reads and later writes go on (status %x)", status);
+#endif
+}
+
 int main(void)
 {
+    no_room_to_grow_is_an_error();
     little_address_space_will_do();
     appended_and_cleared();
     a_long_read_makes_way();

@@ -6,6 +6,7 @@
 #include "tap.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/state.h"
+#include "tools/agent/warmer.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -116,6 +117,27 @@ static void others_go_on(struct loop_daemon *daemon)
     flow_unref(quick);
 }
 
+/* What the agent thread will ask for: of one with a key that too, since its end may be next. */
+static void reads_all_of_it(struct loop_daemon *daemon)
+{
+    struct flow *flow = compile(&daemon->boot.budget,
+                                "{\"name\":\"w\",\"steps\":[{\"id\":\"a\",\"sleep\":\"9h\"}]}");
+    uint64_t without = submit(daemon, flow), with = 0;
+    struct command command = { .kind = COMMAND_SUBMIT, .keyed = true, .key_digest = { 7 } };
+    command.submit.flow = flow;
+    if (loop_daemon_ask(daemon, &command, &with) != REQUEST_DURABLE)
+        tap_bail_out("a workflow is not taken");
+    struct arena arena;
+    arena_init(&arena, &daemon->boot.budget, BUDGET_READERS, 4096);
+    is_int(warmer_read_workflow(daemon->boot.state, without, &arena), 2,
+           "a workflow is read with its definition");
+    is_int(warmer_read_workflow(daemon->boot.state, with, &arena), 3,
+           "and with its idempotency key");
+    is_int(warmer_read_workflow(daemon->boot.state, 999999, &arena), 0, "or not at all");
+    arena_free(&arena);
+    flow_unref(flow);
+}
+
 int main(void)
 {
     static struct loop_daemon daemon = { .config = "[state]\nidle_bytes = \"1B\"\n",
@@ -125,6 +147,7 @@ int main(void)
     loop_daemon_set_clocks(5, 1700000000 * SECOND);
     loop_daemon_start(&daemon);
     others_go_on(&daemon);
+    reads_all_of_it(&daemon);
     loop_daemon_stop(&daemon);
     return tap_done();
 }

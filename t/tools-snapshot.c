@@ -512,6 +512,26 @@ static void put_document(struct state *state, uint64_t seq)
         tap_bail_out("no commit");
 }
 
+/* Snapshot 5 was made and not recorded. */
+static void the_next_start_knows(struct thread_case *the, const struct snapshots_options *how)
+{
+    struct snapshots_status status;
+    struct snapshot_info info;
+    struct error error = { 0 };
+    if (snapshots_open(&the->snapshots, how, &error) < 0)
+        tap_bail_out("%s", error.text);
+    snapshots_status_get(the->snapshots, &status);
+    is_int(status.newest.seq, 5, "the next start knows the newest");
+    ok(status.unrecorded && status.bound_seq == 0, "of which the log does not know yet");
+    snapshots_recorded(the->snapshots, 5);
+    snapshots_status_get(the->snapshots, &status);
+    ok(!status.unrecorded, "until it is recorded");
+    is_int(status.bound_seq, 4, "and then the one before it");
+    snapshots_stop(the->snapshots);
+    is_int(snapshots_make(the->snapshots, &info, &error), -ECANCELED, "one that stops makes none");
+    snapshots_close(the->snapshots);
+}
+
 static void two_are_kept(void)
 {
     static struct budget budget;
@@ -570,14 +590,8 @@ static void two_are_kept(void)
     is_int(snapshots_make(the.snapshots, &info, &error), 0, "later it goes well again");
     snapshots_close(the.snapshots);
 
-    if (snapshots_open(&the.snapshots, &how, &error) < 0)
-        tap_bail_out("%s", error.text);
-    snapshots_status_get(the.snapshots, &status);
-    is_int(status.newest.seq, 5, "the next start knows the newest");
-    is_int(status.bound_seq, 4, "and the one before it");
-    snapshots_stop(the.snapshots);
-    is_int(snapshots_make(the.snapshots, &info, &error), -ECANCELED, "one that stops makes none");
-    snapshots_close(the.snapshots);
+    how.recorded_seq = 4;
+    the_next_start_knows(&the, &how);
     is_int(state_close(state, NULL), 0, "(closed)");
 }
 
@@ -679,6 +693,49 @@ static void a_full_disk_leaves_nothing(void)
     ok(status < 0 && other < 0, "a rebuild on a full disk fails: %s", why.text);
     is_int(copy_from(log_dir, snapshots_dir, 0, &copy), 0, "and goes well when there is room");
     is_mem(copy.digest, points[POINTS - 1].digest, SHA256_SIZE, "with the right digest");
+}
+
+/* LMDB's count of entries lies in its meta pages, on which there is no checksum. */
+static void count_wrong(const char *db)
+{
+    char path[PATH_MAX];
+    uint64_t entries;
+    snprintf(path, sizeof path, "%s/data.mdb", db);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    for (off_t at = 120; at < 8192; at += 4096) { /* page header, 24 bytes, one of two tables, 32 */
+        if (pread(fd, &entries, sizeof entries, at) != sizeof entries)
+            tap_bail_out("no LMDB");
+        entries += 3;
+        if (pwrite(fd, &entries, sizeof entries, at) != sizeof entries)
+            tap_bail_out("no LMDB");
+    }
+    close(fd);
+}
+
+static void a_wrong_count_is_damage(void)
+{
+    static struct budget budget;
+    static char dir[PATH_MAX];
+    struct state *state;
+    struct state_found found;
+    struct snapshot_info info;
+    struct error error = { 0 };
+    snprintf(dir, sizeof dir, "%s", scratch_path("miscounted-snapshots"));
+    budget_init(&budget, 1ull << 30);
+    struct state_options options = { .dir = scratch_path("miscounted-db"), .budget = &budget };
+    if (mkdir(dir, 0700) < 0 || state_open(&state, &options, &found, &error) < 0)
+        tap_bail_out("%s", error.text);
+    for (uint64_t seq = 1; seq <= 5; seq++)
+        put_document(state, seq);
+    is_int(state_close(state, NULL), 0, "(closed)");
+    count_wrong(options.dir);
+    if (state_open(&state, &options, &found, &error) < 0)
+        tap_bail_out("%s", error.text);
+    is_int(found.applied_seq, 5, "(a database that counts wrong opens)");
+    is_int(snapshot_write(dir, state, 1, NULL, &info, &error), ERROR_DAMAGED,
+           "a database that counts its documents wrong gives no snapshot: %s", error.text);
+    is_int(files_in(dir), 0, "and nothing is left");
+    is_int(state_close(state, NULL), 0, "(closed)");
 }
 
 static _Noreturn void snapshot_until_killed(const char *dir, const char *db, int pipe_fd)
@@ -815,6 +872,7 @@ int main(int argc, char **argv)
     two_are_kept();
     one_is_made_when_due();
     a_full_disk_leaves_nothing();
+    a_wrong_count_is_damage();
     a_kill_leaves_whole_ones();
     progress_has_words();
     half_a_load_is_nothing();

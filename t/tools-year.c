@@ -46,6 +46,7 @@ int main(void)
                   "[idempotency]\nttl = \"1d\"\n[retention]\nmax_age = \"3d\"\n"
                   "[memory]\nmax_heap_size = \"64MB\"\n",
         .finished_ttl_ns = 2 * YEAR_DAY_NS,
+        .retention_days = 3,
         .jumps = jumps,
         .jump_count = sizeof jumps / sizeof jumps[0],
     };

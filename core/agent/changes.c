@@ -279,24 +279,18 @@ static int give_keys(struct changes *changes)
 {
     const struct store *keys = &changes->agent->keys;
     int result = 0;
-    if (keys->changed > 0)
-        for (struct stored *at = keys->oldest; result == 0 && at != NULL; at = at->next)
-            if (at->changed)
-                result = give_key(changes, (struct key_entry *)at);
+    for (struct stored *at = keys->changed; result == 0 && at != NULL; at = at->changed_next)
+        result = give_key(changes, (struct key_entry *)at);
     return result;
 }
 
 static void give_usages(struct changes *changes)
 {
     const struct store *usages = &changes->agent->usages;
-    if (usages->changed == 0)
-        return;
-    for (const struct stored *at = usages->oldest; at != NULL; at = at->next) {
+    for (const struct stored *at = usages->changed; at != NULL; at = at->changed_next) {
         const struct usage *usage = (const struct usage *)at;
         struct document_key key = document_usage_key(at->digest);
         uint8_t value[DOCUMENT_USAGE_SIZE];
-        if (!at->changed)
-            continue;
         bytes_put_u64(value, usage->count);
         if (usage->count > 0)
             changes->change(document_key_span(&key), span_of(value, sizeof value),
@@ -415,11 +409,9 @@ static void forget_definitions(struct agent *agent)
 
 static void forget_keys(struct agent *agent)
 {
-    for (struct stored *at = agent->keys.oldest; agent->keys.changed > 0 && at != NULL;
-         at = at->next) {
+    for (struct stored *at = agent->keys.changed; at != NULL; at = at->changed_next) {
         struct key_entry *entry = (struct key_entry *)at;
-        if (at->changed)
-            entry->indexed_ns = entry->there ? entry->expires_ns : 0;
+        entry->indexed_ns = entry->there ? entry->expires_ns : 0;
     }
     store_take_changes(&agent->keys);
 }
@@ -440,6 +432,7 @@ int agent_take_changes(struct agent *agent, agent_change_function *change, void 
     forget_keys(agent);
     store_take_changes(&agent->usages);
     store_trim(agent);
+    state_pack_ready(agent);
     rest_trim(agent);
     return 0;
 }

@@ -314,6 +314,7 @@ int document_workflow_summary(struct span bytes, struct arena *arena,
         document->status == DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED && document->has_reason;
     summary->name = span_of_data(document->name);
     summary->definition = span_of_data(document->definition);
+    summary->key = span_of_data(document->key_digest);
     summary->last_seq = document->last_seq;
     return 0;
 }

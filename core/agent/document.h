@@ -119,6 +119,7 @@ struct document_summary {
     bool parked; /* paused with a reason */
     struct span name;
     struct span definition; /* digest */
+    struct span key;        /* digest of its idempotency key; empty: it has none */
     uint64_t last_seq;      /* newest event of its stream */
 };
 int document_workflow_summary(struct span document, struct arena *arena,

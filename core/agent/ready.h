@@ -31,7 +31,7 @@ struct ready {
 void ready_init(struct ready *ready, struct budget *budget);
 void ready_free(struct ready *ready);
 
-/* Room for `count` more entries and as many away. 0 or ERROR_BUDGET. */
+/* Room for `count` more entries. 0 or ERROR_BUDGET. */
 int ready_reserve(struct ready *ready, uint64_t count);
 
 /* A new member at the end: its place. */

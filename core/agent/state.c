@@ -181,9 +181,13 @@ static void has_moved(uint64_t stream, uint64_t place, void *context)
         ready_set_away(&agent->ready, stream, place);
 }
 
-uint64_t state_first_ready(struct agent *agent)
+void state_pack_ready(struct agent *agent)
 {
     ready_pack(&agent->ready, has_place, has_moved, agent);
+}
+
+uint64_t state_first_ready(struct agent *agent)
+{
     return ready_first(&agent->ready, has_place, agent);
 }
 

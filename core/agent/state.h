@@ -75,6 +75,7 @@ struct definition {
 struct stored {
     struct stored *chain; /* of the same slot */
     struct stored *next;  /* the oldest first */
+    struct stored *changed_next;
     uint8_t digest[SHA256_SIZE];
     bool changed;
 };
@@ -82,7 +83,8 @@ struct stored {
 struct store {
     struct table table;
     struct stored *oldest, **end;
-    uint64_t count, changed;
+    struct stored *changed, **changed_end;
+    uint64_t count;
     size_t item_size;
 };
 
@@ -243,6 +245,9 @@ void state_load_step(struct agent *agent, struct workflow *workflow, uint32_t in
                      uint64_t due_ns);
 /* After any change: into the queue it belongs to. */
 void state_settle(struct agent *agent, struct workflow *workflow);
+/* Drops what was left behind in agent->ready when it is much: also while nobody asks for the first,
+ * because enough is under way, or because it is a replay. */
+void state_pack_ready(struct agent *agent);
 /* The first of agent->ready; 0: none. */
 uint64_t state_first_ready(struct agent *agent);
 

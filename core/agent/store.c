@@ -130,6 +130,7 @@ void store_init(struct store *store, struct budget *budget, size_t item_size)
     *store = (struct store){ .item_size = item_size };
     table_init(&store->table, budget, BUDGET_WORKFLOWS);
     store->end = &store->oldest;
+    store->changed_end = &store->changed;
 }
 
 static struct stored *get(const struct store *store, const uint8_t *digest)
@@ -207,16 +208,20 @@ static void remove_oldest(struct agent *agent, struct store *store)
 void store_changed(struct store *store, void *changed)
 {
     struct stored *item = changed;
-    store->changed += !item->changed;
+    if (item->changed)
+        return;
     item->changed = true;
+    item->changed_next = NULL;
+    *store->changed_end = item;
+    store->changed_end = &item->changed_next;
 }
 
 void store_take_changes(struct store *store)
 {
-    if (store->changed > 0)
-        for (struct stored *at = store->oldest; at != NULL; at = at->next)
-            at->changed = false;
-    store->changed = 0;
+    for (struct stored *at = store->changed; at != NULL; at = at->changed_next)
+        at->changed = false;
+    store->changed = NULL;
+    store->changed_end = &store->changed;
 }
 
 static void trim(struct agent *agent, struct store *store, uint64_t count_max)

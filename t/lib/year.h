@@ -43,6 +43,8 @@ struct year_options {
     double long_run_from, long_run_to; /* days without a restart between them */
     const char *config;       /* what is not about places, as TOML: ttls, retention, memory */
     uint64_t finished_ttl_ns; /* what it says of state.finished_ttl */
+    uint64_t retention_bytes; /* what it says of retention.max_bytes; 0: nothing */
+    uint32_t retention_days;  /* of retention.max_age */
     const struct year_jump *jumps;
     uint32_t jump_count;
     double busy_days[4]; /* two weeks of three times the load begin here; 0: none */

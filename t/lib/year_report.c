@@ -103,8 +103,8 @@ static struct year_world *world_of(struct year_result *result)
     return (struct year_world *)((uint8_t *)result - offsetof(struct year_world, result));
 }
 
-/* LMDB's file keeps the size of its busiest day until it is deleted: pages in use, as many more that
- * were free while a read or the last commit held them. */
+/* LMDB's file keeps the size of its busiest day until it is deleted: pages in use, as many more
+ * that were free while a read or the last commit held them. */
 static void compare_database(struct year_result *result)
 {
     uint64_t most = 0;

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -96,22 +97,30 @@ static uint64_t status_line(const char *name)
     return value;
 }
 
-/* Files of a directory whose names begin so: how many, and the bytes that they take on the disk. */
+/* Files of a directory whose names begin so: how many, and the bytes that they take on the disk.
+ * What is removed meanwhile may make a filesystem list the others twice. */
 static uint64_t count_files(const char *dir, const char *prefix, uint64_t *bytes)
 {
     uint64_t count = 0;
+    struct dirent **names;
     struct stat stat_of;
-    DIR *stream = opendir(dir);
+    char path[PATH_MAX];
+    int found = scandir(dir, &names, NULL, alphasort);
     *bytes = 0;
-    for (struct dirent *entry; stream && (entry = readdir(stream)) != NULL;) {
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 || entry->d_name[0] == '.')
+    for (int i = 0; i < found; i++) {
+        const char *name = names[i]->d_name;
+        bool counts = name[0] != '.' && strncmp(name, prefix, strlen(prefix)) == 0 &&
+                      (i == 0 || strcmp(name, names[i - 1]->d_name) != 0);
+        if (!counts || snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path ||
+            lstat(path, &stat_of) < 0)
             continue;
         count++;
-        if (fstatat(dirfd(stream), entry->d_name, &stat_of, 0) == 0)
-            *bytes += (uint64_t)stat_of.st_blocks * 512;
+        *bytes += (uint64_t)stat_of.st_blocks * 512;
     }
-    if (stream)
-        closedir(stream);
+    for (int i = 0; i < found; i++)
+        free(names[i]);
+    if (found >= 0)
+        free(names);
     return count;
 }
 
@@ -194,6 +203,23 @@ static void measure_agent(struct year_agent *agent, struct year_sample *sample)
         year_fail(world, "housekeeping has trouble: %s", status.trouble.text);
 }
 
+/* Retention looks once a day and lets go of whole segments. */
+static void check_retention(struct year_world *world, const struct year_sample *sample)
+{
+    const struct year_options *options = &world->options;
+    uint32_t before = options->retention_days + 3;
+    if (options->retention_bytes > 0 &&
+        sample->segment_bytes > options->retention_bytes + options->retention_bytes / 8)
+        year_fail(world, "day %.0f: the log takes %" PRIu64 " bytes", sample->day,
+                  sample->segment_bytes);
+    if (world->result.sample_count < before)
+        return;
+    const struct year_sample *old = &world->result.samples[world->result.sample_count - before];
+    if (old->events > sample->removed_events)
+        year_fail(world, "day %.0f: events of day %.0f are still in the log", sample->day,
+                  old->day);
+}
+
 void year_sample(struct year_agent *agent)
 {
     struct year_world *world = agent->world;
@@ -208,5 +234,6 @@ void year_sample(struct year_agent *agent)
     count_documents(agent, sample);
     measure_files(agent, sample);
     measure_agent(agent, sample);
+    check_retention(world, sample);
     world->result.sample_count++;
 }

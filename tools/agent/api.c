@@ -364,7 +364,7 @@ void api_close(struct api *api)
      * by now, or is in a moment. */
     uint64_t deadline_ns = host_monotonic_ns() + CLOSE_WAIT_NS;
     while ((atomic_load(&api->under_way) > 0 && host_monotonic_ns() < deadline_ns) ||
-           atomic_load(&api->digest_under_way) || atomic_load(&api->checks_under_way) > 0)
+           atomic_load(&api->long_under_way) > 0 || atomic_load(&api->checks_under_way) > 0)
         nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
     if (api->tcp)
         MHD_stop_daemon(api->tcp); /* it closes the listening socket too */

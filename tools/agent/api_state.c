@@ -9,12 +9,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Who gets the answer may ask again at once; the API is not released before the thread is done. */
+static void end_long(struct exchange *exchange, _Atomic bool *under_way)
+{
+    struct api *api = exchange->api;
+    atomic_store(under_way, false);
+    MHD_resume_connection(exchange->mhd);
+    atomic_fetch_sub(&api->long_under_way, 1);
+}
+
 /* Each reads every document, which takes its time: on a thread of its own. */
 static enum MHD_Result begin_long(struct exchange *exchange, void *(*run)(void *),
                                   _Atomic bool *under_way)
 {
     pthread_t thread;
+    struct api *api = exchange->api;
     exchange->error = (struct error){ 0 };
+    atomic_fetch_add(&api->long_under_way, 1);
     exchange->phase = EXCHANGE_SUSPENDED;
     MHD_suspend_connection(exchange->mhd);
     int status = pthread_create(&thread, NULL, run, exchange);
@@ -22,8 +33,7 @@ static enum MHD_Result begin_long(struct exchange *exchange, void *(*run)(void *
         pthread_detach(thread);
     } else {
         error_set(&exchange->error, -status, "no thread: %s", error_text(-status));
-        atomic_store(under_way, false);
-        MHD_resume_connection(exchange->mhd);
+        end_long(exchange, under_way);
     }
     return MHD_YES;
 }
@@ -36,8 +46,7 @@ static void *take_digest(void *argument)
     struct api *api = exchange->api;
     if (state_digest(api->boot->state, exchange->digest, &exchange->seq, &exchange->error) == 0)
         exchange->error.code = 0;
-    MHD_resume_connection(exchange->mhd);
-    atomic_store(&api->digest_under_way, false);
+    end_long(exchange, &api->digest_under_way);
     return NULL;
 }
 
@@ -108,8 +117,7 @@ static void *make_snapshot(void *argument)
     struct api *api = exchange->api;
     if (snapshots_make(api->boot->snapshots, &exchange->snapshot, &exchange->error) == 0)
         exchange->error.code = 0;
-    MHD_resume_connection(exchange->mhd);
-    atomic_store(&api->snapshot_under_way, false);
+    end_long(exchange, &api->snapshot_under_way);
     return NULL;
 }
 

@@ -177,6 +177,19 @@ static void begin_clock(struct boot *boot, const struct log_recovery *before, ui
         log_clock_init_held(&boot->clock, before->last_time_ns, elapsed_ns);
 }
 
+/* Restored, or a copy of a directory that was in use: no event number may mean two things. */
+static void say_fork(const struct boot *boot)
+{
+    char now[UUID_TEXT_SIZE], before[UUID_TEXT_SIZE];
+    uuid_to_text(now, boot->log_uuid);
+    uuid_to_text(before, boot->recovery.log_uuid);
+    host_say("the event log goes on as %s, forked from %s behind event %" PRIu64 ": %s", now,
+             before, boot->recovery.last_seq,
+             boot->recovery.moved ? "the directory is a copy of one that was in use, or was moved "
+                                    "while it was"
+                                  : "it was restored");
+}
+
 static int open_log(struct boot *boot, struct error *error)
 {
     const struct config *config = boot->config;
@@ -215,6 +228,8 @@ static int open_log(struct boot *boot, struct error *error)
     memcpy(boot->log_uuid, log_uuid(boot->log), sizeof boot->log_uuid);
     if (boot->recovery.exists && boot->recovery.verdict != LOG_SOUND)
         host_say("the event log's end: %s", boot->recovery.reason);
+    if (boot->recovery.exists && memcmp(boot->log_uuid, boot->recovery.log_uuid, UUID_SIZE) != 0)
+        say_fork(boot);
     return 0;
 }
 
@@ -418,7 +433,7 @@ static uint64_t position_of(struct boot *boot, uint64_t seq)
     return position;
 }
 
-/* The first may be made before there is somebody to record it. */
+/* The first may be made before there is somebody to record it, who looks for it then. */
 static void snapshot_made(const struct snapshot_info *info, void *context)
 {
     struct boot *boot = context;
@@ -437,6 +452,7 @@ static int open_housekeeper(struct boot *boot, struct error *error)
                                            .log = boot->log,
                                            .snapshots = boot->snapshots,
                                            .log_dir = boot->log_dir,
+                                           .budget = &boot->budget,
                                            .removed = boot->hooks.segments_removed,
                                            .context = boot->hooks.context };
     int status = housekeeper_open(&housekeeper, &options, error);
@@ -453,8 +469,11 @@ static int open_snapshots(struct boot *boot, struct error *error)
     int status = snapshot_list(boot->snapshots_dir, &items, &count, error);
     if (status < 0)
         return status;
+    struct agent_counts counts;
+    agent_counts_get(boot->agent, &counts);
     struct snapshots_options options = { .dir = boot->snapshots_dir,
                                          .state = boot->state,
+                                         .recorded_seq = counts.snapshots[1].seq,
                                          .interval_ns = boot->config->state.snapshot_interval,
                                          .log_bytes = boot->config->state.snapshot_bytes,
                                          .log_position = log_position,
@@ -492,10 +511,10 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (status == 0)
         status = open_snapshots(boot, error);
     if (status == 0)
-        status = open_housekeeper(boot, error);
-    if (status == 0)
         status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
                              error);
+    if (status == 0) /* the last: it waits for the loop, which runs only when all went well */
+        status = open_housekeeper(boot, error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)

@@ -8,6 +8,7 @@
 #include "tools/agent/host.h"
 #include "tools/agent/operation.h"
 #include "tools/agent/state.h"
+#include "tools/agent/warmer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -482,25 +483,21 @@ static void refuse(struct exchange *exchange, int status)
     snprintf(refusal->text, sizeof refusal->text, "%s", text);
 }
 
-static void touch(struct exchange *exchange, const struct document_key *key)
-{
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    (void)state_get(exchange->api->boot->state, document_key_span(key), &bytes, &size);
-    free(bytes);
-}
-
 /* Reads what the decision will ask for, so that the agent thread finds it in memory (LMDB is a
  * mapped file) and does not wait for a disk. */
 static void read_ahead(struct exchange *exchange)
 {
     const struct command *command = &exchange->request.command;
-    struct document_key workflow = document_workflow_key(command->stream),
-                        key = document_idempotency_key(command->key_digest);
-    if (command->stream != 0)
-        touch(exchange, &workflow);
-    else if (command->keyed)
-        touch(exchange, &key);
+    struct boot *boot = exchange->api->boot;
+    if (command->stream != 0) {
+        struct arena arena;
+        arena_init(&arena, &boot->budget, BUDGET_REQUESTS, 4096);
+        (void)warmer_read_workflow(boot->state, command->stream, &arena);
+        arena_free(&arena);
+    } else if (command->keyed) {
+        struct document_key key = document_idempotency_key(command->key_digest);
+        (void)warmer_read(boot->state, &key);
+    }
 }
 
 enum MHD_Result operation_ask(struct exchange *exchange)

@@ -8,6 +8,7 @@
 #include "tools/agent/loop.h"
 #include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
+#include "tools/agent/warmer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -30,12 +31,14 @@ struct housekeeper {
     pthread_cond_t news;
     bool stop, answered;
     bool has_made;
+    bool made_news;            /* and it was not looked at yet */
     struct snapshot_info made; /* not recorded yet, the newest */
     struct housekeeper_status status;
 
     /* The thread's own. */
     struct request request;
     uint64_t looked_ns, looked_segment, looked_bound; /* at the segments */
+    uint64_t unremoved; /* an event gave up those up to it, and not all could be removed; 0: none */
 };
 
 /* A request is the first of its owner. */
@@ -109,6 +112,15 @@ static bool add_key(struct span key, struct span bytes, void *context)
     return ++keys->count < COMMAND_EXPIRE_MAX;
 }
 
+/* What the agent will ask for: it must not wait for a disk. */
+static void read_keys_ahead(struct housekeeper *keeper, const struct keys *keys)
+{
+    for (uint32_t i = 0; i < keys->count; i++) {
+        struct document_key key = document_idempotency_key(keys->items[i].digest);
+        (void)warmer_read(keeper->options.state, &key);
+    }
+}
+
 /* True: there may be more. */
 static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *counts)
 {
@@ -120,6 +132,7 @@ static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *co
                             add_key, &keys);
     if (status < 0 || keys.count == 0)
         return false;
+    read_keys_ahead(keeper, &keys);
     struct command command = { .kind = COMMAND_EXPIRE_KEYS };
     command.expire_keys.items = keys.items;
     command.expire_keys.count = keys.count;
@@ -175,6 +188,26 @@ static uint64_t finished_bytes(struct housekeeper *keeper)
     return totals.finished_bytes;
 }
 
+static void read_workflows_ahead(struct housekeeper *keeper, const struct workflows *workflows)
+{
+    struct state *state = keeper->options.state;
+    struct arena arena;
+    bool unsettled = false; /* of these the agent takes one */
+    arena_init(&arena, keeper->options.budget, BUDGET_READERS, 4096);
+    for (uint32_t i = 0; i < workflows->count; i++) {
+        const struct expired_workflow *item = &workflows->items[i];
+        struct document_key usage = document_usage_key(item->definition);
+        if (i == 0 || memcmp(item->definition, item[-1].definition, SHA256_SIZE) != 0)
+            (void)warmer_read(state, &usage);
+        if (item->settled || unsettled)
+            continue;
+        unsettled = true;
+        (void)warmer_read_workflow(state, item->stream, &arena);
+        arena_reset(&arena);
+    }
+    arena_free(&arena);
+}
+
 static bool expire_workflows(struct housekeeper *keeper, const struct loop_counts *counts)
 {
     const struct config *config = keeper->options.config;
@@ -187,6 +220,7 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
                             add_workflow, &workflows);
     if (status < 0 || workflows.count == 0)
         return false;
+    read_workflows_ahead(keeper, &workflows);
     struct command command = { .kind = COMMAND_EXPIRE_WORKFLOWS };
     command.expire_workflows.items = workflows.items;
     command.expire_workflows.count = workflows.count;
@@ -206,15 +240,32 @@ void housekeeper_snapshot_made(struct housekeeper *keeper, const struct snapshot
 {
     pthread_mutex_lock(&keeper->lock);
     keeper->made = *info;
-    keeper->has_made = true;
+    keeper->has_made = keeper->made_news = true;
     pthread_cond_broadcast(&keeper->news);
+    pthread_mutex_unlock(&keeper->lock);
+}
+
+/* One that nobody recorded: it was made before this thread was there, or an earlier process ended
+ * between the two. */
+static void find_unrecorded(struct housekeeper *keeper)
+{
+    struct snapshots_status status;
+    snapshots_status_get(keeper->options.snapshots, &status);
+    if (!status.unrecorded)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    if (!keeper->has_made)
+        keeper->made = status.newest;
+    keeper->has_made = true;
     pthread_mutex_unlock(&keeper->lock);
 }
 
 static void record_snapshot(struct housekeeper *keeper)
 {
+    find_unrecorded(keeper);
     pthread_mutex_lock(&keeper->lock);
     bool has_made = keeper->has_made;
+    keeper->made_news = false;
     struct snapshot_info info = keeper->made;
     pthread_mutex_unlock(&keeper->lock);
     struct command command = { .kind = COMMAND_SNAPSHOT };
@@ -236,8 +287,10 @@ static void remove_files(struct housekeeper *keeper, uint64_t last_segment)
 {
     struct log_removed removed = { 0 };
     struct error error = { 0 };
-    if (keeper_remove(&keeper->keeper, last_segment, &removed, &error) < 0)
+    bool failed = keeper_remove(&keeper->keeper, last_segment, &removed, &error) < 0;
+    if (failed || keeper->unremoved > 0)
         note_trouble(keeper, &error);
+    keeper->unremoved = failed ? last_segment : 0;
     pthread_mutex_lock(&keeper->lock);
     keeper->status.segments_removed += removed.segments;
     keeper->status.bytes_removed += removed.disk_bytes;
@@ -251,7 +304,7 @@ static void plan_removal(struct housekeeper *keeper, const struct keeper_bounds 
     struct keeper_removal removal = { 0 };
     struct error error = { 0 };
     int found = keeper_plan(&keeper->keeper, bounds, &removal, &error);
-    if (found < 0)
+    if (found < 0 || keeper->unremoved == 0)
         note_trouble(keeper, &error);
     pthread_mutex_lock(&keeper->lock);
     snprintf(keeper->status.held, sizeof keeper->status.held, "%s", removal.held);
@@ -305,7 +358,12 @@ static void look(struct housekeeper *keeper)
         loop_counts_get(keeper->options.loop, &counts);
     } while (expire_workflows(keeper, &counts) && !is_stopped(keeper));
     loop_counts_get(keeper->options.loop, &counts);
+    if (keeper->unremoved > 0)
+        remove_files(keeper, keeper->unremoved);
     look_at_segments(keeper, &counts);
+    pthread_mutex_lock(&keeper->lock);
+    keeper->status.looks++;
+    pthread_mutex_unlock(&keeper->lock);
 }
 
 static void wait_for_news(struct housekeeper *keeper)
@@ -315,7 +373,8 @@ static void wait_for_news(struct housekeeper *keeper)
     until.tv_sec += (time_t)(LOOK_EVERY_NS / 1000000000ull);
     pthread_mutex_lock(&keeper->lock);
     int status = 0;
-    while (!keeper->stop && !keeper->has_made && status == 0)
+    /* What could not be recorded is tried again at the next look: not at once and for ever. */
+    while (!keeper->stop && !keeper->made_news && status == 0)
         status = pthread_cond_timedwait(&keeper->news, &keeper->lock, &until);
     pthread_mutex_unlock(&keeper->lock);
 }

@@ -33,6 +33,7 @@ struct housekeeper_options {
     const struct log *log;
     struct snapshots *snapshots;
     const char *log_dir;
+    struct budget *budget;
     /* Segments were removed: readers of this process may let go of them. On its thread. */
     void (*removed)(void *context);
     void *context;
@@ -48,10 +49,11 @@ void housekeeper_close(struct housekeeper *housekeeper);
 void housekeeper_snapshot_made(struct housekeeper *housekeeper, const struct snapshot_info *info);
 
 struct housekeeper_status {
+    uint64_t looks;                           /* by this process; about one a second */
     uint64_t keys_expired, workflows_expired; /* by this process */
     uint64_t segments_removed, bytes_removed;
     char held[320];       /* why not more of the log goes, as a sentence; "" */
-    struct error trouble; /* of the last look; code 0: none */
+    struct error trouble; /* of the last look at the segments; code 0: none */
 };
 void housekeeper_status_get(struct housekeeper *housekeeper, struct housekeeper_status *status);
 

@@ -60,8 +60,9 @@ struct api {
     _Atomic uint64_t requests;  /* begun, ever */
     _Atomic uint64_t under_way; /* not answered yet */
     _Atomic uint64_t request_ids;
-    _Atomic bool digest_under_way, snapshot_under_way;
-    _Atomic unsigned checks_under_way; /* requests that wait for one */
+    _Atomic bool digest_under_way, snapshot_under_way; /* one of each at a time */
+    _Atomic unsigned long_under_way;                   /* threads that answer one of these */
+    _Atomic unsigned checks_under_way;                 /* requests that wait for one */
     pthread_mutex_t reader_lock;
     struct log_reader *reader; /* of histories; NULL until the first */
 };

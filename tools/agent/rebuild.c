@@ -139,25 +139,40 @@ static int load(struct rebuild *rebuild, struct span key, int levels, struct err
                      error_text(status < 0 ? status : ERROR_DAMAGED), options->db_dir);
 }
 
-struct streams {
-    uint64_t *items;
+struct unfinished {
+    struct rebuild *rebuild;
+    struct document_key *running; /* `a` documents whose workflows are needed in memory */
     size_t count, capacity;
+    uint64_t seen;
+    int status;
 };
 
-static bool note_stream(struct span key, struct span bytes, void *context)
+static bool note_running(struct unfinished *unfinished, struct span key)
 {
-    struct streams *streams = context;
-    uint64_t stream;
-    (void)bytes;
-    if (!document_stream_of_key(key, &stream))
-        return true;
-    if (streams->count == streams->capacity) {
-        streams->capacity = streams->capacity ? streams->capacity * 2 : 1024;
-        streams->items = realloc(streams->items, streams->capacity * sizeof(uint64_t));
-        CHECK(streams->items);
+    if (unfinished->count == unfinished->capacity) {
+        unfinished->capacity = unfinished->capacity ? unfinished->capacity * 2 : 256;
+        unfinished->running =
+            realloc(unfinished->running, unfinished->capacity * sizeof *unfinished->running);
+        CHECK(unfinished->running);
     }
-    streams->items[streams->count++] = stream;
+    struct document_key *noted = &unfinished->running[unfinished->count++];
+    *noted = (struct document_key){ .size = (uint8_t)key.size };
+    memcpy(noted->bytes, key.bytes, key.size);
     return true;
+}
+
+/* Most only wait, and then the agent needs no more than this document. */
+static bool load_active(struct span key, struct span bytes, void *context)
+{
+    struct unfinished *unfinished = context;
+    struct rebuild *rebuild = unfinished->rebuild;
+    struct document_key needs;
+    atomic_store_explicit(&rebuild->progress->at, ++unfinished->seen, memory_order_relaxed);
+    unfinished->status = agent_load(rebuild->options->agent, key, bytes, &needs);
+    if (unfinished->status != 1)
+        return unfinished->status == 0;
+    unfinished->status = 0;
+    return note_running(unfinished, key);
 }
 
 static int load_unfinished(struct rebuild *rebuild, struct error *error)
@@ -167,21 +182,22 @@ static int load_unfinished(struct rebuild *rebuild, struct error *error)
     int status = load(rebuild, document_key_span(&agent_key), 0, error);
     if (status < 0)
         return status;
-    struct streams streams = { 0 };
+    struct unfinished unfinished = { .rebuild = rebuild };
     status = state_walk(rebuild->options->state, span_of_text("a"), span_of(NULL, 0), false,
-                        note_stream, &streams);
+                        load_active, &unfinished);
+    if (status == 0)
+        status = unfinished.status;
     if (status < 0) {
         rebuild->result->documents_damaged = status == ERROR_DAMAGED;
-        error_set(error, status, "the state cannot be read: %s", error_text(status));
+        error_set(error, status,
+                  "the state cannot be read: %s; move %s away and it is rebuilt from "
+                  "the log",
+                  error_text(status), rebuild->options->db_dir);
     }
-    atomic_store(&rebuild->progress->last, streams.count);
-    for (size_t i = 0; i < streams.count && status == 0; i++) {
-        struct document_key key = document_active_key(streams.items[i]);
-        status = load(rebuild, document_key_span(&key), LOAD_LEVELS, error);
-        atomic_store_explicit(&rebuild->progress->at, i + 1, memory_order_relaxed);
-    }
-    rebuild->result->loaded = streams.count;
-    free(streams.items);
+    for (size_t i = 0; i < unfinished.count && status == 0; i++)
+        status = load(rebuild, document_key_span(&unfinished.running[i]), LOAD_LEVELS, error);
+    rebuild->result->loaded = unfinished.count;
+    free(unfinished.running);
     return status;
 }
 
@@ -415,7 +431,7 @@ void rebuild_progress_text(const struct rebuild_progress *progress, char *text, 
         break;
     }
     case REBUILD_DOCUMENTS:
-        snprintf(text, size, "loads unfinished workflows, %" PRIu64 " of %" PRIu64, at, last);
+        snprintf(text, size, "takes up workflows that have not ended, %" PRIu64 " so far", at);
         break;
     case REBUILD_REPLAY:
         replay_text(progress, elapsed_ns, text, size);

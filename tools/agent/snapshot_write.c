@@ -1,7 +1,6 @@
 /* Writes a snapshot beside a running agent: past the page cache as far as a buffered file can be,
  * so that neither the log's writes nor the pages that others need suffer. */
 #include "core/base/bytes.h"
-#include "core/base/check.h"
 #include "core/base/crc32c.h"
 #include "iouring/file.h"
 #include "tools/agent/snapshot_format.h"
@@ -155,7 +154,13 @@ static int write_all(struct writer *writer, struct state_view *view, struct snap
     status = write_documents(writer, view, &sum, error);
     if (status < 0)
         return status;
-    CHECK(sum.documents == info->documents);
+    if (sum.documents != info->documents)
+        return error_set(error, ERROR_DAMAGED,
+                         "no snapshot: the database of documents counts %" PRIu64
+                         " of them and holds %" PRIu64
+                         ", so it is damaged; stop the agent and move it away: the next start "
+                         "makes it again from the log",
+                         info->documents, sum.documents);
     info->bytes = sum.bytes;
     state_sum_end(&sum, info->digest);
     snapshot_trailer_encode(trailer, info, writer->crc);

@@ -226,7 +226,11 @@ static void take_stock(struct snapshots *snapshots)
     look_around(snapshots, newest, &snapshots->count);
     snapshots->last = newest[0];
     snapshots->previous_seq = newest[1].seq;
-    snapshots->recorded_seq = snapshots->removed_for = newest[0].seq;
+    /* The agent may have ended between the newest and the event that records it. */
+    snapshots->recorded_seq = newest[0].seq;
+    if (snapshots->options.made && snapshots->options.recorded_seq < newest[0].seq)
+        snapshots->recorded_seq = snapshots->options.recorded_seq;
+    snapshots->removed_for = snapshots->recorded_seq;
     snapshots->last_position =
         snapshots->options.last_position ? snapshots->options.last_position : position(snapshots);
     set_due(snapshots, now_ns);
@@ -333,13 +337,15 @@ void snapshots_recorded(struct snapshots *snapshots, uint64_t seq)
 void snapshots_status_get(struct snapshots *snapshots, struct snapshots_status *status)
 {
     pthread_mutex_lock(&snapshots->lock);
-    *status = (struct snapshots_status){ .newest = snapshots->last,
-                                         .count = snapshots->count,
-                                         .made = snapshots->made,
-                                         .under_way = snapshots->under_way,
-                                         .last_ns = snapshots->last_ns,
-                                         .trouble = snapshots->trouble };
-    if (snapshots->recorded_seq >= snapshots->last.seq)
+    *status =
+        (struct snapshots_status){ .newest = snapshots->last,
+                                   .unrecorded = snapshots->recorded_seq < snapshots->last.seq,
+                                   .count = snapshots->count,
+                                   .made = snapshots->made,
+                                   .under_way = snapshots->under_way,
+                                   .last_ns = snapshots->last_ns,
+                                   .trouble = snapshots->trouble };
+    if (!status->unrecorded)
         status->bound_seq = snapshots->previous_seq;
     pthread_mutex_unlock(&snapshots->lock);
 }

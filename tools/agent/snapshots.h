@@ -30,8 +30,9 @@ struct snapshots_options {
     uint64_t (*log_position)(void *context);
     /* Where it ended, so counted, when the newest snapshot there was made; 0: at open. */
     uint64_t last_position;
+    uint64_t recorded_seq; /* of the newest that the log knows; 0: of none */
     /* One was made. On the snapshot thread; must not wait for snapshots_recorded(). NULL: it counts
-     * as recorded at once. */
+     * as recorded at once, as those that are there do. */
     void (*made)(const struct snapshot_info *info, void *context);
     void *context;
 };
@@ -54,6 +55,7 @@ void snapshots_recorded(struct snapshots *snapshots, uint64_t seq);
 
 struct snapshots_status {
     struct snapshot_info newest; /* seq 0: none */
+    bool unrecorded;             /* the log does not know it yet */
     /* Of the older of the two newest, both whole and recorded: the log is needed from there on. 0:
      * from its beginning. */
     uint64_t bound_seq;

@@ -49,8 +49,9 @@ struct state_found {
 };
 
 /* Documents of another DOCUMENT_VERSION, or without one, are deleted, never guessed: the log has
- * them all. A database that is damaged, or of another LMDB, is set aside (state_set_aside). Those of another history are the caller's to find (state_found) and to delete with
- * state_clear(), before anything is handed over. */
+ * them all. A database that is damaged, or of another LMDB, is set aside (state_set_aside). Those
+ * of another history are the caller's to find (state_found) and to delete with state_clear(),
+ * before anything is handed over. */
 int state_open(struct state **state, const struct state_options *options, struct state_found *found,
                struct error *error);
 /* Deletes all documents, because they turned out to be of another history: as if new. Only before

@@ -1,6 +1,5 @@
 #include "tools/agent/warmer.h"
 
-#include "core/agent/document.h"
 #include "core/base/check.h"
 #include "tools/agent/state.h"
 
@@ -20,27 +19,43 @@ struct warmer {
 };
 
 /* Documents that cannot be read are for whoever needs them to say. */
-static void read_one(struct warmer *warmer, const struct document_key *key, struct arena *arena,
-                     struct document_summary *summary)
+bool warmer_read(struct state *state, const struct document_key *key)
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
-    if (state_get(warmer->options.state, document_key_span(key), &bytes, &size) == 1 &&
-        summary != NULL && document_workflow_summary(span_of(bytes, size), arena, summary) < 0)
-        summary->definition = span_of(NULL, 0);
+    int found = state_get(state, document_key_span(key), &bytes, &size);
     free(bytes);
+    return found == 1;
 }
 
-static void read_workflow(struct warmer *warmer, uint64_t stream, struct arena *arena)
+static bool read_summary(struct state *state, uint64_t stream, struct arena *arena,
+                         struct document_summary *summary)
+{
+    struct document_key key = document_workflow_key(stream);
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    bool read = state_get(state, document_key_span(&key), &bytes, &size) == 1 &&
+                document_workflow_summary(span_of(bytes, size), arena, summary) == 0;
+    free(bytes);
+    return read;
+}
+
+unsigned warmer_read_workflow(struct state *state, uint64_t stream, struct arena *arena)
 {
     struct document_summary summary = { 0 };
-    struct document_key key = document_workflow_key(stream);
-    read_one(warmer, &key, arena, &summary);
+    struct document_key key;
+    if (!read_summary(state, stream, arena, &summary))
+        return 0;
+    unsigned count = 1;
     if (summary.definition.size == SHA256_SIZE) {
         key = document_definition_key(summary.definition.bytes);
-        read_one(warmer, &key, arena, NULL);
+        count += warmer_read(state, &key);
     }
-    arena_reset(arena);
+    if (summary.key.size == SHA256_SIZE) {
+        key = document_idempotency_key(summary.key.bytes);
+        count += warmer_read(state, &key);
+    }
+    return count;
 }
 
 static void *run(void *argument)
@@ -58,8 +73,10 @@ static void *run(void *argument)
         pthread_mutex_unlock(&warmer->lock);
         if (warmer->options.before)
             warmer->options.before();
-        for (uint32_t i = 0; i < count; i++)
-            read_workflow(warmer, warmer->streams[i], &arena);
+        for (uint32_t i = 0; i < count; i++) {
+            (void)warmer_read_workflow(warmer->options.state, warmer->streams[i], &arena);
+            arena_reset(&arena);
+        }
         pthread_mutex_lock(&warmer->lock);
         warmer->count = 0;
         pthread_mutex_unlock(&warmer->lock);

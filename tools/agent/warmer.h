@@ -6,6 +6,7 @@
 #ifndef TOOLS_AGENT_WARMER_H
 #define TOOLS_AGENT_WARMER_H
 
+#include "core/agent/document.h"
 #include "core/base/budget.h"
 #include "core/base/error.h"
 
@@ -29,7 +30,13 @@ struct warmer_options {
 int warmer_open(struct warmer **warmer, const struct warmer_options *options, struct error *error);
 void warmer_close(struct warmer *warmer); /* NULL is fine */
 
-/* Reads these workflows and their definitions; what was asked for before must be done. */
+/* For other threads that know what the agent thread will ask for: reads one document; true: it is
+ * there. And all that a command to a workflow needs, its document, its definition and its
+ * idempotency key: how many of them are there. */
+bool warmer_read(struct state *state, const struct document_key *key);
+unsigned warmer_read_workflow(struct state *state, uint64_t stream, struct arena *arena);
+
+/* Reads these workflows with what they need; what was asked for before must be done. */
 void warmer_ask(struct warmer *warmer, const uint64_t *streams, uint32_t count);
 bool warmer_is_done(struct warmer *warmer);
 

@@ -39,8 +39,8 @@ void beginning_note(struct beginning *beginning, const struct record *record)
     if (beginning->first_seq == 0) {
         beginning->first_seq = record->seq;
         if (record->kind == LOG_KIND_OPENED &&
-            storage_opened_decode(record->payload, &opened) == 0 &&
-            opened.prev_segment_no == 0 && !bytes_are_zero(opened.parent_uuid, UUID_SIZE))
+            storage_opened_decode(record->payload, &opened) == 0 && opened.prev_segment_no == 0 &&
+            !bytes_are_zero(opened.parent_uuid, UUID_SIZE))
             beginning->parent_seq = opened.parent_seq;
     }
     if (record->kind == DAA__EVENT__BODY_STORAGE_REMOVED)

@@ -124,6 +124,10 @@ static void print_result(struct checking *checking, const struct log_verify_resu
                result->begins_late ? ", its beginning is gone" : "",
                result->live ? ", a writer is running" : "",
                result->moved ? ", not where it was written" : "", big(result->findings));
+        if (result->moved)
+            printf("the directory was copied or moved: unless its agent had stopped in order, the "
+                   "next one here goes on as a log of its own, with this one as its parent; "
+                   "daa-log backup copies a log that is in use\n");
         return;
     }
     text_json_open_object(line, NULL);

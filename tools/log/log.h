@@ -54,8 +54,8 @@ struct filter {
             "only events of this workflow (wf-...) or stream number"                               \
     }
 
-/* 0, or ERROR_SYNTAX and others with a sentence. `dir` is the log whose streams are meant, under any
- * name that it has had. `now_ns` is what "-10m" counts from. */
+/* 0, or ERROR_SYNTAX and others with a sentence. `dir` is the log whose streams are meant, under
+ * any name that it has had. `now_ns` is what "-10m" counts from. */
 int filter_begin(struct filter *filter, const char *dir, uint64_t now_ns, struct error *error);
 bool filter_matches(const struct filter *filter, const struct record *record);
 /* True when nothing behind this record can match. Times never go back in a log. */
