@@ -52,13 +52,23 @@ static int make_marker(struct restore *restore, struct error *error)
     char path[PATH_MAX];
     marker->size_max = MARKER_SIZE_MAX;
     text_add_string(marker, "daa-log restore has not come to its end here: run it again, with\n");
-    for (size_t i = 0; i < options->backup_count; i++)
-        text_printf(marker, "%s\n",
-                    realpath(options->backups[i], path) != NULL ? path : options->backups[i]);
+    for (size_t i = 0; i < options->backup_count; i++) {
+        bool found = realpath(options->backups[i], path) != NULL;
+        restore->unreachable = restore->unreachable || !found;
+        text_printf(marker, "%s\n", found ? path : options->backups[i]);
+    }
     return marker->failed < 0 ? error_set(error, marker->failed, "too many backups at once") : 0;
 }
 
-/* 1 it is there and says the same, 0 it is not there, negative. *whole: its last line is. */
+/* True if the last of its lines says so. */
+static bool says_whole(const char *text, size_t size)
+{
+    static const char last[] = "\n" MARKER_WHOLE;
+    return size >= sizeof last - 1 && strcmp(text + size - (sizeof last - 1), last) == 0;
+}
+
+/* 1 it is there and says the same, 0 it is not there, negative. *whole: its last line is. Then it
+ * does not matter of what when the backups are gone, which nobody needs any more. */
 static int read_marker(const struct restore *restore, bool *whole, struct error *error)
 {
     const char *dir = restore->options->dir;
@@ -70,9 +80,11 @@ static int read_marker(const struct restore *restore, bool *whole, struct error 
     int64_t got = fd < 0 ? -errno : file_read_at(fd, was, sizeof was - 1, 0);
     if (fd >= 0)
         close(fd);
-    *whole = strcmp(was + size, MARKER_WHOLE) == 0;
+    *whole = got > 0 && says_whole(was, (size_t)got);
+    if (*whole && restore->unreachable)
+        return 1;
     if (got >= (int64_t)size && memcmp(was, restore->marker.bytes, size) == 0 &&
-        (*whole || was[size] == '\0'))
+        (was[size] == '\0' || strcmp(was + size, MARKER_WHOLE) == 0))
         return 1;
     return error_set(error, ERROR_INVALID,
                      "a restore of something else has not come to its end in %s (%s/%s says of "
@@ -90,22 +102,32 @@ int restore_mark(struct restore *restore, struct error *error)
                                      restore->marker.bytes, restore->marker.size, error);
 }
 
-static int open_target(struct restore *restore, struct error *error)
+/* Nothing is copied to where a log is, so a backup that is gone need not be looked at. */
+static int check_apart(const struct restore *restore, struct error *error)
 {
     const struct log_restore_options *options = restore->options;
     int code = 0;
+    if (restore->unreachable && is_there(restore->log))
+        return 0;
     for (size_t i = 0; code == 0 && i < options->backup_count; i++)
         code = target_check_apart(options->dir, options->backups[i], error);
-    if (code == 0)
-        code = target_open(&restore->target, options->dir, error);
-    if (code == 0)
-        code = restore_join(restore->stage, options->dir, STAGE_NAME, error);
+    return code;
+}
+
+static int open_target(struct restore *restore, struct error *error)
+{
+    const struct log_restore_options *options = restore->options;
+    int code = restore_join(restore->stage, options->dir, STAGE_NAME, error);
     if (code == 0)
         code = restore_join(restore->log, options->dir, "log", error);
     if (code == 0)
         code = restore_join(restore->snapshots, options->dir, SNAPSHOTS_NAME, error);
     if (code == 0)
         code = make_marker(restore, error);
+    if (code == 0)
+        code = check_apart(restore, error);
+    if (code == 0)
+        code = target_open(&restore->target, options->dir, error);
     if (code < 0)
         return code;
     if (!restore->target.empty && !target_has(&restore->target, LOG_RESTORING_NAME))
