@@ -137,22 +137,6 @@ static int open_target(struct restore *restore, struct error *error)
     return 0;
 }
 
-/* A log whose beginning is gone is of use to an agent only with a snapshot of what came before. */
-int restore_check_beginning(const struct restore *restore, struct error *error)
-{
-    const struct manifest *whole = &restore->whole;
-    uint64_t first_seq = whole->segments[0].first_seq;
-    if (first_seq <= 1)
-        return 0;
-    for (size_t i = 0; i < whole->snapshot_count; i++)
-        if (whole->snapshots[i].seq + 1 >= first_seq)
-            return 0;
-    return error_set(error, ERROR_NOT_FOUND,
-                     "%s begins with event %llu, and no snapshot stands for what came before: give "
-                     "the backup that holds it first (daa-log reads %s as it is)",
-                     restore->options->backups[0], big(first_seq), restore->options->backups[0]);
-}
-
 /* Of a plain copy. */
 
 static int check_plain(const struct history *history, const char *path, struct error *error)
@@ -260,11 +244,26 @@ static int check_whole(struct restore *restore, struct error *error)
         verified.first.code != 0 ? verified.first.text : "it ends at another event than it should");
 }
 
+/* BACKUP, which said that the log was to begin there, does not come along. */
+static int note_beginning(const struct restore *restore, struct error *error)
+{
+    char text[128];
+    uint64_t first_seq = restore->whole.segments[0].first_seq;
+    if (first_seq <= 1)
+        return 0;
+    int size =
+        snprintf(text, sizeof text, "restored from a backup that begins with\nfirst_seq %llu\n",
+                 big(first_seq));
+    return file_replace(restore->stage, LOG_RESTORED_NAME, text, (size_t)size, error);
+}
+
 /* Everything is durable in log.restoring: it becomes the log. */
 static int publish(struct restore *restore, struct error *error)
 {
     const char *dir = restore->options->dir;
     int code = log_fork_request(restore->stage, error);
+    if (code == 0)
+        code = note_beginning(restore, error);
     text_add_string(&restore->marker, MARKER_WHOLE);
     if (code == 0)
         code = restore->marker.failed;

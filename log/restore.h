@@ -28,6 +28,8 @@
 #include <stdint.h>
 
 #define LOG_RESTORING_NAME "RESTORING"
+/* Of a log that begins behind event 1, in its directory: why, as "first_seq <number>" on a line. */
+#define LOG_RESTORED_NAME "RESTORED"
 
 struct log_restore_options {
     const char *const *backups;

@@ -9,6 +9,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+/* A log whose beginning is gone is of use to an agent only with a snapshot of what came before. */
+int restore_check_beginning(const struct restore *restore, struct error *error)
+{
+    const struct manifest *whole = &restore->whole;
+    uint64_t first_seq = whole->segments[0].first_seq;
+    if (first_seq <= 1)
+        return 0;
+    for (size_t i = 0; i < whole->snapshot_count; i++)
+        if (whole->snapshots[i].seq + 1 >= first_seq)
+            return 0;
+    return error_set(error, ERROR_NOT_FOUND,
+                     "%s begins with event %llu, and no snapshot stands for what came before: give "
+                     "the backup that holds it first (daa-log reads %s as it is)",
+                     restore->options->backups[0], big(first_seq), restore->options->backups[0]);
+}
+
 static void tell_progress(struct restore *restore, uint64_t bytes)
 {
     const struct log_restore_options *options = restore->options;
@@ -46,8 +67,8 @@ static int copy_bytes(struct restore *restore, const struct backup_segment *segm
     for (uint64_t at = 0; code == 0 && at < segment->bytes; at += LOG_BLOCK_SIZE) {
         code = source_bytes(&restore->source, at, LOG_BLOCK_SIZE, &bytes);
         if (code < 0)
-            return error_set(error, code, "it cannot be read at offset %llu: %s",
-                             (unsigned long long)at, error_text(code));
+            return error_set(error, code, "it cannot be read at offset %llu: %s", big(at),
+                             error_text(code));
         code = copying_add(&restore->copying, bytes, LOG_BLOCK_SIZE, error);
         tell_progress(restore, LOG_BLOCK_SIZE);
     }

@@ -129,6 +129,12 @@ static void test_beginning_gone(void)
     is_int(made.snapshots, 1, "that is copied too");
     is_int(restore_one(backup), 0, "and it is restored");
     ok(log_backups_sound(inner, last_seq), "sound");
+    unsigned long size;
+    char *note = (char *)keep(inner, "RESTORED", &size), want[100];
+    snprintf(want, sizeof want, "\nfirst_seq %llu\n", (unsigned long long)made.first_seq);
+    ok(size > strlen(want) && strncmp(note + size - strlen(want), want, strlen(want)) == 0,
+       "with a note of why it begins there");
+    free(note);
     scratch_remove(data);
 }
 
