@@ -173,11 +173,12 @@ static int restore_history(struct restore *restore, struct history *history, str
         code = error->code;
     restore->whole.time_ns = restore->options->time_ns;
     if (code == 0)
-        code = backup_run(history, path, restore->stage, restore->snapshots, &restore->whole, &made,
-                          error);
+        code = backup_run(history, path, restore->stage, restore->snapshots,
+                          restore->options->check, &restore->whole, &made, error);
     if (code < 0)
         return code;
     result->plain = true;
+    memcpy(result->left_out, made.left_out, sizeof result->left_out);
     result->segments_copied = made.segments_copied;
     result->bytes_copied = made.bytes_copied;
     result->last_seq = made.last_seq;
