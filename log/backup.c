@@ -17,6 +17,7 @@ static unsigned long long big(uint64_t number)
 struct backup {
     struct history *history;
     const char *dir, *target, *snapshots;
+    log_snapshot_check *check;
     struct manifest *manifest;
     struct log_backup_result *result;
     size_t index;                         /* of the segment to go on with */
@@ -124,8 +125,8 @@ static int copy_snapshots(struct backup *backup, uint64_t first_seq, uint64_t la
     if (!backup->history->data_dir ||
         snprintf(from, sizeof from, "%s/%s", backup->dir, SNAPSHOTS_NAME) >= (int)sizeof from)
         return 0;
-    return target_copy_snapshots(from, backup->snapshots, first_seq, last_seq, backup->manifest,
-                                 &backup->result->snapshots_copied, error);
+    return target_copy_snapshots(from, backup->snapshots, first_seq, last_seq, backup->check,
+                                 backup->manifest, backup->result, error);
 }
 
 /* Before the segments, which may take so long that the agent has none left that stands for an event
@@ -193,12 +194,14 @@ static int finish(struct backup *backup, struct error *error)
 }
 
 int backup_run(struct history *history, const char *dir, const char *target, const char *snapshots,
-               struct manifest *manifest, struct log_backup_result *result, struct error *error)
+               log_snapshot_check *check, struct manifest *manifest,
+               struct log_backup_result *result, struct error *error)
 {
     struct backup backup = { .history = history,
                              .dir = dir,
                              .target = target,
                              .snapshots = snapshots,
+                             .check = check,
                              .manifest = manifest,
                              .result = result };
     int code =
@@ -280,8 +283,8 @@ static int run(struct history *history, const struct log_backup_options *options
         code = log_fork_request(options->target, error);
     manifest->time_ns = options->time_ns;
     if (code == 0)
-        code =
-            backup_run(history, options->dir, options->target, snapshots, manifest, result, error);
+        code = backup_run(history, options->dir, options->target, snapshots, options->check,
+                          manifest, result, error);
     target_close(&target);
     return code;
 }

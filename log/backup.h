@@ -28,11 +28,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Whether the file is a whole snapshot of the state that stands for event `seq`: what is in it is
+ * the agent's business. 0; ERROR_DAMAGED when it is not; others when that cannot be told. */
+typedef int log_snapshot_check(const char *path, uint64_t seq, struct error *error);
+
 struct log_backup_options {
     const char *dir;    /* the log directory, or a data directory that holds it as "log" */
     const char *target; /* made when missing; else empty, or a backup of the same log */
     uint64_t since_seq; /* only segments that hold events from here on; 0: all. For a new target */
     uint64_t time_ns;   /* wall clock, to be noted */
+    log_snapshot_check *check; /* NULL: every snapshot is taken for a whole one */
     void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
     void *context;
 };
@@ -44,9 +49,10 @@ struct log_backup_result {
     uint64_t segments, segments_copied;
     uint64_t bytes_copied; /* of segments, written in this run */
     uint64_t snapshots, snapshots_copied;
-    bool live;        /* a writer runs */
-    bool incremental; /* the target was a whole backup before */
-    bool resumed;     /* an unfinished run was found, and this one went on from there */
+    char left_out[512]; /* a snapshot that is not whole, and why; "": none */
+    bool live;          /* a writer runs */
+    bool incremental;   /* the target was a whole backup before */
+    bool resumed;       /* an unfinished run was found, and this one went on from there */
 };
 
 /* Errors: ERROR_INVALID (target in dir, not empty and no backup, since_seq for a target that is a

@@ -9,10 +9,11 @@
 #include "log/manifest.h"
 
 /* `target` is a directory that the caller locked and checked; `snapshots` where snapshots go;
- * `manifest` what the target holds by its BACKUP and BACKUP.part. The history is open. Copies the
- * rest, brings CHECKPOINT, the manifest and BACKUP up to date. */
+ * `manifest` what the target holds by its BACKUP and BACKUP.part; `check` may be NULL. The history
+ * is open. Copies the rest, brings CHECKPOINT, the manifest and BACKUP up to date. */
 int backup_run(struct history *history, const char *dir, const char *target, const char *snapshots,
-               struct manifest *manifest, struct log_backup_result *result, struct error *error);
+               log_snapshot_check *check, struct manifest *manifest,
+               struct log_backup_result *result, struct error *error);
 
 void backup_tell(const struct manifest *manifest, struct log_backup_result *result);
 

@@ -267,6 +267,18 @@ static int read_position(const char *readers, const char *name,
     return 0;
 }
 
+int log_reader_position_read(const char *dir, const char *name,
+                             struct log_reader_position *position, struct error *error)
+{
+    char readers[PATH_MAX];
+    int result = check_name(name, error);
+    if (result == 0)
+        result = readers_path(readers, dir, error);
+    if (result < 0)
+        return result;
+    return read_position(readers, name, position) == 0;
+}
+
 struct list {
     struct log_reader_position *items;
     size_t count, capacity;

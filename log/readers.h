@@ -47,6 +47,10 @@ int log_reader_position_write(const char *dir, const struct log_reader_position 
 /* Removes the file, durably: the reader needs nothing any more. 0 also when there is none. */
 int log_reader_position_remove(const char *dir, const char *name, struct error *error);
 
+/* The position of one, as it is among all: 1, or 0 when there is none. */
+int log_reader_position_read(const char *dir, const char *name,
+                             struct log_reader_position *position, struct error *error);
+
 /* All of them by name, bad ones with their problem; *count of them in *positions, to be freed with
  * free(). No directory is none. Negative when it cannot be read: then nothing is known. */
 int log_reader_positions(const char *dir, struct log_reader_position **positions, size_t *count,

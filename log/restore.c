@@ -52,13 +52,23 @@ static int make_marker(struct restore *restore, struct error *error)
     char path[PATH_MAX];
     marker->size_max = MARKER_SIZE_MAX;
     text_add_string(marker, "daa-log restore has not come to its end here: run it again, with\n");
-    for (size_t i = 0; i < options->backup_count; i++)
-        text_printf(marker, "%s\n",
-                    realpath(options->backups[i], path) != NULL ? path : options->backups[i]);
+    for (size_t i = 0; i < options->backup_count; i++) {
+        bool found = realpath(options->backups[i], path) != NULL;
+        restore->unreachable = restore->unreachable || !found;
+        text_printf(marker, "%s\n", found ? path : options->backups[i]);
+    }
     return marker->failed < 0 ? error_set(error, marker->failed, "too many backups at once") : 0;
 }
 
-/* 1 it is there and says the same, 0 it is not there, negative. *whole: its last line is. */
+/* True if the last of its lines says so. */
+static bool says_whole(const char *text, size_t size)
+{
+    static const char last[] = "\n" MARKER_WHOLE;
+    return size >= sizeof last - 1 && strcmp(text + size - (sizeof last - 1), last) == 0;
+}
+
+/* 1 it is there and says the same, 0 it is not there, negative. *whole: its last line is. Then it
+ * does not matter of what when the backups are gone, which nobody needs any more. */
 static int read_marker(const struct restore *restore, bool *whole, struct error *error)
 {
     const char *dir = restore->options->dir;
@@ -70,9 +80,11 @@ static int read_marker(const struct restore *restore, bool *whole, struct error 
     int64_t got = fd < 0 ? -errno : file_read_at(fd, was, sizeof was - 1, 0);
     if (fd >= 0)
         close(fd);
-    *whole = strcmp(was + size, MARKER_WHOLE) == 0;
+    *whole = got > 0 && says_whole(was, (size_t)got);
+    if (*whole && restore->unreachable)
+        return 1;
     if (got >= (int64_t)size && memcmp(was, restore->marker.bytes, size) == 0 &&
-        (*whole || was[size] == '\0'))
+        (was[size] == '\0' || strcmp(was + size, MARKER_WHOLE) == 0))
         return 1;
     return error_set(error, ERROR_INVALID,
                      "a restore of something else has not come to its end in %s (%s/%s says of "
@@ -90,22 +102,32 @@ int restore_mark(struct restore *restore, struct error *error)
                                      restore->marker.bytes, restore->marker.size, error);
 }
 
-static int open_target(struct restore *restore, struct error *error)
+/* Nothing is copied to where a log is, so a backup that is gone need not be looked at. */
+static int check_apart(const struct restore *restore, struct error *error)
 {
     const struct log_restore_options *options = restore->options;
     int code = 0;
+    if (restore->unreachable && is_there(restore->log))
+        return 0;
     for (size_t i = 0; code == 0 && i < options->backup_count; i++)
         code = target_check_apart(options->dir, options->backups[i], error);
-    if (code == 0)
-        code = target_open(&restore->target, options->dir, error);
-    if (code == 0)
-        code = restore_join(restore->stage, options->dir, STAGE_NAME, error);
+    return code;
+}
+
+static int open_target(struct restore *restore, struct error *error)
+{
+    const struct log_restore_options *options = restore->options;
+    int code = restore_join(restore->stage, options->dir, STAGE_NAME, error);
     if (code == 0)
         code = restore_join(restore->log, options->dir, "log", error);
     if (code == 0)
         code = restore_join(restore->snapshots, options->dir, SNAPSHOTS_NAME, error);
     if (code == 0)
         code = make_marker(restore, error);
+    if (code == 0)
+        code = check_apart(restore, error);
+    if (code == 0)
+        code = target_open(&restore->target, options->dir, error);
     if (code < 0)
         return code;
     if (!restore->target.empty && !target_has(&restore->target, LOG_RESTORING_NAME))
@@ -113,22 +135,6 @@ static int open_target(struct restore *restore, struct error *error)
                          "%s is not empty: name a directory that is missing or empty",
                          options->dir);
     return 0;
-}
-
-/* A log whose beginning is gone is of use to an agent only with a snapshot of what came before. */
-int restore_check_beginning(const struct restore *restore, struct error *error)
-{
-    const struct manifest *whole = &restore->whole;
-    uint64_t first_seq = whole->segments[0].first_seq;
-    if (first_seq <= 1)
-        return 0;
-    for (size_t i = 0; i < whole->snapshot_count; i++)
-        if (whole->snapshots[i].seq + 1 >= first_seq)
-            return 0;
-    return error_set(error, ERROR_NOT_FOUND,
-                     "%s begins with event %llu, and no snapshot stands for what came before: give "
-                     "the backup that holds it first (daa-log reads %s as it is)",
-                     restore->options->backups[0], big(first_seq), restore->options->backups[0]);
 }
 
 /* Of a plain copy. */
@@ -167,11 +173,12 @@ static int restore_history(struct restore *restore, struct history *history, str
         code = error->code;
     restore->whole.time_ns = restore->options->time_ns;
     if (code == 0)
-        code = backup_run(history, path, restore->stage, restore->snapshots, &restore->whole, &made,
-                          error);
+        code = backup_run(history, path, restore->stage, restore->snapshots,
+                          restore->options->check, &restore->whole, &made, error);
     if (code < 0)
         return code;
     result->plain = true;
+    memcpy(result->left_out, made.left_out, sizeof result->left_out);
     result->segments_copied = made.segments_copied;
     result->bytes_copied = made.bytes_copied;
     result->last_seq = made.last_seq;
@@ -238,11 +245,26 @@ static int check_whole(struct restore *restore, struct error *error)
         verified.first.code != 0 ? verified.first.text : "it ends at another event than it should");
 }
 
+/* BACKUP, which said that the log was to begin there, does not come along. */
+static int note_beginning(const struct restore *restore, struct error *error)
+{
+    char text[128];
+    uint64_t first_seq = restore->whole.segments[0].first_seq;
+    if (first_seq <= 1)
+        return 0;
+    int size =
+        snprintf(text, sizeof text, "restored from a backup that begins with\nfirst_seq %llu\n",
+                 big(first_seq));
+    return file_replace(restore->stage, LOG_RESTORED_NAME, text, (size_t)size, error);
+}
+
 /* Everything is durable in log.restoring: it becomes the log. */
 static int publish(struct restore *restore, struct error *error)
 {
     const char *dir = restore->options->dir;
     int code = log_fork_request(restore->stage, error);
+    if (code == 0)
+        code = note_beginning(restore, error);
     text_add_string(&restore->marker, MARKER_WHOLE);
     if (code == 0)
         code = restore->marker.failed;

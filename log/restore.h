@@ -22,18 +22,22 @@
 #include "core/base/error.h"
 #include "core/base/id.h"
 #include "core/base/sha256.h"
+#include "log/backup.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define LOG_RESTORING_NAME "RESTORING"
+/* Of a log that begins behind event 1, in its directory: why, as "first_seq <number>" on a line. */
+#define LOG_RESTORED_NAME "RESTORED"
 
 struct log_restore_options {
     const char *const *backups;
-    size_t backup_count; /* at least 1 */
-    const char *dir;     /* missing, empty, or of a restore that did not come to its end */
-    uint64_t time_ns;    /* wall clock, to be noted */
+    size_t backup_count;       /* at least 1 */
+    const char *dir;           /* missing, empty, or of a restore that did not come to its end */
+    uint64_t time_ns;          /* wall clock, to be noted */
+    log_snapshot_check *check; /* NULL: every snapshot is taken for a whole one */
     void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
     void *context;
 };
@@ -43,6 +47,7 @@ struct log_restore_result {
     uint64_t first_seq, last_seq;
     uint8_t chain[SHA256_SIZE]; /* at last_seq */
     uint64_t segments, segments_copied, bytes_copied, snapshots;
+    char left_out[512]; /* a snapshot that is not whole, and why; "": none */
     bool resumed;
     bool finished_before; /* all that was left of an earlier run was to remove RESTORING */
     /* Of a plain copy: the events behind last_seq that something in it knows of; 0: none. */

@@ -9,6 +9,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+/* A log whose beginning is gone is of use to an agent only with a snapshot of what came before. */
+int restore_check_beginning(const struct restore *restore, struct error *error)
+{
+    const struct manifest *whole = &restore->whole;
+    uint64_t first_seq = whole->segments[0].first_seq;
+    if (first_seq <= 1)
+        return 0;
+    for (size_t i = 0; i < whole->snapshot_count; i++)
+        if (whole->snapshots[i].seq + 1 >= first_seq)
+            return 0;
+    return error_set(error, ERROR_NOT_FOUND,
+                     "%s begins with event %llu, and no snapshot stands for what came before%s%s: "
+                     "give the backup that holds it first (daa-log reads %s as it is)",
+                     restore->options->backups[0], big(first_seq),
+                     restore->result->left_out[0] != '\0' ? ": " : "", restore->result->left_out,
+                     restore->options->backups[0]);
+}
+
 static void tell_progress(struct restore *restore, uint64_t bytes)
 {
     const struct log_restore_options *options = restore->options;
@@ -46,8 +69,8 @@ static int copy_bytes(struct restore *restore, const struct backup_segment *segm
     for (uint64_t at = 0; code == 0 && at < segment->bytes; at += LOG_BLOCK_SIZE) {
         code = source_bytes(&restore->source, at, LOG_BLOCK_SIZE, &bytes);
         if (code < 0)
-            return error_set(error, code, "it cannot be read at offset %llu: %s",
-                             (unsigned long long)at, error_text(code));
+            return error_set(error, code, "it cannot be read at offset %llu: %s", big(at),
+                             error_text(code));
         code = copying_add(&restore->copying, bytes, LOG_BLOCK_SIZE, error);
         tell_progress(restore, LOG_BLOCK_SIZE);
     }
@@ -107,10 +130,50 @@ static int restore_snapshots(struct restore *restore, const struct backup_set *s
     return code == 0 ? target_prune_snapshots(restore->snapshots, &restore->whole, error) : code;
 }
 
+static int check_snapshot(const struct restore *restore, const struct backup_set *set,
+                          const struct backup_snapshot *snapshot, struct error *error)
+{
+    char dir[PATH_MAX], path[PATH_MAX];
+    uint8_t sha256[SHA256_SIZE];
+    const char *backup = set->paths[backup_set_snapshot_holder(set, snapshot)];
+    int code = restore_join(dir, backup, SNAPSHOTS_NAME, error);
+    if (code == 0)
+        code = restore_join(path, dir, snapshot->name, error);
+    if (code == 0 && restore->options->check != NULL)
+        code = copying_hash(path, snapshot->bytes, sha256, error);
+    /* What differs from the backup's is found when it is copied. */
+    if (code == 0 && restore->options->check != NULL &&
+        memcmp(sha256, snapshot->sha256, SHA256_SIZE) == 0)
+        code = restore->options->check(path, snapshot->seq, error);
+    return code;
+}
+
+/* One that was none when it was backed up stands for nothing. */
+static int leave_out_snapshots(struct restore *restore, const struct backup_set *set,
+                               struct error *error)
+{
+    struct log_restore_result *result = restore->result;
+    struct manifest *whole = &restore->whole;
+    for (size_t i = 0; i < whole->snapshot_count;) {
+        int code = check_snapshot(restore, set, &whole->snapshots[i], error);
+        if (code < 0 && code != ERROR_DAMAGED)
+            return code;
+        if (code == ERROR_DAMAGED) {
+            (void)snprintf(result->left_out, sizeof result->left_out, "%.500s", error->text);
+            manifest_drop_snapshot(whole, i);
+        } else {
+            i++;
+        }
+    }
+    return 0;
+}
+
 static int restore_set(struct restore *restore, const struct backup_set *set, struct error *error)
 {
     struct manifest *whole = &restore->whole;
     int code = backup_set_join(set, whole, error);
+    if (code == 0)
+        code = leave_out_snapshots(restore, set, error);
     if (code == 0)
         code = restore_check_beginning(restore, error);
     if (code == 0)

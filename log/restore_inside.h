@@ -19,6 +19,7 @@ struct restore {
     struct target target;
     char stage[PATH_MAX], log[PATH_MAX], snapshots[PATH_MAX];
     struct text marker;    /* what RESTORING says */
+    bool unreachable;      /* one of the backups is not there: the marker may say it otherwise */
     struct manifest whole; /* what the log is to hold */
     struct source source;
     struct copying copying;

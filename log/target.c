@@ -197,37 +197,57 @@ static bool has_snapshot(const struct manifest *manifest, const char *dir, const
     return false;
 }
 
-static int copy_snapshot(const char *from, const char *to, const char *name,
-                         struct manifest *manifest, uint64_t *copied, struct error *error)
+/* 1 it is whole; 0 it is not, which is noted, or it is gone; negative. One that is not stays out of
+ * the manifest, and is pruned. */
+static int take_snapshot(const char *from, const char *to, log_snapshot_check *check,
+                         struct backup_snapshot *snapshot, struct log_backup_result *result,
+                         struct error *error)
 {
-    struct backup_snapshot snapshot = { .bytes = 0 };
-    if (has_snapshot(manifest, to, name))
-        return 0;
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", to, snapshot->name) >= (int)sizeof path)
+        return error_set(error, -ENAMETOOLONG, "%s: the path is too long", to);
     int code = target_make_dir(to, error);
     if (code < 0)
         return code;
-    code = copying_file(from, to, name, &snapshot.bytes, snapshot.sha256, error);
+    code = copying_file(from, to, snapshot->name, &snapshot->bytes, snapshot->sha256, error);
     if (code == -ENOENT)
         return 0; /* the agent has just replaced it by a newer one */
     if (code == 0)
         code = file_sync_dir(to, error);
-    if (code < 0)
-        return code;
-    ++*copied;
+    if (code == 0 && check != NULL)
+        code = check(path, snapshot->seq, error);
+    if (code != ERROR_DAMAGED)
+        return code == 0 ? 1 : code;
+    (void)snprintf(result->left_out, sizeof result->left_out, "%.500s", error->text);
+    return 0;
+}
+
+static int copy_snapshot(const char *from, const char *to, const char *name,
+                         log_snapshot_check *check, struct manifest *manifest,
+                         struct log_backup_result *result, struct error *error)
+{
+    struct backup_snapshot snapshot = { .bytes = 0 };
+    if (has_snapshot(manifest, to, name))
+        return 0;
     snprintf(snapshot.name, sizeof snapshot.name, "%s", name);
     (void)snapshot_seq_of_name(name, &snapshot.seq);
+    int code = take_snapshot(from, to, check, &snapshot, result, error);
+    if (code <= 0)
+        return code;
+    result->snapshots_copied++;
     code = manifest_put_snapshot(manifest, &snapshot);
     return code < 0 ? error_set(error, code, "%s: %s", name, error_text(code)) : 0;
 }
 
 int target_copy_snapshots(const char *from, const char *to, uint64_t first_seq, uint64_t last_seq,
-                          struct manifest *manifest, uint64_t *copied, struct error *error)
+                          log_snapshot_check *check, struct manifest *manifest,
+                          struct log_backup_result *result, struct error *error)
 {
     char names[SNAPSHOTS_KEPT][SNAPSHOT_NAME_SIZE] = { "" };
     int count = find_snapshots(from, first_seq - 1, last_seq, names, error);
     int code = count < 0 ? count : 0;
     for (int i = 0; code == 0 && i < count; i++)
-        code = copy_snapshot(from, to, names[i], manifest, copied, error);
+        code = copy_snapshot(from, to, names[i], check, manifest, result, error);
     while (manifest->snapshot_count > SNAPSHOTS_KEPT)
         manifest_drop_snapshot(manifest, 0);
     return code;

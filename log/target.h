@@ -5,6 +5,7 @@
 #define LOG_TARGET_H
 
 #include "core/base/error.h"
+#include "log/backup.h"
 #include "log/manifest.h"
 
 #include <limits.h>
@@ -40,10 +41,12 @@ int target_write_checkpoint(const char *dir, const struct manifest *manifest, st
 
 /* Copies the newest two snapshots in `from` that stand for an event from first_seq on up to
  * last_seq, or for the one before them, to `to`; those that are there are not copied again. They
- * are in the manifest then, with at most two in all; *copied counts. A missing `from` holds none.
- */
+ * are in the manifest then, with at most two in all, and counted in the result. One that `check`,
+ * which may be NULL, finds damaged is left out, and the result says so. A missing `from` holds
+ * none. */
 int target_copy_snapshots(const char *from, const char *to, uint64_t first_seq, uint64_t last_seq,
-                          struct manifest *manifest, uint64_t *copied, struct error *error);
+                          log_snapshot_check *check, struct manifest *manifest,
+                          struct log_backup_result *result, struct error *error);
 
 /* Removes from `dir` what is not in the manifest. */
 int target_prune_snapshots(const char *dir, const struct manifest *manifest, struct error *error);

@@ -148,13 +148,19 @@ subtest 'damage' => sub {
     spew("$copy/BACKUP", '');
     is((daa_log('verify', $copy))[0], 1, 'nor a backup that begins there');
     my ($first) = $said =~ /^damaged: events (\d+) to /m;
-    spew("$copy/BACKUP", "daa backup 1\nsegment seg-0000000002.log 4096 4096 $first 9 open\n");
+    unlink "$copy/BACKUP";
+    my ($since, $lost) = map { scratch() . "/$_" } qw(since lost);
+    daa_log('backup', '--since', $first, $dir, $since);
+    ($status, $said) = daa_log('verify', $since);
+    ok($status == 0 && $said =~ /^a backup of the events from $first on$/m, 'but not when it is a backup') or diag($said);
+    daa_log('backup', $dir, $lost);
+    unlink "$lost/seg-0000000001.log";
+    ($status, $said) = daa_log('verify', $lost);
+    ok($status == 1 && $said =~ /the beginning is missing/ && $said =~ /^damaged: seg-0000000001\.log .* a restore fails/m,
+        'a backup that lost its first segment is damaged') or diag($said);
+    spew("$copy/RESTORED", "restored from a backup that begins with\nfirst_seq $first\n");
     ($status, $said) = daa_log('verify', $copy);
-    ok($status == 0 && $said =~ /^a backup of the events from \d+ on$/m, 'but not when it is a backup') or diag($said);
-    spew("$copy/BACKUP", "daa backup 1\nsegment seg-0000000001.log 4096 4096 1 9 closed\nsegment seg-0000000002.log 4096 4096 $first 9 open\n");
-    ($status, $said) = daa_log('verify', $copy);
-    ok($status == 1 && $said =~ /the beginning is missing/, 'a backup that lost its first segment is damaged') or diag($said);
-    spew("$copy/BACKUP", "daa backup 1\nsegment seg-0000000002.log 4096 4096 $first 9 open\n");
+    ok($status == 0 && $said =~ /^restored from a backup that begins with event $first$/m, 'nor when it was restored from one') or diag($said);
     truncate "$copy/seg-0000000002.log", 20000;
     ($status, $said) = daa_log('verify', $copy);
     is($status, 1, 'a file cut before what CHECKPOINT knows is damaged') or diag($said);

@@ -129,6 +129,12 @@ static void test_beginning_gone(void)
     is_int(made.snapshots, 1, "that is copied too");
     is_int(restore_one(backup), 0, "and it is restored");
     ok(log_backups_sound(inner, last_seq), "sound");
+    unsigned long size;
+    char *note = (char *)keep(inner, "RESTORED", &size), want[100];
+    snprintf(want, sizeof want, "\nfirst_seq %llu\n", (unsigned long long)made.first_seq);
+    ok(size > strlen(want) && strncmp(note + size - strlen(want), want, strlen(want)) == 0,
+       "with a note of why it begins there");
+    free(note);
     scratch_remove(data);
 }
 
@@ -169,6 +175,53 @@ static void test_replaced(void)
     scratch_remove(data);
 }
 
+/* Stands for the agent's. */
+static int check(const char *path, uint64_t seq, struct error *error)
+{
+    unsigned long size;
+    unsigned char *bytes = scratch_read(path, &size);
+    bool whole = size == 5 && memcmp(bytes, "whole", 5) == 0 && strstr(path, "/snap-") != NULL;
+    free(bytes);
+    return whole && seq > 0 ? 0 : error_set(error, ERROR_DAMAGED, "%s is none", path);
+}
+
+/* A name is not a snapshot. */
+static void test_not_whole(void)
+{
+    char data[4096], log[4096], path[4200], name[32];
+    snprintf(data, sizeof data, "%s", scratch_path("data"));
+    snprintf(log, sizeof log, "%s", scratch_path("data/log"));
+    mkdir(data, 0700);
+    uint64_t last_seq = go_on(log, 60);
+    snprintf(path, sizeof path, "%.4000s/seg-0000000001.log", log);
+    unlink(path);
+    snprintf(path, sizeof path, "%.4000s/snapshots", data);
+    mkdir(path, 0700);
+    snprintf(name, sizeof name, "snap-%020llu.zst", (unsigned long long)last_seq);
+    put(path, name, (const unsigned char *)"xx", 2);
+    const char *paths[] = { backup };
+    const struct log_backup_options backing = { .dir = data, .target = backup, .check = check };
+    const struct log_restore_options restoring = {
+        .backups = paths, .backup_count = 1, .dir = restored, .check = check
+    };
+    is_int(log_backups_make(data, backup, 0, &made), 0, "what only is called a snapshot");
+    is_int(made.snapshots, 1, "is copied unseen by whoever cannot read one");
+    scratch_remove(restored);
+    is_int(log_restore(&restoring, &got, &log_backups_error), ERROR_NOT_FOUND,
+           "and is not enough for a restore by who can");
+    ok(strstr(log_backups_error.text, "is none") != NULL, "which says why");
+    scratch_remove(backup);
+    is_int(log_backup(&backing, &made, &log_backups_error), 0, "a backup that looks");
+    ok(made.snapshots == 0 && strstr(made.left_out, "is none") != NULL, "leaves it out");
+    put(path, name, (const unsigned char *)"whole", 5);
+    is_int(log_backup(&backing, &made, &log_backups_error), 0, "a whole one");
+    ok(made.snapshots == 1 && made.left_out[0] == '\0', "is taken");
+    scratch_remove(restored);
+    is_int(log_restore(&restoring, &got, &log_backups_error), 0, "and is enough");
+    ok(log_backups_sound(inner, last_seq) && got.snapshots == 1, "sound");
+    scratch_remove(data);
+}
+
 int main(void)
 {
     name_paths();
@@ -177,5 +230,7 @@ int main(void)
     test_beginning_gone();
     scratch_remove(backup);
     test_replaced();
+    scratch_remove(backup);
+    test_not_whole();
     return tap_done();
 }

@@ -357,10 +357,38 @@ static void test_refused(void)
     ok(says("finish it with daa-log backup"), "it says what to do");
 }
 
+/* All but the last step was done before the run ended, and the backup's disk is away. */
+static void test_backup_gone(void)
+{
+    char whole[4096 + 200], resolved[4096];
+    const char *away = scratch_path("away/disk"), *paths[] = { away };
+    uint64_t last_seq = go_on(dir, 30);
+    mkdir(scratch_path("away"), 0700);
+    is_int(log_backups_make(dir, away, 0, &made), 0, "a backup on a disk that can be taken away");
+    is_int(restore_one(away), 0, "is restored");
+    if (realpath(away, resolved) == NULL)
+        tap_bail_out("%s", away);
+    int length = snprintf(whole, sizeof whole,
+                          "daa-log restore has not come to its end here: run it again, with\n%s\n",
+                          resolved);
+    put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
+    scratch_remove(scratch_path("away"));
+    is_int(log_backups_restore(paths, 1, restored, &got), ERROR_INVALID,
+           "without it nothing that was not whole is finished");
+    length += snprintf(whole + length, sizeof whole - (size_t)length, "whole\n");
+    put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
+    is_int(log_backups_restore(paths, 1, restored, &got), 0, "but what was whole is");
+    ok(got.finished_before && got.last_seq == last_seq && !has(restored, "RESTORING"), "as it was");
+    put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
+    paths[0] = dir;
+    is_int(log_backups_restore(paths, 1, restored, &got), ERROR_INVALID,
+           "though not by the name of something else that is there");
+}
+
 int main(void)
 {
-    void (*const tests[])(void) = { test_whole, test_several, test_damage,
-                                    test_plain, test_resumed, test_refused };
+    void (*const tests[])(void) = { test_whole,   test_several, test_damage,     test_plain,
+                                    test_resumed, test_refused, test_backup_gone };
     name_paths();
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tests[i]();

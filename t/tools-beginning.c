@@ -64,6 +64,13 @@ static void is_state(uint64_t first_seq, enum beginning_state want, const char *
     beginning = (struct beginning){ .first_seq = 0 };
 }
 
+static void write_file(const char *name, const char *words)
+{
+    FILE *file = fopen(scratch_path(name), "w");
+    if (file == NULL || fputs(words, file) == EOF || fclose(file) != 0)
+        tap_bail_out("cannot write %s", name);
+}
+
 int main(void)
 {
     note_plain(1);
@@ -103,17 +110,27 @@ int main(void)
     is_state(41, BEGINNING_MISSING,
              "the beginning is missing and no event says that it was removed: events 1 to 40",
              "an opening alone says nothing");
-    FILE *file = fopen(scratch_path("BACKUP"), "w");
-    if (file == NULL ||
-        fputs("daa backup 1\nsegment seg-0000000002.log 8192 262144 41 80 closed\n", file) < 0 ||
-        fclose(file) != 0)
-        tap_bail_out("cannot write BACKUP");
+    write_file("BACKUP", "segment seg-0000000002.log 8192 8192 41 60 open\n");
     note_plain(60);
     is_state(60, BEGINNING_MISSING,
              "the beginning is missing and no event says that it was removed: events 1 to 59",
              "a backup that begins earlier");
     note_plain(41);
     is_state(41, BEGINNING_BACKUP, "a backup of the events from 41 on", "it is a backup");
+    write_file("BACKUP", "");
+    write_file("RESTORED", "restored from a backup that begins with\nfirst_seq 41\n");
+    note_plain(41);
+    is_state(41, BEGINNING_RESTORED, "restored from a backup that begins with event 41",
+             "it is made of one");
+    note_plain(61);
+    is_state(61, BEGINNING_MISSING,
+             "the beginning is missing and no event says that it was removed: events 1 to 60",
+             "and lost its first segment then");
+    note_plain(61);
+    note_removed(99, 60);
+    is_state(61, BEGINNING_REMOVED,
+             "events 1 to 60 were removed by retention (event 99, 2026-09-21T14:13:20Z)",
+             "or it was removed");
     struct record broken = { .seq = 50,
                              .kind = DAA__EVENT__BODY_STORAGE_REMOVED,
                              .payload = span_of("\xff\xff", 2) };

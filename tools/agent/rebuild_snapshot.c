@@ -159,3 +159,14 @@ void rebuild_set_aside(const char *log_dir, const char *snapshots_dir, struct bu
     }
     free(items);
 }
+
+int rebuild_check_snapshot(const char *path, uint64_t seq, struct error *error)
+{
+    struct snapshot_info info;
+    int status = snapshot_read(path, &info, NULL, NULL, NULL, error);
+    if (status == 0 && info.seq != seq)
+        return error_set(error, ERROR_DAMAGED,
+                         "the snapshot %s is damaged: it stands for event %" PRIu64, path,
+                         info.seq);
+    return status == ERROR_NEWER ? 0 : status;
+}

@@ -2,6 +2,7 @@
 #include "log/backup.h"
 #include "tools/command/progress.h"
 #include "tools/log/log.h"
+#include "tools/rebuild/rebuild.h"
 
 #include <signal.h>
 
@@ -56,6 +57,8 @@ static void print_text(const struct log_backup_result *result, const char *targe
 static void warn_of_beginning(const struct log_backup_options *backup,
                               const struct log_backup_result *result)
 {
+    if (result->left_out[0] != '\0')
+        fprintf(stderr, "daa-log backup: a snapshot was left out: %s\n", result->left_out);
     if (result->first_seq > 1 && result->snapshots == 0 && backup->since_seq == 0)
         fprintf(stderr,
                 "daa-log backup: %s begins with event %llu and holds no snapshot of what came "
@@ -97,6 +100,7 @@ int log_make_backup(int argc, char **argv)
     backup.dir = argv[first];
     backup.target = argv[first + 1];
     backup.time_ns = wall_clock_ns();
+    backup.check = rebuild_check_snapshot;
     backup.progress = show_progress;
     backup.context = &progress;
     int code = log_backup(&backup, &result, &error);

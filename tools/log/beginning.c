@@ -3,6 +3,7 @@
 #include "core/base/arena.h"
 #include "core/base/bytes.h"
 #include "core/event/event.h"
+#include "log/restore.h"
 #include "log/storage.h"
 
 #include <limits.h>
@@ -47,30 +48,37 @@ void beginning_note(struct beginning *beginning, const struct record *record)
         note_removed(beginning, record);
 }
 
-/* The first event of the first segment that BACKUP names (log/manifest.h); 0: it names none. */
-static uint64_t first_of_backup(const char *path)
+/* The event that BACKUP (log/manifest.h) or RESTORED says is the first; 0: it says nothing. */
+static uint64_t first_in(const char *dir, const char *name)
 {
-    char line[512];
+    char path[PATH_MAX], line[512];
     unsigned long long first_seq = 0;
-    FILE *file = fopen(path, "re");
+    FILE *file = snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path
+                     ? fopen(path, "re")
+                     : NULL;
     if (file == NULL)
         return 0;
     while (first_seq == 0 && fgets(line, sizeof line, file) != NULL)
-        (void)sscanf(line, "segment %*31s %*u %*u %llu", &first_seq);
+        if (sscanf(line, "segment %*31s %*u %*u %llu", &first_seq) != 1)
+            (void)sscanf(line, "first_seq %llu", &first_seq);
     (void)fclose(file);
     return first_seq;
 }
 
-/* A backup that begins there. One that lost its first segments does not. */
-static bool is_backup(const char *dir, uint64_t first_seq)
+/* What the log's directory says of a beginning there. A backup, or what was restored of one, that
+ * lost its first segments begins elsewhere. */
+static enum beginning_state state_by_files(const char *dir, uint64_t first_seq)
 {
-    char path[PATH_MAX];
-    for (int inner = 0; inner < 2; inner++) {
-        int length = snprintf(path, sizeof path, "%s%s/%s", dir, inner ? "/log" : "", BACKUP_NAME);
-        if (length < (int)sizeof path && first_of_backup(path) == first_seq)
-            return true;
+    char inner[PATH_MAX];
+    const char *const dirs[] = { dir, inner };
+    bool fits = snprintf(inner, sizeof inner, "%s/log", dir) < (int)sizeof inner;
+    for (int i = 0; i < 1 + fits; i++) {
+        if (first_in(dirs[i], BACKUP_NAME) == first_seq)
+            return BEGINNING_BACKUP;
+        if (first_in(dirs[i], LOG_RESTORED_NAME) == first_seq)
+            return BEGINNING_RESTORED;
     }
-    return false;
+    return BEGINNING_MISSING;
 }
 
 enum beginning_state beginning_state(const struct beginning *beginning, uint64_t first_seq,
@@ -82,16 +90,16 @@ enum beginning_state beginning_state(const struct beginning *beginning, uint64_t
         return BEGINNING_REMOVED;
     if (beginning->first_seq == first_seq && beginning->parent_seq == first_seq - 1)
         return BEGINNING_FORKED;
-    return is_backup(dir, first_seq) ? BEGINNING_BACKUP : BEGINNING_MISSING;
+    return state_by_files(dir, first_seq);
 }
 
 const char *beginning_name(enum beginning_state state)
 {
-    static const char *const names[] = { [BEGINNING_WHOLE] = "whole",
-                                         [BEGINNING_REMOVED] = "removed",
-                                         [BEGINNING_FORKED] = "forked",
-                                         [BEGINNING_BACKUP] = "backup",
-                                         [BEGINNING_MISSING] = "missing" };
+    static const char *const names[] = {
+        [BEGINNING_WHOLE] = "whole",       [BEGINNING_REMOVED] = "removed",
+        [BEGINNING_FORKED] = "forked",     [BEGINNING_BACKUP] = "backup",
+        [BEGINNING_RESTORED] = "restored", [BEGINNING_MISSING] = "missing"
+    };
     return names[state];
 }
 
@@ -130,6 +138,9 @@ void beginning_describe(const struct beginning *beginning, enum beginning_state 
         break;
     case BEGINNING_BACKUP:
         text_printf(text, "a backup of the events from %llu on", big(first_seq));
+        break;
+    case BEGINNING_RESTORED:
+        text_printf(text, "restored from a backup that begins with event %llu", big(first_seq));
         break;
     case BEGINNING_MISSING:
         text_printf(text,

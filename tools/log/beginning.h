@@ -12,11 +12,12 @@
 #include <stdint.h>
 
 enum beginning_state {
-    BEGINNING_WHOLE,   /* event 1 is there */
-    BEGINNING_REMOVED, /* storage.removed says that all before was to go */
-    BEGINNING_FORKED,  /* the log was begun behind an event of another one, in a new directory */
-    BEGINNING_BACKUP,  /* a backup of later events only */
-    BEGINNING_MISSING, /* nothing says why */
+    BEGINNING_WHOLE,    /* event 1 is there */
+    BEGINNING_REMOVED,  /* storage.removed says that all before was to go */
+    BEGINNING_FORKED,   /* the log was begun behind an event of another one, in a new directory */
+    BEGINNING_BACKUP,   /* a backup of later events only */
+    BEGINNING_RESTORED, /* made of such a backup, with a snapshot of what came before */
+    BEGINNING_MISSING,  /* nothing says why */
 };
 
 struct beginning {

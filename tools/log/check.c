@@ -1,9 +1,11 @@
 /* daa-log verify. */
 #include "log/segment.h"
 #include "log/storage.h"
+#include "log/verify_backup.h"
 #include "tools/command/progress.h"
 #include "tools/log/beginning.h"
 #include "tools/log/log.h"
+#include "tools/rebuild/rebuild.h"
 
 #include <string.h>
 
@@ -186,6 +188,8 @@ int log_check(int argc, char **argv)
     text_init(&checking.line);
     progress_begin(&checking.progress, "verifying", PROGRESS_BYTES, 0);
     int code = log_verify(&verify, &result, &error);
+    if (code == 0)
+        code = log_verify_backup(&verify, rebuild_check_snapshot, &result, &error);
     progress_end(&checking.progress);
     if (code == 0)
         print_result(&checking, &result, check_beginning(&checking, argv[first], &result));

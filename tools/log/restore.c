@@ -2,6 +2,7 @@
 #include "log/restore.h"
 #include "tools/command/progress.h"
 #include "tools/log/log.h"
+#include "tools/rebuild/rebuild.h"
 
 #include <signal.h>
 
@@ -64,6 +65,8 @@ static int restore(const struct command *command, const struct log_restore_optio
     progress_end(options->context);
     if (code < 0)
         return command_failed_error(command, &error);
+    if (result.left_out[0] != '\0')
+        fprintf(stderr, "daa-log restore: a snapshot was left out: %s\n", result.left_out);
     if (json)
         print_json(&result, options->dir);
     else
@@ -103,6 +106,7 @@ int log_restore_backup(int argc, char **argv)
                                              .backup_count = (size_t)(argc - first - 1),
                                              .dir = argv[argc - 1],
                                              .time_ns = wall_clock_ns(),
+                                             .check = rebuild_check_snapshot,
                                              .progress = show_progress,
                                              .context = &progress };
     /* A limit on the size of files is an error like a full disk. */

@@ -20,12 +20,23 @@ bool report_is_due(const struct report *report, uint64_t seq, uint64_t now_ns, b
     return (seq != report->seq && (last || ago_ns >= NEWS_NS)) || ago_ns >= ALIVE_NS;
 }
 
+/* A file that says nothing that can be read does not take back what it said before. */
+static bool keep_required(struct report *report)
+{
+    struct log_reader_position was;
+    struct error ignored;
+    if (log_reader_position_read(report->dir, report->name, &was, &ignored) == 1 &&
+        was.problem[0] == '\0')
+        report->required = was.required;
+    return report->required;
+}
+
 int report_write(struct report *report, uint64_t seq, const uint8_t chain[SHA256_SIZE],
                  uint64_t now_ns, bool last, struct error *error)
 {
-    struct log_reader_position position = { .seq = seq,
-                                            .flushed_seq = seq,
-                                            .pid = (uint64_t)getpid() };
+    struct log_reader_position position = {
+        .seq = seq, .flushed_seq = seq, .pid = (uint64_t)getpid(), .required = keep_required(report)
+    };
     struct timespec wall;
     clock_gettime(CLOCK_REALTIME, &wall);
     position.time_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;

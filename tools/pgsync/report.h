@@ -15,6 +15,7 @@ struct report {
     const char *dir;  /* the log's, or a data directory; the caller's */
     const char *name; /* "": nothing is ever due */
     bool told, failed;
+    bool required;    /* as the file said when it was last read: an administrator's to decide */
     uint64_t seq;     /* what was told last */
     uint64_t told_ns; /* monotonic */
 };
@@ -23,8 +24,9 @@ struct report {
  * somebody still reads. `last`: whatever was not told yet. */
 bool report_is_due(const struct report *report, uint64_t seq, uint64_t now_ns, bool last);
 
-/* Everything up to `seq` is safe in PostgreSQL. 0, or an error the first time that it cannot be
- * written: copying goes on all the same, and it is tried again when it is due again. */
+/* Everything up to `seq` is safe in PostgreSQL; whether the reader is required stays as it is.
+ * 0, or an error the first time that it cannot be written: copying goes on all the same, and it is
+ * tried again when it is due again. */
 int report_write(struct report *report, uint64_t seq, const uint8_t chain[SHA256_SIZE],
                  uint64_t now_ns, bool last, struct error *error);
 

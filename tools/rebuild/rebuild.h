@@ -61,4 +61,8 @@ struct rebuild_copy {
 int rebuild_copy(const struct rebuild_copy_options *options, struct rebuild_copy *copy,
                  struct error *error);
 
+/* What a log_snapshot_check (log/backup.h) is to tell. One of a newer version is taken for whole:
+ * that is for the agent of that version to say. */
+int rebuild_check_snapshot(const char *path, uint64_t seq, struct error *error);
+
 #endif
