@@ -168,6 +168,7 @@ static int stop(struct daemon *daemon, struct error *error)
         boot->effects = NULL;
         loop_stop(boot->loop);
     }
+    housekeeper_join(atomic_load(&boot->housekeeper)); /* it calls the API */
     api_close(daemon->api);
     sem_post(&daemon->released);
     pthread_join(daemon->agent, NULL);

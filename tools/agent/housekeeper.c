@@ -36,6 +36,7 @@ struct housekeeper {
     struct housekeeper_status status;
 
     /* The thread's own. */
+    bool joined; /* whoever opened it */
     struct request request;
     bool settled_only; /* the last look at workflows came to nothing: without those to be loaded */
     uint64_t looked_ns, looked_segment, looked_bound; /* at the segments */
@@ -444,12 +445,20 @@ void housekeeper_stop(struct housekeeper *keeper)
     pthread_mutex_unlock(&keeper->lock);
 }
 
+void housekeeper_join(struct housekeeper *keeper)
+{
+    if (!keeper || keeper->joined)
+        return;
+    housekeeper_stop(keeper);
+    pthread_join(keeper->thread, NULL);
+    keeper->joined = true;
+}
+
 void housekeeper_close(struct housekeeper *keeper)
 {
     if (!keeper)
         return;
-    housekeeper_stop(keeper);
-    pthread_join(keeper->thread, NULL);
+    housekeeper_join(keeper);
     pthread_mutex_destroy(&keeper->lock);
     pthread_cond_destroy(&keeper->news);
     free(keeper);

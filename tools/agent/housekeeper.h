@@ -42,8 +42,10 @@ struct housekeeper_options {
 int housekeeper_open(struct housekeeper **housekeeper, const struct housekeeper_options *options,
                      struct error *error);
 void housekeeper_stop(struct housekeeper *housekeeper); /* begins nothing more; NULL is fine */
-/* Joins the thread; the loop must answer until then, or have refused. NULL is fine. */
-void housekeeper_close(struct housekeeper *housekeeper);
+/* Stops and joins the thread, which calls no hook any more then; the loop must answer until then,
+ * or have refused. What there is to be known stays. NULL is fine. */
+void housekeeper_join(struct housekeeper *housekeeper);
+void housekeeper_close(struct housekeeper *housekeeper); /* joins first; NULL is fine */
 
 /* A snapshot was made and verified: to be recorded. */
 void housekeeper_snapshot_made(struct housekeeper *housekeeper, const struct snapshot_info *info);
