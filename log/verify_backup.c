@@ -3,6 +3,7 @@
 #include "log/copying.h"
 #include "log/directory.h"
 #include "log/manifest.h"
+#include "log/restore.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -107,7 +108,8 @@ static void check_files(struct checking *checking)
         check_snapshot(checking, &manifest->snapshots[i]);
 }
 
-/* A writer that opened it left LOCK: what it appends and removes is in no BACKUP. */
+/* A writer that opened it left LOCK: what it appends and removes is in no BACKUP. And the log of a
+ * restore whose last step is not done is whole, though its BACKUP is still there. */
 static int find_backup(struct checking *checking, bool *opened, struct error *error)
 {
     char path[PATH_MAX];
@@ -119,6 +121,9 @@ static int find_backup(struct checking *checking, bool *opened, struct error *er
     directory_close(&directory);
     code = path_of(checking, "LOCK", path, error);
     *opened = code == 0 && access(path, F_OK) == 0;
+    if (code == 0)
+        code = path_of(checking, "../" LOG_RESTORING_NAME, path, error);
+    *opened = *opened || (code == 0 && access(path, F_OK) == 0);
     return code;
 }
 
