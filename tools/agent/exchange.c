@@ -494,9 +494,12 @@ static void read_ahead(struct exchange *exchange)
         arena_init(&arena, &boot->budget, BUDGET_REQUESTS, 4096);
         (void)warmer_read_workflow(boot->state, command->stream, &arena);
         arena_free(&arena);
-    } else if (command->keyed) {
-        struct document_key key = document_idempotency_key(command->key_digest);
-        (void)warmer_read(boot->state, &key);
+    } else if (command->kind == COMMAND_SUBMIT) {
+        const uint8_t *digest = command->submit.flow->digest;
+        struct document_key keys[] = { document_definition_key(digest), document_usage_key(digest),
+                                       document_idempotency_key(command->key_digest) };
+        for (int i = 0; i < (command->keyed ? 3 : 2); i++)
+            (void)warmer_read(boot->state, &keys[i]);
     }
 }
 
