@@ -260,6 +260,12 @@ static int open_at_wanted(struct log_reader *reader, struct error *error)
     if (reader->end.mode == LIVE_NOTHING)
         return 0;
     int opened = reader_open_for(reader, &reader->cursor, reader->wanted_seq, error);
+    if (opened == 0) { /* the names are older than what is known of the end */
+        int code = directory_refresh(&reader->directory, error);
+        if (code < 0)
+            return code;
+        opened = reader_open_for(reader, &reader->cursor, reader->wanted_seq, error);
+    }
     if (opened <= 0 || reader->cursor.view.header.first_seq <= reader->wanted_seq ||
         reader->wanted_seq == 0)
         return opened;
