@@ -7,7 +7,6 @@
 #       prepare => sub { remove_tree($dir) },  # before each run
 #       run     => sub { my ($fault) = @_; $fault->under(sub { run_program(program('x'), $dir) }) },
 #       check   => sub { my ($result) = @_; return $good ? undef : 'a sentence: what is wrong' },
-#       known   => sub { my ($happened, $wrong) = @_; return $reason },    # optional: a defect not yet mended
 #   );
 #
 # For each action: run without a fault once to see the calls, then with a fault at call 1, 2, 3... until none
@@ -198,21 +197,6 @@ sub try_all {
     return @tried;
 }
 
-# Tells of defects that are known, as tests to be mended; returns what is left.
-sub report_known {
-    my ($test, @wrong) = @_;
-    my (%known, @left);
-    for my $what (@wrong) {
-        my $reason = $test->{known} && $test->{known}->(@$what);
-        $reason ? push @{ $known{$reason} }, $what : push @left, $what;
-    }
-    for my $reason (sort keys %known) {
-        local $TODO = $reason;
-        ok(0, "$test->{name}: $_->[0]") for @{ $known{$reason} };
-    }
-    return @left;
-}
-
 # One action at all calls, or at some: (whether all, how many calls there are, what was tried...).
 sub try_action {
     my ($action, $calls, %test) = @_;
@@ -233,7 +217,7 @@ sub each_fault {
     for my $action (@{ $test{actions} }) {
         next if $only && $only ne $action;
         my ($all, $count, @tried) = try_action($action, \@calls, %test);
-        my @wrong = report_known(\%test, grep { defined $_->[1] } @tried);
+        my @wrong = grep { defined $_->[1] } @tried;
         ok(@tried && !@wrong, "$test{name}: $action at " . ($all ? 'each' : 'some') . " of $count calls, " . @tried . ' tried');
         diag("$_->[0]\n  $_->[1]") for splice @wrong, 0, 10;
         diag('and ' . @wrong . ' more') if @wrong;
