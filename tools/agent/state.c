@@ -40,7 +40,7 @@ struct state {
     size_t fresh_bytes, committing_bytes;
     uint64_t handed_seq, committing_seq;
     struct state_mark mark, committing_mark;
-    uint64_t commit_interval_ns, commit_bytes;    /* for now */
+    uint64_t commit_interval_ns, commit_bytes;    /* as state_pace() says */
     uint64_t fresh_since_ns, committing_since_ns; /* monotonic; 0: nothing there */
     uint64_t attempts;                            /* commits tried */
     bool hurry, stop;

@@ -34,7 +34,7 @@ struct rebuild_result {
     uint64_t snapshot_seq;  /* of the one that was loaded; 0: none */
     uint64_t loaded;        /* workflows, into the agent */
     uint64_t replayed;      /* events */
-    uint64_t seq;           /* what the state stands for now */
+    uint64_t seq;           /* that the state stands for in the end */
     uint64_t time_ns;       /* log time of the last event replayed; 0: none was */
 };
 
