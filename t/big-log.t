@@ -7,21 +7,19 @@ use Daa qw(scratch run_program program wait_until);
 use File::Path qw(remove_tree);
 use JSON::PP;
 use Test::More;
-use Time::HiRes ();
 
 (my $maker = program('big-log')) =~ s{/bin/big-log$}{/t/bin/big-log};
 
 # Once nothing is due any more: what was overdue when it started has its events.
 sub settled_digest {
     my ($agent) = @_;
-    my $digest;
-    wait_until(sub {
-        my $before = $agent->get('/status')->{json}{log}{next_seq};
-        $digest = $agent->get('/api/v1/state/digest')->{json}{digest};
-        Time::HiRes::sleep(0.5);
-        return $agent->get('/status')->{json}{log}{next_seq} == $before;
+    return wait_until(sub {
+        my $is = $agent->get('/status')->{json};
+        my $due = $is->{loop}{next_due};
+        return 0 if $is->{workflows}{active} != 0 || (defined $due && $due le $is->{loop}{log_time});
+        my $digest = $agent->get('/api/v1/state/digest')->{json};
+        return $agent->get('/status')->{json}{log}{next_seq} == $is->{log}{next_seq} && $digest->{digest};
     });
-    return $digest;
 }
 
 for my $case ([ '1MB', 4 ], [ '200MB', 4 ]) {

@@ -159,6 +159,10 @@ static void add_agent(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "stalls", counts.stalls);
     text_json_unsigned(text, "reads_ahead", counts.reads_ahead);
     text_json_time(text, "log_time", counts.now_ns);
+    if (counts.next_deadline_ns != UINT64_MAX)
+        text_json_time(text, "next_due", counts.next_deadline_ns);
+    else
+        text_json_null(text, "next_due");
     text_json_close_object(text);
 }
 
