@@ -118,6 +118,7 @@ is($status, 1, 'daa-cli state snapshot wants the token');
 ($status, $out) = cli('--token-file', "$dir/admin.token", 'state', 'snapshot');
 is($status, 0, 'and makes one');
 like($out, qr/^digest\s+[0-9a-f]{64}$/m, 'and shows it');
+ok(wait_until(sub { snapshots() == 2 }), '(the oldest is removed after the answer)');
 ($status, $out) = cli('state', 'snapshots');
 is(scalar(() = $out =~ /\bsnap-\d{20}\.zst\b/g), scalar snapshots(), 'daa-cli state snapshots lists them');
 my ($text) = (cli('state', 'digest'))[1] =~ /^digest\s+(\S+)$/m;
