@@ -54,7 +54,10 @@ static int make_marker(struct restore *restore, struct error *error)
     text_add_string(marker, "daa-log restore has not come to its end here: run it again, with\n");
     for (size_t i = 0; i < options->backup_count; i++) {
         bool found = realpath(options->backups[i], path) != NULL;
-        restore->unreachable = restore->unreachable || !found;
+        if (!found && restore->unreachable == NULL) {
+            restore->unreachable = options->backups[i];
+            restore->unreachable_code = -errno;
+        }
         text_printf(marker, "%s\n", found ? path : options->backups[i]);
     }
     return marker->failed < 0 ? error_set(error, marker->failed, "too many backups at once") : 0;
@@ -81,7 +84,7 @@ static int read_marker(const struct restore *restore, bool *whole, struct error 
     if (fd >= 0)
         close(fd);
     *whole = got > 0 && says_whole(was, (size_t)got);
-    if (*whole && restore->unreachable)
+    if (*whole && restore->unreachable != NULL)
         return 1;
     if (got >= (int64_t)size && memcmp(was, restore->marker.bytes, size) == 0 &&
         (was[size] == '\0' || strcmp(was + size, MARKER_WHOLE) == 0))
@@ -102,13 +105,18 @@ int restore_mark(struct restore *restore, struct error *error)
                                      restore->marker.bytes, restore->marker.size, error);
 }
 
-/* Nothing is copied to where a log is, so a backup that is gone need not be looked at. */
+/* Nothing is copied to where a log is, so a backup that is gone need not be looked at. Else nothing
+ * is made for it. */
 static int check_apart(const struct restore *restore, struct error *error)
 {
     const struct log_restore_options *options = restore->options;
     int code = 0;
-    if (restore->unreachable && is_there(restore->log))
+    if (restore->unreachable != NULL && is_there(restore->log))
         return 0;
+    if (restore->unreachable != NULL)
+        return error_set(error, restore->unreachable_code,
+                         "%s cannot be read: %s: name a backup or a copy of a log",
+                         restore->unreachable, error_text(restore->unreachable_code));
     for (size_t i = 0; code == 0 && i < options->backup_count; i++)
         code = target_check_apart(options->dir, options->backups[i], error);
     return code;

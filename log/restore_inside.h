@@ -18,8 +18,10 @@ struct restore {
     struct log_restore_result *result;
     struct target target;
     char stage[PATH_MAX], log[PATH_MAX], snapshots[PATH_MAX];
-    struct text marker;    /* what RESTORING says */
-    bool unreachable;      /* one of the backups is not there: the marker may say it otherwise */
+    struct text marker;      /* what RESTORING says */
+    const char *unreachable; /* the first backup that is not there: the marker may say it otherwise;
+                                NULL: all are */
+    int unreachable_code;
     struct manifest whole; /* what the log is to hold */
     struct source source;
     struct copying copying;

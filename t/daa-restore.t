@@ -40,6 +40,9 @@ is($agent->stop, 0, '(stopped)');
 my @snapshots = glob "$dir/snapshots/snap-*";
 my ($seq) = $snapshots[-1] =~ /snap-0*(\d+)/;
 
+my $got = daa_log('restore', $backup, $none);
+ok($got->{status} == 1 && $got->{said} =~ /\Q$backup\E cannot be read: No such file/ && !-e $none, 'a backup that is not there is said to be, and nothing is made') or diag($got->{said});
+
 my $made = daa_log('backup', '--json', '--since', $seq, $dir, $backup);
 is($made->{status}, 0, 'a backup of the events since a snapshot') or diag($made->{said});
 my $first = JSON::PP::decode_json($made->{out})->{first_seq};
@@ -47,7 +50,7 @@ cmp_ok($first, '>', 1, 'lacks the beginning');
 my ($snapshot) = glob "$backup/snapshots/*";
 
 flip($snapshot);
-my $got = daa_log('verify', $backup);
+$got = daa_log('verify', $backup);
 ok($got->{status} == 1 && $got->{out} =~ m{^damaged: snapshots/snap-\d+\.zst at 0: }m, 'with a flipped bit in the snapshot it is damaged') or diag($got->{out});
 is(daa_log('restore', $backup, $none)->{status}, 1, 'and is not restored');
 flip($snapshot);
