@@ -98,28 +98,6 @@ static void test_live(void)
     scratch_remove(target);
 }
 
-/* A log of some segments, closed; its last sequence number. */
-static uint64_t make_log(const char *dir, uint32_t count)
-{
-    struct io *io;
-    struct log_commands commands = { .count = 0 };
-    struct log *log = log_backups_open(dir, &io, &commands.time_ns);
-    if (!log_backups_fill(log, &commands, count))
-        tap_bail_out("the log fails");
-    uint64_t last_seq = log_durable_seq(log) + 1;
-    log_backups_close(&log, &io);
-    log_commands_free(&commands);
-    return last_seq;
-}
-
-static bool says(const char *part)
-{
-    bool found = strstr(log_backups_error.text, part) != NULL;
-    if (!found)
-        tap_note("%s", log_backups_error.text);
-    return found;
-}
-
 /* Crashes. */
 
 static void append_garbage(const char *dir)
@@ -156,7 +134,7 @@ static void test_crashed(void)
         ok(!result.live, "no writer runs");
         ok(log_backups_sound(target, last_seq), "what lay behind it is not in the backup");
     }
-    uint64_t last_seq = make_log(dir, 5);
+    uint64_t last_seq = log_backups_go_on(dir, 5);
     is_int(log_backups_make(dir, target, 0, &result), 0, "and when it was opened again");
     ok(log_backups_sound(target, last_seq), "what openings left out came along, as they say");
     ok(log_backups_same(dir, target, last_seq), "and every record");
@@ -182,13 +160,13 @@ static void test_removed(void)
     char dir[4096], target[4096];
     snprintf(dir, sizeof dir, "%s", scratch_path("log"));
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
-    uint64_t last_seq = make_log(dir, 150);
+    uint64_t last_seq = log_backups_go_on(dir, 150);
     snprintf(removed_path, sizeof removed_path, "%.4000s/seg-0000000004.log", dir);
     snprintf(aside_path, sizeof aside_path, "%.4000s/aside", dir);
     struct log_backup_options options = { .dir = dir, .target = target, .progress = remove_it };
     is_int(log_backup(&options, &result, &log_backups_error), -ENOENT,
            "a segment that is removed before its turn comes");
-    ok(says("by retention"), "it says why");
+    ok(log_backups_says("by retention"), "it says why");
     rename(aside_path, removed_path);
     char copy[4096];
     snprintf(copy, sizeof copy, "%s", scratch_path("copy"));
@@ -203,7 +181,7 @@ static void test_removed(void)
         unlink(removed_path);
     }
     is_int(log_backups_make(dir, target, 0, &result), ERROR_MISMATCH, "then there is a hole");
-    ok(says("events between were removed"), "it says so");
+    ok(log_backups_says("events between were removed"), "it says so");
     scratch_remove(target);
     is_int(log_backups_make(dir, target, 0, &result), 0, "a new directory takes what is left");
     ok(log_backups_sound(target, last_seq) && result.first_seq > 1, "which is sound");
@@ -247,8 +225,8 @@ static void test_refused(void)
     snprintf(dir, sizeof dir, "%s", scratch_path("log"));
     snprintf(other, sizeof other, "%s", scratch_path("other"));
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
-    uint64_t last_seq = make_log(dir, 60);
-    make_log(other, 60);
+    uint64_t last_seq = log_backups_go_on(dir, 60);
+    log_backups_go_on(other, 60);
     snprintf(inside, sizeof inside, "%.4000s/backup", dir);
     is_int(log_backups_make(dir, inside, 0, &result), ERROR_INVALID, "a target in the log");
     is_int(log_backups_make(dir, dir, 0, &result), ERROR_INVALID, "the log as its own target");
@@ -259,18 +237,18 @@ static void test_refused(void)
     is_int(log_backups_make(scratch_path("none"), target, 0, &result), -ENOENT, "no log");
     is_int(log_backups_make(dir, target, last_seq + 1, &result), ERROR_NOT_FOUND,
            "events that are to come");
-    ok(says("there is nothing since event"), "it says where the log ends");
+    ok(log_backups_says("there is nothing since event"), "it says where the log ends");
     scratch_remove(target);
     is_int(log_backups_make(dir, target, 0, &result), 0, "a whole backup");
     is_int(log_backups_make(dir, target, 5, &result), ERROR_INVALID, "then --since on it");
     is_int(log_backups_make(other, target, 0, &result), ERROR_MISMATCH, "another log on it");
-    ok(says("back it up into a new directory"), "it says what to do");
+    ok(log_backups_says("back it up into a new directory"), "it says what to do");
     ok(log_backups_sound(target, last_seq), "the backup is what it was");
     scratch_remove(other);
-    make_log(other, 5);
+    log_backups_go_on(other, 5);
     is_int(log_backups_make(other, target, 0, &result), ERROR_MISMATCH, "a log that is shorter");
     ok(log_backups_sound(target, last_seq), "again it is what it was");
-    make_log(target, 1);
+    log_backups_go_on(target, 1);
     is_int(log_backups_make(dir, target, 0, &result), ERROR_INVALID,
            "a backup that a writer opened");
     scratch_remove(dir);
@@ -289,8 +267,8 @@ static void test_restored(void)
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
     snprintf(restored, sizeof restored, "%s", scratch_path("restored"));
     snprintf(inside, sizeof inside, "%s/log", restored);
-    uint64_t last_seq = make_log(dir, 60);
-    make_log(other, 5);
+    uint64_t last_seq = log_backups_go_on(dir, 60);
+    log_backups_go_on(other, 5);
     is_int(log_backups_make(dir, target, 0, &result), 0, "a backup");
     const struct log_restore_options options = { .backups = backups,
                                                  .backup_count = 1,
@@ -312,7 +290,7 @@ static void test_hardly_begun(void)
     snprintf(dir, sizeof dir, "%s", scratch_path("log"));
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
     snprintf(part, sizeof part, "%.4000s/" MANIFEST_PART_NAME, target);
-    uint64_t last_seq = make_log(dir, 60);
+    uint64_t last_seq = log_backups_go_on(dir, 60);
     if (mkdir(target, 0700) < 0 || log_fork_request(target, &log_backups_error) < 0)
         tap_bail_out("%s", target);
     int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -333,12 +311,12 @@ static void test_moved_back(void)
     snprintf(dir, sizeof dir, "%s", scratch_path("log"));
     snprintf(old, sizeof old, "%s", scratch_path("old"));
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
-    make_log(dir, 30);
+    log_backups_go_on(dir, 30);
     scratch_copy(dir, old);
-    uint64_t last_seq = make_log(dir, 40);
+    uint64_t last_seq = log_backups_go_on(dir, 40);
     is_int(log_backups_make(dir, target, 0, &result), 0, "a backup");
     is_int(log_backups_make(old, target, 0, &result), ERROR_MISMATCH, "its log from before");
-    make_log(old, 60);
+    log_backups_go_on(old, 60);
     is_int(log_backups_make(old, target, 0, &result), ERROR_MISMATCH, "which then went on");
     ok(log_backups_sound(target, last_seq), "the backup is what it was");
     scratch_remove(dir);
@@ -366,15 +344,16 @@ static void test_damage(void)
     struct manifest manifest;
     snprintf(dir, sizeof dir, "%s", scratch_path("log"));
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
-    make_log(dir, 40);
+    log_backups_go_on(dir, 40);
     is_int(log_backups_make(dir, target, 0, &result), 0, "a backup");
     uint64_t last_seq = result.last_seq;
-    make_log(dir, 60);
+    log_backups_go_on(dir, 60);
     char name[LOG_SEGMENT_NAME_SIZE];
     segment_name(name, result.segments + 1);
     flip(dir, name, 20000);
     is_int(log_backups_make(dir, target, 0, &result), ERROR_DAMAGED, "then damage");
-    ok(says(name) && says("frame at offset") && says("daa-log restore"),
+    ok(log_backups_says(name) && log_backups_says("frame at offset") &&
+           log_backups_says("daa-log restore"),
        "it says where, and what to do");
     manifest_init(&manifest);
     is_int(manifest_read(&manifest, target, &log_backups_error), 1, "the backup before is there");
@@ -411,13 +390,13 @@ static void test_no_room(void)
     char dir[4096], target[4096];
     snprintf(dir, sizeof dir, "%s", scratch_path("log"));
     snprintf(target, sizeof target, "%s", scratch_path("backup"));
-    uint64_t last_seq = make_log(dir, 60);
+    uint64_t last_seq = log_backups_go_on(dir, 60);
     is_int(backup_within(dir, target, 100000), 1, "no room for a new backup: it says so");
     is_int(backup_within(dir, target, 20), 1, "not even for a list");
     is_int(log_backups_make(dir, target, 0, &result), 0, "with room it goes on");
     ok(log_backups_sound(target, last_seq), "and is sound");
     last_seq = result.last_seq;
-    make_log(dir, 60);
+    log_backups_go_on(dir, 60);
     is_int(backup_within(dir, target, 100000), 1, "no room for what is new");
     ok(log_backups_sound(target, last_seq), "the backup before is there, and sound");
     is_int(log_backups_make(dir, target, 0, &result), 0, "with room it goes on");

@@ -1,7 +1,6 @@
 /* Snapshots of the state in backups and restores, and logs that need one. */
 #include "log/restore.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,49 +23,11 @@ static void name_paths(void)
     snprintf(inner, sizeof inner, "%s", scratch_path("restored/log"));
 }
 
-static uint64_t go_on(const char *path, uint32_t count)
-{
-    struct io *io;
-    struct log_commands commands = { .count = 0 };
-    struct log *log = log_backups_open(path, &io, &commands.time_ns);
-    if (!log_backups_fill(log, &commands, count))
-        tap_bail_out("the log fails");
-    uint64_t last_seq = log_durable_seq(log) + 1;
-    log_backups_close(&log, &io);
-    log_commands_free(&commands);
-    return last_seq;
-}
-
 static int restore_one(const char *from)
 {
     const char *paths[] = { from };
     scratch_remove(restored);
     return log_backups_restore(paths, 1, restored, &got);
-}
-
-static bool has(const char *path, const char *name)
-{
-    char whole[4200];
-    struct stat status;
-    snprintf(whole, sizeof whole, "%.4000s/%s", path, name);
-    return lstat(whole, &status) == 0;
-}
-
-static unsigned char *keep(const char *path, const char *name, unsigned long *size)
-{
-    char whole[4200];
-    snprintf(whole, sizeof whole, "%.4000s/%s", path, name);
-    return scratch_read(whole, size);
-}
-
-static void put(const char *path, const char *name, const unsigned char *bytes, unsigned long size)
-{
-    char whole[4200];
-    snprintf(whole, sizeof whole, "%.4000s/%s", path, name);
-    int fd = open(whole, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
-        tap_bail_out("%s", whole);
-    close(fd);
 }
 
 static void test_snapshots(void)
@@ -78,34 +39,35 @@ static void test_snapshots(void)
     mkdir(data, 0700);
     snprintf(path, sizeof path, "%.4000s/snapshots", data);
     mkdir(path, 0700);
-    go_on(log, 40);
-    put(path, "snap-00000000000000000003.zst", bytes, sizeof bytes);
-    put(path, "snap-00000000000000000005.zst", bytes, sizeof bytes);
-    put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes - 5);
-    put(path, "snap-00000000000000000012.zst.tmp", bytes, 5);
-    put(path, "snap-00000000000000009999.zst", bytes, 5);
+    log_backups_go_on(log, 40);
+    log_backups_put(path, "snap-00000000000000000003.zst", bytes, sizeof bytes);
+    log_backups_put(path, "snap-00000000000000000005.zst", bytes, sizeof bytes);
+    log_backups_put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes - 5);
+    log_backups_put(path, "snap-00000000000000000012.zst.tmp", bytes, 5);
+    log_backups_put(path, "snap-00000000000000009999.zst", bytes, 5);
     is_int(log_backups_make(data, backup, 0, &made), 0, "a data directory with snapshots");
     is_int(made.snapshots, 2, "the newest two that stand for events in it are copied");
     snprintf(path, sizeof path, "%.4000s/snapshots", backup);
-    ok(has(path, "snap-00000000000000000005.zst") && has(path, "snap-00000000000000000009.zst") &&
-           !has(path, "snap-00000000000000000012.zst.tmp"),
+    ok(log_backups_has(path, "snap-00000000000000000005.zst") &&
+           log_backups_has(path, "snap-00000000000000000009.zst") &&
+           !log_backups_has(path, "snap-00000000000000000012.zst.tmp"),
        "as files of the same names");
     is_int(restore_one(backup), 0, "they are restored");
     snprintf(path, sizeof path, "%.4000s/snapshots", restored);
     unsigned long size;
-    unsigned char *found = keep(path, "snap-00000000000000000009.zst", &size);
+    unsigned char *found = log_backups_keep(path, "snap-00000000000000000009.zst", &size);
     ok(size == sizeof bytes - 5 && memcmp(found, bytes, size) == 0, "byte by byte");
     free(found);
     snprintf(path, sizeof path, "%.4000s/snapshots", backup);
-    put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes);
+    log_backups_put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes);
     is_int(restore_one(backup), ERROR_DAMAGED, "one that is not what was backed up is noticed");
-    put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes - 5);
+    log_backups_put(path, "snap-00000000000000000009.zst", bytes, sizeof bytes - 5);
     snprintf(path, sizeof path, "%.4000s/snapshots", data);
-    put(path, "snap-00000000000000000020.zst", bytes, sizeof bytes);
+    log_backups_put(path, "snap-00000000000000000020.zst", bytes, sizeof bytes);
     is_int(log_backups_make(data, backup, 0, &made), 0, "a newer one");
     ok(made.snapshots == 2 && made.snapshots_copied == 1, "takes the place of the oldest");
     snprintf(path, sizeof path, "%.4000s/snapshots", backup);
-    ok(!has(path, "snap-00000000000000000005.zst"), "which is removed");
+    ok(!log_backups_has(path, "snap-00000000000000000005.zst"), "which is removed");
     scratch_remove(data);
 }
 
@@ -115,7 +77,7 @@ static void test_beginning_gone(void)
     snprintf(data, sizeof data, "%s", scratch_path("data"));
     snprintf(log, sizeof log, "%s", scratch_path("data/log"));
     mkdir(data, 0700);
-    uint64_t last_seq = go_on(log, 60);
+    uint64_t last_seq = log_backups_go_on(log, 60);
     snprintf(path, sizeof path, "%.4000s/seg-0000000001.log", log);
     unlink(path);
     is_int(log_backups_make(data, backup, 0, &made), 0, "a log whose beginning was removed");
@@ -124,13 +86,13 @@ static void test_beginning_gone(void)
     snprintf(path, sizeof path, "%.4000s/snapshots", data);
     mkdir(path, 0700);
     snprintf(name, sizeof name, "snap-%020llu.zst", (unsigned long long)made.first_seq - 1);
-    put(path, name, (const unsigned char *)"x", 1);
+    log_backups_put(path, name, (const unsigned char *)"x", 1);
     is_int(log_backups_make(data, backup, 0, &made), 0, "with one of the event before it");
     is_int(made.snapshots, 1, "that is copied too");
     is_int(restore_one(backup), 0, "and it is restored");
     ok(log_backups_sound(inner, last_seq), "sound");
     unsigned long size;
-    char *note = (char *)keep(inner, "RESTORED", &size), want[100];
+    char *note = (char *)log_backups_keep(inner, "RESTORED", &size), want[100];
     snprintf(want, sizeof want, "\nfirst_seq %llu\n", (unsigned long long)made.first_seq);
     ok(size > strlen(want) && strncmp(note + size - strlen(want), want, strlen(want)) == 0,
        "with a note of why it begins there");
@@ -155,20 +117,20 @@ static void test_replaced(void)
     snprintf(data, sizeof data, "%s", scratch_path("data"));
     snprintf(log, sizeof log, "%s", scratch_path("data/log"));
     mkdir(data, 0700);
-    uint64_t last_seq = go_on(log, 60);
+    uint64_t last_seq = log_backups_go_on(log, 60);
     snprintf(path, sizeof path, "%.4000s/seg-0000000001.log", log);
     unlink(path);
     snprintf(path, sizeof path, "%.4000s/snapshots", data);
     mkdir(path, 0700);
     snprintf(old_path, sizeof old_path, "%s/snap-%020llu.zst", path, (unsigned long long)last_seq);
     snprintf(new_path, sizeof new_path, "%s/snap-00000000000000009999.zst", path);
-    put(path, strrchr(old_path, '/') + 1, (const unsigned char *)"x", 1);
+    log_backups_put(path, strrchr(old_path, '/') + 1, (const unsigned char *)"x", 1);
     const struct log_backup_options options = { .dir = data,
                                                 .target = backup,
                                                 .progress = make_newer };
     is_int(log_backup(&options, &made, &log_backups_error), 0,
            "a backup of a log whose snapshots are replaced meanwhile");
-    ok(has(path, "snap-00000000000000009999.zst"), "(they are)");
+    ok(log_backups_has(path, "snap-00000000000000009999.zst"), "(they are)");
     is_int(made.snapshots, 1, "holds one that was there when it began");
     is_int(restore_one(backup), 0, "so it can be restored");
     ok(log_backups_sound(inner, last_seq), "sound");
@@ -192,13 +154,13 @@ static void test_not_whole(void)
     snprintf(data, sizeof data, "%s", scratch_path("data"));
     snprintf(log, sizeof log, "%s", scratch_path("data/log"));
     mkdir(data, 0700);
-    uint64_t last_seq = go_on(log, 60);
+    uint64_t last_seq = log_backups_go_on(log, 60);
     snprintf(path, sizeof path, "%.4000s/seg-0000000001.log", log);
     unlink(path);
     snprintf(path, sizeof path, "%.4000s/snapshots", data);
     mkdir(path, 0700);
     snprintf(name, sizeof name, "snap-%020llu.zst", (unsigned long long)last_seq);
-    put(path, name, (const unsigned char *)"xx", 2);
+    log_backups_put(path, name, (const unsigned char *)"xx", 2);
     const char *paths[] = { backup };
     const struct log_backup_options backing = { .dir = data, .target = backup, .check = check };
     const struct log_restore_options restoring = {
@@ -213,7 +175,7 @@ static void test_not_whole(void)
     scratch_remove(backup);
     is_int(log_backup(&backing, &made, &log_backups_error), 0, "a backup that looks");
     ok(made.snapshots == 0 && strstr(made.left_out, "is none") != NULL, "leaves it out");
-    put(path, name, (const unsigned char *)"whole", 5);
+    log_backups_put(path, name, (const unsigned char *)"whole", 5);
     is_int(log_backup(&backing, &made, &log_backups_error), 0, "a whole one");
     ok(made.snapshots == 1 && made.left_out[0] == '\0', "is taken");
     scratch_remove(restored);

@@ -6,7 +6,6 @@
 #include "log/restore.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,27 +29,6 @@ static void name_paths(void)
     snprintf(inner, sizeof inner, "%s", scratch_path("restored/log"));
 }
 
-static uint64_t go_on(const char *path, uint32_t count)
-{
-    struct io *io;
-    struct log_commands commands = { .count = 0 };
-    struct log *log = log_backups_open(path, &io, &commands.time_ns);
-    if (!log_backups_fill(log, &commands, count))
-        tap_bail_out("the log fails");
-    uint64_t last_seq = log_durable_seq(log) + 1;
-    log_backups_close(&log, &io);
-    log_commands_free(&commands);
-    return last_seq;
-}
-
-static bool says(const char *part)
-{
-    bool found = strstr(log_backups_error.text, part) != NULL;
-    if (!found)
-        tap_note("%s", log_backups_error.text);
-    return found;
-}
-
 static int restore_one(const char *from)
 {
     const char *paths[] = { from };
@@ -65,19 +43,11 @@ static int restore_two(const char *first, const char *second)
     return log_backups_restore(paths, 2, restored, &got);
 }
 
-static bool has(const char *path, const char *name)
-{
-    char whole[4200];
-    struct stat status;
-    snprintf(whole, sizeof whole, "%.4000s/%s", path, name);
-    return lstat(whole, &status) == 0;
-}
-
 /* Whole. */
 
 static void test_whole(void)
 {
-    uint64_t last_seq = go_on(dir, 60);
+    uint64_t last_seq = log_backups_go_on(dir, 60);
     uint8_t uuid[UUID_SIZE];
     struct log_recovery recovery;
     log_recover(dir, NULL, 0, &recovery, NULL);
@@ -88,13 +58,14 @@ static void test_whole(void)
     is_int(got.last_seq, last_seq, "to its end");
     ok(log_backups_sound(inner, last_seq), "what was restored is sound");
     ok(log_backups_same(dir, inner, last_seq), "and record by record what it was");
-    ok(has(inner, "FORK") && !has(inner, "BACKUP") && !has(restored, "RESTORING"),
+    ok(log_backups_has(inner, "FORK") && !log_backups_has(inner, "BACKUP") &&
+           !log_backups_has(restored, "RESTORING"),
        "it waits for its new name, and is finished");
     const char *paths[] = { backup };
     is_int(log_backups_restore(paths, 1, restored, &got), ERROR_INVALID, "not on top of it");
-    ok(says("is not empty"), "since it is not empty");
-    go_on(inner, 30);
-    ok(!has(inner, "FORK"), "a writer opens it");
+    ok(log_backups_says("is not empty"), "since it is not empty");
+    log_backups_go_on(inner, 30);
+    ok(!log_backups_has(inner, "FORK"), "a writer opens it");
     log_recover(inner, NULL, 0, &recovery, NULL);
     ok(memcmp(recovery.log_uuid, uuid, UUID_SIZE) != 0, "which goes on under a new name");
     ok(log_backups_sound(inner, recovery.last_seq), "and is sound");
@@ -102,7 +73,7 @@ static void test_whole(void)
     is_int(log_backups_make(inner, backup, 0, &made), 0, "the backup goes on with the new one");
     is_int(made.last_seq, behind, "to its end");
     ok(log_backups_sound(backup, behind), "and is sound");
-    go_on(dir, 10);
+    log_backups_go_on(dir, 10);
     is_int(log_backups_make(dir, backup, 0, &made), ERROR_MISMATCH, "but then not with the old");
 }
 
@@ -112,10 +83,10 @@ static void test_several(void)
 {
     char third[4096];
     snprintf(third, sizeof third, "%s", scratch_path("third"));
-    go_on(dir, 60);
+    log_backups_go_on(dir, 60);
     log_backups_make(dir, backup, 0, &made);
     uint64_t middle = made.last_seq;
-    go_on(dir, 60);
+    log_backups_go_on(dir, 60);
     is_int(log_backups_make(dir, since, middle, &made), 0, "a whole backup, and one since its end");
     ok(made.first_seq > 1 && made.first_seq <= middle, "which begins with the segment of its end");
     uint64_t last_seq = made.last_seq;
@@ -124,61 +95,44 @@ static void test_several(void)
     ok(log_backups_sound(inner, last_seq) && log_backups_same(dir, inner, last_seq),
        "and make the whole history");
     is_int(restore_one(since), ERROR_NOT_FOUND, "the second alone lacks the beginning");
-    ok(says("no snapshot stands for what came before"), "it says so");
+    ok(log_backups_says("no snapshot stands for what came before"), "it says so");
     is_int(restore_two(since, backup), ERROR_INVALID, "not the other way round");
-    ok(says("in the order in which they were made"), "it says why");
-    go_on(dir, 60);
+    ok(log_backups_says("in the order in which they were made"), "it says why");
+    log_backups_go_on(dir, 60);
     is_int(log_backups_make(dir, third, last_seq, &made), 0, "a third, since the second's end");
     is_int(restore_two(backup, third), ERROR_NOT_FOUND, "does not follow the first");
-    ok(says("give the backup that holds them between"), "it says what is missing");
+    ok(log_backups_says("give the backup that holds them between"), "it says what is missing");
     const char *paths[] = { backup, since, third };
     scratch_remove(restored);
     is_int(log_backups_restore(paths, 3, restored, &got), 0, "all three do");
     ok(log_backups_sound(inner, made.last_seq), "and are sound");
     scratch_remove(third);
     scratch_remove(dir);
-    go_on(dir, 150);
+    log_backups_go_on(dir, 150);
     is_int(log_backups_make(dir, third, middle, &made), 0, "a backup of another log");
     is_int(restore_two(backup, third), ERROR_MISMATCH, "does not follow either");
-    ok(says("backups of two logs"), "it says so");
+    ok(log_backups_says("backups of two logs"), "it says so");
     scratch_remove(third);
 }
 
 /* Damage. */
 
-static unsigned char *keep(const char *path, const char *name, unsigned long *size)
-{
-    char whole[4200];
-    snprintf(whole, sizeof whole, "%.4000s/%s", path, name);
-    return scratch_read(whole, size);
-}
-
-static void put(const char *path, const char *name, const unsigned char *bytes, unsigned long size)
-{
-    char whole[4200];
-    snprintf(whole, sizeof whole, "%.4000s/%s", path, name);
-    int fd = open(whole, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
-        tap_bail_out("%s", whole);
-    close(fd);
-}
-
 /* One byte of each kind of place in a file of the backup; true if each is noticed. */
 static bool flips_noticed(const char *name, uint64_t from, uint64_t to, uint64_t step)
 {
     unsigned long size;
-    unsigned char *bytes = keep(backup, name, &size);
+    unsigned char *bytes = log_backups_keep(backup, name, &size);
     bool noticed = true;
     for (uint64_t at = from; at < to; at += step) {
         bytes[at] ^= 1;
-        put(backup, name, bytes, size);
+        log_backups_put(backup, name, bytes, size);
         bytes[at] ^= 1;
         int code = restore_one(backup);
         if (code == 0)
             tap_note("a flip of byte %llu of %s is not noticed", (unsigned long long)at, name);
-        noticed = noticed && code < 0 && !has(restored, "log");
+        noticed = noticed && code < 0 && !log_backups_has(restored, "log");
     }
-    put(backup, name, bytes, size);
+    log_backups_put(backup, name, bytes, size);
     free(bytes);
     return noticed;
 }
@@ -186,14 +140,14 @@ static bool flips_noticed(const char *name, uint64_t from, uint64_t to, uint64_t
 static bool cut_noticed(const char *name, unsigned long to)
 {
     unsigned long size;
-    unsigned char *bytes = keep(backup, name, &size);
-    put(backup, name, bytes, to);
+    unsigned char *bytes = log_backups_keep(backup, name, &size);
+    log_backups_put(backup, name, bytes, to);
     int code = restore_one(backup);
-    put(backup, name, bytes, size);
+    log_backups_put(backup, name, bytes, size);
     free(bytes);
     if (code == 0)
         tap_note("a cut of %s to %lu bytes is not noticed", name, to);
-    return code < 0 && !has(restored, "log");
+    return code < 0 && !log_backups_has(restored, "log");
 }
 
 static void test_damage(void)
@@ -201,7 +155,7 @@ static void test_damage(void)
     struct manifest manifest;
     unsigned long size;
     char name[LOG_SEGMENT_NAME_SIZE], moved[64];
-    go_on(dir, 60);
+    log_backups_go_on(dir, 60);
     log_backups_make(dir, backup, 0, &made);
     manifest_init(&manifest);
     is_int(manifest_read(&manifest, backup, &log_backups_error), 1, "a backup");
@@ -213,23 +167,23 @@ static void test_damage(void)
         cuts = cuts && cut_noticed(name, 0) && cut_noticed(name, segment->bytes - 512) &&
                cut_noticed(name, LOG_BLOCK_SIZE);
         snprintf(moved, sizeof moved, "x-%zu", i);
-        unsigned char *bytes = keep(backup, name, &size);
+        unsigned char *bytes = log_backups_keep(backup, name, &size);
         char path[4200];
         snprintf(path, sizeof path, "%.4000s/%s", backup, name);
         unlink(path);
         gone = gone && restore_one(backup) < 0;
-        put(backup, name, bytes, size);
+        log_backups_put(backup, name, bytes, size);
         free(bytes);
     }
     ok(flips, "a flipped bit in a segment is noticed");
     ok(cuts, "so is a segment that was cut");
     ok(gone, "and one that is gone");
-    free(keep(backup, MANIFEST_NAME, &size));
+    free(log_backups_keep(backup, MANIFEST_NAME, &size));
     ok(flips_noticed(MANIFEST_NAME, 0, size, 41), "so is a flipped bit in BACKUP");
     ok(cut_noticed(MANIFEST_NAME, 0) && cut_noticed(MANIFEST_NAME, size / 2) &&
            cut_noticed(MANIFEST_NAME, size - 1),
        "and when that was cut");
-    ok(says("BACKUP is damaged"), "it says so");
+    ok(log_backups_says("BACKUP is damaged"), "it says so");
     is_int(restore_one(backup), 0, "mended it is restored");
     manifest_free(&manifest);
 }
@@ -250,12 +204,12 @@ static void test_plain(void)
     struct log_place place;
     struct record record;
     struct log_reader *reader;
-    uint64_t last_seq = go_on(dir, 60);
+    uint64_t last_seq = log_backups_go_on(dir, 60);
     scratch_copy(dir, backup);
     is_int(restore_one(backup), 0, "a plain copy of a stopped log");
     ok(got.plain && got.missing_first == 0 && got.last_seq == last_seq, "is restored whole");
-    ok(log_backups_sound(inner, last_seq) && has(inner, "FORK") && !has(inner, "BACKUP") &&
-           !has(inner, "BACKUP.part"),
+    ok(log_backups_sound(inner, last_seq) && log_backups_has(inner, "FORK") &&
+           !log_backups_has(inner, "BACKUP") && !log_backups_has(inner, "BACKUP.part"),
        "as a log that will have a new name");
     /* As cp makes it when the writer rolls while it reads. */
     struct log_reader_options options = { .dir = dir };
@@ -272,14 +226,14 @@ static void test_plain(void)
     ok(log_backups_sound(inner, got.last_seq) && log_backups_same(dir, inner, got.last_seq),
        "what is there is sound");
     segment_name(name, 2);
-    put(backup, name, (const unsigned char *)"", 0);
+    log_backups_put(backup, name, (const unsigned char *)"", 0);
     is_int(restore_one(backup), 0, "one with an empty segment");
     ok(got.missing_first == got.last_seq + 1 && got.segments == 1, "is restored up to that: %s",
        got.reason);
     segment_name(name, 1);
-    put(backup, name, (const unsigned char *)"", 0);
-    ok(restore_one(backup) < 0 && !has(restored, "log"), "one without a beginning is not: %s",
-       log_backups_error.text);
+    log_backups_put(backup, name, (const unsigned char *)"", 0);
+    ok(restore_one(backup) < 0 && !log_backups_has(restored, "log"),
+       "one without a beginning is not: %s", log_backups_error.text);
 }
 
 /* What is refused, and what is gone on with. */
@@ -287,9 +241,9 @@ static void test_plain(void)
 static void flip_segment(void)
 {
     unsigned long size;
-    unsigned char *bytes = keep(backup, "seg-0000000001.log", &size);
+    unsigned char *bytes = log_backups_keep(backup, "seg-0000000001.log", &size);
     bytes[5000] ^= 1;
-    put(backup, "seg-0000000001.log", bytes, size);
+    log_backups_put(backup, "seg-0000000001.log", bytes, size);
     free(bytes);
 }
 
@@ -299,14 +253,14 @@ static void test_resumed(void)
     unsigned long size;
     char name[LOG_SEGMENT_NAME_SIZE];
     const char *paths[] = { backup };
-    uint64_t last_seq = go_on(dir, 90);
+    uint64_t last_seq = log_backups_go_on(dir, 90);
     log_backups_make(dir, backup, 0, &made);
     segment_name(name, made.segments);
-    unsigned char *bytes = keep(backup, name, &size);
-    put(backup, name, bytes, 4096);
+    unsigned char *bytes = log_backups_keep(backup, name, &size);
+    log_backups_put(backup, name, bytes, 4096);
     ok(restore_one(backup) < 0, "a restore that fails at the last of %llu segments",
        (unsigned long long)made.segments);
-    put(backup, name, bytes, size);
+    log_backups_put(backup, name, bytes, size);
     free(bytes);
     is_int(log_backups_restore(paths, 1, restored, &got), 0, "goes on when that is mended");
     ok(got.resumed && got.segments_copied == 1, "with that one");
@@ -319,7 +273,7 @@ static void test_refused(void)
     char path[4200];
     struct io *io;
     uint64_t time_ns;
-    go_on(dir, 10);
+    log_backups_go_on(dir, 10);
     log_backups_make(dir, backup, 0, &made);
     snprintf(path, sizeof path, "%.4000s/new", backup);
     const char *paths[] = { backup };
@@ -330,13 +284,13 @@ static void test_refused(void)
     struct log *log = log_backups_open(dir, &io, &time_ns);
     scratch_remove(restored);
     is_int(log_backups_restore(paths, 1, restored, &got), ERROR_INVALID, "nor from a live log");
-    ok(says("make a backup of it with daa-log backup"), "it says what to do");
+    ok(log_backups_says("make a backup of it with daa-log backup"), "it says what to do");
     log_backups_close(&log, &io);
     struct log_restore_options options = { .backups = paths, .backup_count = 1, .dir = restored };
     char log_path[4200];
     paths[0] = backup;
     is_int(restore_one(backup), 0, "a restore");
-    put(restored, "RESTORING", (const unsigned char *)"of other things\n", 16);
+    log_backups_put(restored, "RESTORING", (const unsigned char *)"of other things\n", 16);
     is_int(log_restore(&options, &got, &log_backups_error), ERROR_INVALID,
            "not where another is under way");
     scratch_remove(inner);
@@ -345,16 +299,16 @@ static void test_refused(void)
     ok(log_restore(&options, &got, &log_backups_error) < 0, "one that fails");
     flip_segment();
     snprintf(log_path, sizeof log_path, "%.4000s/log", restored);
-    go_on(log_path, 3);
+    log_backups_go_on(log_path, 3);
     is_int(log_restore(&options, &got, &log_backups_error), ERROR_INVALID,
            "an agent that did not wait is found out");
-    ok(says("was made by something else"), "it says so");
-    put(backup, "BACKUP.part", (const unsigned char *)"", 0);
+    ok(log_backups_says("was made by something else"), "it says so");
+    log_backups_put(backup, "BACKUP.part", (const unsigned char *)"", 0);
     is_int(restore_one(backup), 0, "an unfinished run on a finished backup does not matter");
     snprintf(path, sizeof path, "%.4000s/BACKUP", backup);
     unlink(path);
     is_int(restore_one(backup), ERROR_INVALID, "a backup that never was finished does");
-    ok(says("finish it with daa-log backup"), "it says what to do");
+    ok(log_backups_says("finish it with daa-log backup"), "it says what to do");
 }
 
 /* All but the last step was done before the run ended, and the backup's disk is away. */
@@ -362,7 +316,7 @@ static void test_backup_gone(void)
 {
     char whole[4096 + 200], resolved[4096];
     const char *away = scratch_path("away/disk"), *paths[] = { away };
-    uint64_t last_seq = go_on(dir, 30);
+    uint64_t last_seq = log_backups_go_on(dir, 30);
     mkdir(scratch_path("away"), 0700);
     is_int(log_backups_make(dir, away, 0, &made), 0, "a backup on a disk that can be taken away");
     is_int(restore_one(away), 0, "is restored");
@@ -371,15 +325,16 @@ static void test_backup_gone(void)
     int length = snprintf(whole, sizeof whole,
                           "daa-log restore has not come to its end here: run it again, with\n%s\n",
                           resolved);
-    put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
+    log_backups_put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
     scratch_remove(scratch_path("away"));
     is_int(log_backups_restore(paths, 1, restored, &got), ERROR_INVALID,
            "without it nothing that was not whole is finished");
     length += snprintf(whole + length, sizeof whole - (size_t)length, "whole\n");
-    put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
+    log_backups_put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
     is_int(log_backups_restore(paths, 1, restored, &got), 0, "but what was whole is");
-    ok(got.finished_before && got.last_seq == last_seq && !has(restored, "RESTORING"), "as it was");
-    put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
+    ok(got.finished_before && got.last_seq == last_seq && !log_backups_has(restored, "RESTORING"),
+       "as it was");
+    log_backups_put(restored, "RESTORING", (const unsigned char *)whole, (unsigned long)length);
     paths[0] = dir;
     is_int(log_backups_restore(paths, 1, restored, &got), ERROR_INVALID,
            "though not by the name of something else that is there");

@@ -53,16 +53,6 @@ static void path_of(char path[4200], const char *name)
     snprintf(path, 4200, "%.4000s/%s", backup, name);
 }
 
-static void put(const char *name, const unsigned char *bytes, unsigned long size)
-{
-    char path[4200];
-    path_of(path, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
-        tap_bail_out("%s", path);
-    close(fd);
-}
-
 static void make_backup(void)
 {
     char dir[4096], path[4200];
@@ -96,20 +86,20 @@ static void is_needed(const char *name, bool longer)
     path_of(path, name);
     unsigned char *bytes = scratch_read(path, &size);
     bytes[size / 3] ^= 1;
-    put(name, bytes, size);
+    log_backups_put(backup, name, bytes, size);
     ok(findings(check) == 1 && strcmp(found, name) == 0, "%s with another bit: %s", name, text);
     bytes[size / 3] ^= 1;
-    put(name, bytes, 5);
+    log_backups_put(backup, name, bytes, 5);
     ok(findings(check) == 1 && strcmp(found, name) == 0, "one that is cut: %s", text);
     unlink(path);
     if (longer)
         ok(findings(check) == 1 && strcmp(found, name) == 0, "one that is gone: %s", text);
-    put(name, bytes, size);
+    log_backups_put(backup, name, bytes, size);
     if (longer) {
         int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
         ok(write(fd, "x", 1) == 1 && findings(check) == 1, "one that is longer: %s", text);
         close(fd);
-        put(name, bytes, size);
+        log_backups_put(backup, name, bytes, size);
     }
     is_int(findings(check), 0, "as it was it is good");
     free(bytes);
@@ -125,7 +115,7 @@ int main(void)
     is_needed("seg-0000000001.log", false);
     is_needed(snapshot, true);
     is_needed(MANIFEST_NAME, false);
-    put("LOCK", (const unsigned char *)"", 0);
+    log_backups_put(backup, "LOCK", (const unsigned char *)"", 0);
     is_int(findings(check_never), 0, "a log that was opened since is no backup any more");
     return tap_done();
 }

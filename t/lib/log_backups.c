@@ -3,8 +3,13 @@
 #include "log/reader.h"
 #include "log/verify.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "scratch.h"
 #include "tap.h"
 
 struct error log_backups_error;
@@ -61,6 +66,19 @@ static void note_finding(const struct log_finding *finding, void *context)
 {
     (void)context;
     tap_note("%s at %llu: %s", finding->file, (unsigned long long)finding->offset, finding->text);
+}
+
+uint64_t log_backups_go_on(const char *dir, uint32_t count)
+{
+    struct io *io;
+    struct log_commands commands = { .count = 0 };
+    struct log *log = log_backups_open(dir, &io, &commands.time_ns);
+    if (!log_backups_fill(log, &commands, count))
+        tap_bail_out("the log fails");
+    uint64_t last_seq = log_durable_seq(log) + 1;
+    log_backups_close(&log, &io);
+    log_commands_free(&commands);
+    return last_seq;
 }
 
 bool log_backups_sound(const char *dir, uint64_t last_seq)
@@ -134,4 +152,43 @@ int log_backups_restore(const char *const *backups, size_t count, const char *di
     };
     log_backups_error = (struct error){ .code = 0 };
     return log_restore(&options, result, &log_backups_error);
+}
+
+bool log_backups_says(const char *part)
+{
+    bool found = strstr(log_backups_error.text, part) != NULL;
+    if (!found)
+        tap_note("%s", log_backups_error.text);
+    return found;
+}
+
+static void path_of(char path[4200], const char *dir, const char *name)
+{
+    snprintf(path, 4200, "%.4000s/%s", dir, name);
+}
+
+bool log_backups_has(const char *dir, const char *name)
+{
+    char path[4200];
+    struct stat status;
+    path_of(path, dir, name);
+    return lstat(path, &status) == 0;
+}
+
+unsigned char *log_backups_keep(const char *dir, const char *name, unsigned long *size)
+{
+    char path[4200];
+    path_of(path, dir, name);
+    return scratch_read(path, size);
+}
+
+void log_backups_put(const char *dir, const char *name, const unsigned char *bytes,
+                     unsigned long size)
+{
+    char path[4200];
+    path_of(path, dir, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
+        tap_bail_out("%s", path);
+    close(fd);
 }

@@ -23,6 +23,9 @@ void log_backups_abandon(struct log **log, struct io **io);
  * durable. */
 bool log_backups_fill(struct log *log, struct log_commands *commands, uint32_t count);
 
+/* Opens the log, appends as much to it and closes it; the last sequence number. */
+uint64_t log_backups_go_on(const char *dir, uint32_t count);
+
 /* True if log_verify() calls it sound, and it ends with event `last_seq`; else a note says why. */
 bool log_backups_sound(const char *dir, uint64_t last_seq);
 
@@ -37,5 +40,14 @@ int log_backups_restore(const char *const *backups, size_t count, const char *di
                         struct log_restore_result *result);
 
 extern struct error log_backups_error;
+
+/* True if its sentence has `part`; else a note shows it. */
+bool log_backups_says(const char *part);
+
+/* Of a file of a backup: whether it is there, its bytes, which the caller frees, and new ones. */
+bool log_backups_has(const char *dir, const char *name);
+unsigned char *log_backups_keep(const char *dir, const char *name, unsigned long *size);
+void log_backups_put(const char *dir, const char *name, const unsigned char *bytes,
+                     unsigned long size);
 
 #endif
