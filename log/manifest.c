@@ -57,33 +57,32 @@ const struct backup_segment *manifest_find(const struct manifest *manifest, uint
     return found ? &manifest->segments[at] : NULL;
 }
 
-/* Room for one more element. */
-static int grow(void **items, size_t *capacity, size_t count, size_t size)
+/* Room for one more of `size` bytes, at `at`: what is there moves up. The elements, which may have
+ * moved; NULL, and nothing was changed, when there is no memory. */
+static void *open_gap(void *items, size_t *count, size_t *capacity, size_t size, size_t at)
 {
-    if (count < *capacity)
-        return 0;
-    size_t more = *capacity == 0 ? 16 : *capacity * 2;
-    void *grown = reallocarray(*items, more, size);
-    if (grown == NULL)
-        return -ENOMEM;
-    *items = grown;
-    *capacity = more;
-    return 0;
+    if (*count == *capacity) {
+        size_t more = *capacity == 0 ? 16 : *capacity * 2;
+        items = reallocarray(items, more, size);
+        if (items == NULL)
+            return NULL;
+        *capacity = more;
+    }
+    uint8_t *gap = (uint8_t *)items + at * size;
+    memmove(gap + size, gap, (*count - at) * size);
+    ++*count;
+    return items;
 }
 
 int manifest_put(struct manifest *manifest, const struct backup_segment *segment)
 {
     size_t at = place_of(manifest, segment->segment_no);
     if (manifest_find(manifest, segment->segment_no) == NULL) {
-        void *items = manifest->segments;
-        int code = grow(&items, &manifest->segment_capacity, manifest->segment_count,
-                        sizeof *manifest->segments);
-        if (code < 0)
-            return code;
+        void *items = open_gap(manifest->segments, &manifest->segment_count,
+                               &manifest->segment_capacity, sizeof *segment, at);
+        if (items == NULL)
+            return -ENOMEM;
         manifest->segments = items;
-        memmove(manifest->segments + at + 1, manifest->segments + at,
-                (manifest->segment_count - at) * sizeof *manifest->segments);
-        manifest->segment_count++;
     }
     manifest->segments[at] = *segment;
     return 0;
@@ -95,15 +94,11 @@ int manifest_put_snapshot(struct manifest *manifest, const struct backup_snapsho
     while (at < manifest->snapshot_count && manifest->snapshots[at].seq < snapshot->seq)
         at++;
     if (at == manifest->snapshot_count || manifest->snapshots[at].seq != snapshot->seq) {
-        void *items = manifest->snapshots;
-        int code = grow(&items, &manifest->snapshot_capacity, manifest->snapshot_count,
-                        sizeof *manifest->snapshots);
-        if (code < 0)
-            return code;
+        void *items = open_gap(manifest->snapshots, &manifest->snapshot_count,
+                               &manifest->snapshot_capacity, sizeof *snapshot, at);
+        if (items == NULL)
+            return -ENOMEM;
         manifest->snapshots = items;
-        memmove(manifest->snapshots + at + 1, manifest->snapshots + at,
-                (manifest->snapshot_count - at) * sizeof *manifest->snapshots);
-        manifest->snapshot_count++;
     }
     manifest->snapshots[at] = *snapshot;
     return 0;

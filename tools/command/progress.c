@@ -76,6 +76,13 @@ void progress_update(struct progress *progress, uint64_t done)
     progress->visible = true;
 }
 
+void progress_show(uint64_t done, uint64_t total, void *context)
+{
+    struct progress *progress = context;
+    progress->total = total;
+    progress_update(progress, done);
+}
+
 void progress_clear(struct progress *progress)
 {
     if (progress->file == NULL || !progress->visible)

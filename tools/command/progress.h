@@ -27,6 +27,8 @@ struct progress {
 void progress_begin(struct progress *progress, const char *what, enum progress_unit unit,
                     uint64_t total);
 void progress_update(struct progress *progress, uint64_t done);
+/* For what counts both as it goes: `context` is the progress. */
+void progress_show(uint64_t done, uint64_t total, void *context);
 void progress_clear(struct progress *progress); /* wipes the line; the next update draws it anew */
 void progress_end(struct progress *progress);
 

@@ -11,13 +11,6 @@ static unsigned long long big(uint64_t number)
     return number;
 }
 
-static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
-{
-    struct progress *progress = context;
-    progress->total = all_bytes;
-    progress_update(progress, done_bytes);
-}
-
 static void print_json(const struct log_backup_result *result, const char *target)
 {
     struct text text;
@@ -101,7 +94,7 @@ int log_make_backup(int argc, char **argv)
     backup.target = argv[first + 1];
     backup.time_ns = wall_clock_ns();
     backup.check = rebuild_check_snapshot;
-    backup.progress = show_progress;
+    backup.progress = progress_show;
     backup.context = &progress;
     int code = log_backup(&backup, &result, &error);
     progress_end(&progress);

@@ -66,8 +66,7 @@ static void print_finding(const struct log_finding *finding, void *context)
 static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
 {
     struct checking *checking = context;
-    checking->progress.total = all_bytes;
-    progress_update(&checking->progress, done_bytes);
+    progress_show(done_bytes, all_bytes, &checking->progress);
 }
 
 static void note_record(const struct record *record, void *context)

@@ -11,13 +11,6 @@ static unsigned long long big(uint64_t number)
     return number;
 }
 
-static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
-{
-    struct progress *progress = context;
-    progress->total = all_bytes;
-    progress_update(progress, done_bytes);
-}
-
 static void print_json(const struct log_restore_result *result, const char *dir)
 {
     struct text text;
@@ -107,7 +100,7 @@ int log_restore_backup(int argc, char **argv)
                                              .dir = argv[argc - 1],
                                              .time_ns = wall_clock_ns(),
                                              .check = rebuild_check_snapshot,
-                                             .progress = show_progress,
+                                             .progress = progress_show,
                                              .context = &progress };
     /* A limit on the size of files is an error like a full disk. */
     (void)signal(SIGXFSZ, SIG_IGN);
