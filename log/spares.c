@@ -199,6 +199,7 @@ static void *run_thread(void *context)
 {
     struct log *log = context;
     struct maintenance *m = &log->maintenance;
+    pthread_setname_np(pthread_self(), "daa-spares");
     while (!atomic_load(&m->stop)) {
         struct error error;
         int result = spares_maintain(log, &error);

@@ -157,6 +157,8 @@ static void add_agent(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "turns", counts.turns);
     text_json_unsigned(text, "commands", counts.commands);
     text_json_unsigned(text, "stalls", counts.stalls);
+    text_json_unsigned(text, "long_turns", counts.long_turns);
+    text_json_unsigned(text, "longest_turn_us", counts.longest_turn_ns / 1000);
     text_json_unsigned(text, "reads_ahead", counts.reads_ahead);
     text_json_time(text, "log_time", counts.now_ns);
     if (counts.next_deadline_ns != UINT64_MAX)

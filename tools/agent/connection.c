@@ -111,6 +111,7 @@ static void *run_guard(void *argument)
 {
     struct connections *all = argument;
     struct epoll_event events[EVENTS_MAX];
+    pthread_setname_np(pthread_self(), "daa-guard");
     pthread_mutex_lock(&all->lock);
     while (!all->stop) {
         int timeout_ms = all->count > 0 ? LOOK_EVERY_MS : -1;

@@ -110,6 +110,7 @@ static void *run_agent(void *argument)
 {
     struct daemon *daemon = argument;
     struct boot *boot = &daemon->boot;
+    pthread_setname_np(pthread_self(), "daa-loop");
     struct boot_hooks hooks = { .ended = api_ended,
                                 .segments_removed = api_segments_removed,
                                 .context = daemon->api };

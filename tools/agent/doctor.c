@@ -132,6 +132,7 @@ static void say(const struct doctor_report *report)
 static void *run(void *argument)
 {
     struct doctor *doctor = argument;
+    pthread_setname_np(pthread_self(), "daa-doctor");
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* of this thread alone */
     pthread_mutex_lock(&doctor->lock);
     while (!atomic_load(&doctor->stop)) {

@@ -396,6 +396,7 @@ static void *run(void *argument)
 {
     struct housekeeper *keeper = argument;
     struct loop_counts counts;
+    pthread_setname_np(pthread_self(), "daa-housekeeper");
     /* What an event gave up before the last end, and was not removed then. */
     loop_counts_get(keeper->options.loop, &counts);
     if (counts.agent.removed_segment > 0)

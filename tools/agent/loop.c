@@ -14,6 +14,7 @@
 
 #define COMMANDS_MAX 256u
 #define TURN_NS 1000000ull
+#define LONG_NS 1000000ull
 #define LOOK_AT_CLOCK_EVERY 16u
 #define STALLED_LOOK_NS 5000000ull
 #define COUNTS_EVERY_NS 100000000ull
@@ -212,6 +213,8 @@ static void publish_counts(struct loop *loop)
     loop->counts.turns = loop->turns;
     loop->counts.commands = loop->commands;
     loop->counts.stalls = loop->stalls;
+    loop->counts.long_turns = loop->long_turns;
+    loop->counts.longest_turn_ns = loop->longest_turn_ns;
     loop->counts.reads_ahead = loop->reads_ahead;
     loop->counts.now_ns = loop->now_ns;
     loop->counts.elapsed_ns = loop->monotonic_ns;
@@ -249,6 +252,17 @@ static void say_drained(struct loop *loop)
     pthread_mutex_unlock(&loop->lock);
 }
 
+/* From one wait to the next: whoever asks for something meanwhile waits for its end. */
+static void count_work(struct loop *loop)
+{
+    if (loop->woke_ns == 0)
+        return;
+    uint64_t worked_ns = host_monotonic_ns() - loop->woke_ns;
+    loop->long_turns += worked_ns > LONG_NS;
+    if (worked_ns > loop->longest_turn_ns)
+        loop->longest_turn_ns = worked_ns;
+}
+
 static int one_turn(struct loop *loop)
 {
     struct log *log = loop->options.log;
@@ -267,7 +281,9 @@ static int one_turn(struct loop *loop)
         publish_counts(loop);
     bool slept = inbox_sleep(loop->options.inbox);
     uint64_t timeout_ns = slept ? time_to_sleep(loop, more) : 0;
+    count_work(loop);
     int status = log_wait(log, inbox_wake_fd(loop->options.inbox), timeout_ns);
+    loop->woke_ns = host_monotonic_ns();
     if (slept)
         inbox_awake(loop->options.inbox);
     if (status < 0)

@@ -68,6 +68,9 @@ void loop_stop(struct loop *loop);
 struct loop_counts {
     struct agent_counts agent;
     uint64_t turns, commands, stalls;
+    /* From one wait to the next: how many took over 1 ms, and the longest. Includes the time that
+     * others had the processor. */
+    uint64_t long_turns, longest_turn_ns;
     uint64_t reads_ahead; /* times that documents of due workflows had to be read from disk */
     uint64_t now_ns;      /* log time */
     uint64_t elapsed_ns;  /* of the host's clock, then */

@@ -56,6 +56,8 @@ struct loop {
     bool damaged; /* the documents: that is why */
 
     uint64_t turns, commands, stalls, counts_ns;
+    uint64_t woke_ns; /* from the last wait, monotonic; 0: not yet */
+    uint64_t long_turns, longest_turn_ns;
     uint64_t reads_ahead; /* times that the warmer was asked */
 
     pthread_mutex_t lock; /* guards what is below */

@@ -195,6 +195,7 @@ static void wait_for_work(struct snapshots *snapshots, uint64_t now_ns)
 static void *run(void *argument)
 {
     struct snapshots *snapshots = argument;
+    pthread_setname_np(pthread_self(), "daa-snapshots");
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* of this thread alone */
     pthread_mutex_lock(&snapshots->lock);
     while (!atomic_load(&snapshots->stop)) {

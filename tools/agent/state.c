@@ -204,6 +204,7 @@ static bool has_work(const struct state *state)
 static void *run(void *argument)
 {
     struct state *state = argument;
+    pthread_setname_np(pthread_self(), "daa-state");
     pthread_mutex_lock(&state->lock);
     while (!state->stop) {
         if (!has_work(state)) {

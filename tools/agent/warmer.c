@@ -62,6 +62,7 @@ static void *run(void *argument)
 {
     struct warmer *warmer = argument;
     struct arena arena;
+    pthread_setname_np(pthread_self(), "daa-warmer");
     arena_init(&arena, warmer->options.budget, BUDGET_READERS, 4096);
     pthread_mutex_lock(&warmer->lock);
     while (!warmer->stop) {
