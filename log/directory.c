@@ -1,6 +1,7 @@
 #include "log/directory.h"
 
 #include "core/base/bytes.h"
+#include "log/sealed.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,9 +33,9 @@ static int add_segment(struct directory *directory, size_t *capacity, uint64_t s
     return 0;
 }
 
-/* Reads the names into an empty directory. */
-/* Some filesystems (tmpfs of Linux 6.18) list a directory from its beginning again when what was to
- * come next is removed meanwhile, as retention does. */
+/* A segment that is being sealed has two names. And some filesystems (tmpfs of Linux 6.18) list a
+ * directory from its beginning again when what was to come next is removed meanwhile, as retention
+ * does. */
 static void drop_doubles(struct directory *directory)
 {
     size_t kept = 0;
@@ -44,6 +45,7 @@ static void drop_doubles(struct directory *directory)
     directory->count = kept;
 }
 
+/* Reads the names into an empty directory. */
 static int read_names(struct directory *directory)
 {
     size_t capacity = 0;
@@ -59,7 +61,8 @@ static int read_names(struct directory *directory)
             code = -errno;
             break;
         }
-        if (segment_no_of_name(entry->d_name, &segment_no))
+        if (segment_no_of_name(entry->d_name, &segment_no) ||
+            sealed_no_of_name(entry->d_name, &segment_no))
             code = add_segment(directory, &capacity, segment_no);
     }
     closedir(dir);
@@ -154,6 +157,8 @@ int directory_segment(const struct directory *directory, size_t index, struct so
     const uint8_t *bytes;
     segment_name(name, directory->segments[index]);
     int code = source_reopen(source, directory->path, name, what);
+    if (code == ERROR_DAMAGED) /* of a sealed form */
+        return SEGMENT_DAMAGED;
     if (code < 0)
         return code;
     code = source_bytes(source, 0, LOG_BLOCK_SIZE, &bytes);

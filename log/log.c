@@ -126,7 +126,8 @@ const char *log_failure(const struct log *log)
 int log_maintain(struct log *log, struct error *error)
 {
     CHECK(!log->maintenance.threaded);
-    return spares_maintain(log, error);
+    int done = spares_maintain(log, error);
+    return done == 0 ? sealer_step(log, error) : done;
 }
 
 void log_stats_get(const struct log *log, struct log_stats *stats)
@@ -151,13 +152,20 @@ void log_stats_get(const struct log *log, struct log_stats *stats)
         .spare_waits = counter_get(&c->spare_waits),
         .commit_ns_sum = counter_get(&c->commit_ns_sum),
         .depth = counter_get(&c->depth),
+        .sealed = atomic_load(&log->sealer.sealed),
+        .sealed_raw_bytes = atomic_load(&log->sealer.raw_bytes),
+        .sealed_packed_bytes = atomic_load(&log->sealer.packed_bytes),
         .epoch = log->epoch,
         .sync = log->sync,
         .probe_dsync_ns = log->probe_dsync_ns,
         .probe_fdatasync_ns = log->probe_fdatasync_ns,
     };
     snprintf(stats->engine, sizeof stats->engine, "%s", io_name(log->io));
-    spares_error(log, stats->spare_error, sizeof stats->spare_error);
+    trouble_get(log->maintenance.trouble, stats->spare_error, sizeof stats->spare_error);
+    uint64_t done_no = atomic_load(&log->sealer.done_no);
+    if (log->options.seal && stats->segment_no > done_no + 1)
+        stats->unsealed = stats->segment_no - done_no - 1;
+    trouble_get(log->sealer.trouble, stats->seal_error, sizeof stats->seal_error);
 }
 
 int log_close(struct log **log, struct error *error)
@@ -175,6 +183,7 @@ int log_close(struct log **log, struct error *error)
         pipeline_write_checkpoint(closing);
         pipeline_drain(closing);
     }
+    sealer_stop_thread(closing);
     spares_stop_thread(closing); /* it might announce the image again */
     image_withdraw(closing->dir);
     writer_release(closing);
@@ -184,6 +193,7 @@ int log_close(struct log **log, struct error *error)
 
 void log_abandon(struct log **log)
 {
+    sealer_stop_thread(*log);
     spares_stop_thread(*log);
     image_withdraw((*log)->dir);
     writer_release(*log);

@@ -52,6 +52,7 @@ struct log_options {
     bool no_chain;
     uint16_t event_schema; /* the highest event schema that the caller may write; 0 means 1 */
     bool fork;             /* go on under a new uuid (log/fork.h); no effect on a new log */
+    bool seal;             /* segments that are over are packed (log/sealing.h) */
     bool maintain_inline;  /* no thread: the caller calls log_maintain() */
     bool allow_tmpfs;      /* tests only: the filesystem is not looked at; otherwise a directory in
                                memory is refused */
@@ -105,17 +106,21 @@ uint32_t log_payload_size_max(const struct log *log);
 enum log_health log_health(const struct log *log);
 const char *log_failure(const struct log *log); /* a sentence; NULL while healthy */
 
-/* Makes one spare or prepares the next image, if one is due. 1 did something, 0 nothing to do,
- * negative error. */
+/* Makes one spare or prepares the next image, if one is due; else seals a segment. 1 did something,
+ * 0 nothing to do, negative error. */
 int log_maintain(struct log *log, struct error *error);
 
 struct log_stats {
     uint64_t next_seq, durable_seq, segment_no, segment_offset, capacity;
     uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     uint64_t frames_in_flight, frames_in_flight_max, spares, spare_waits;
-    uint64_t commit_ns_sum; /* submit to durable, over all frames */
-    uint64_t depth;         /* frames that may be under way now */
-    char spare_error[256];  /* why the last spare could not be made; "" while all is well */
+    uint64_t commit_ns_sum;                         /* submit to durable, over all frames */
+    uint64_t depth;                                 /* frames that may be under way now */
+    uint64_t sealed;                                /* segments, since it was opened */
+    uint64_t sealed_raw_bytes, sealed_packed_bytes; /* of them, before and after */
+    uint64_t unsealed; /* segments that are over and wait to be sealed, about; 0 if none is to be */
+    char seal_error[256];  /* why a segment could not be sealed; "" while all is well */
+    char spare_error[256]; /* why the last spare could not be made; "" while all is well */
     uint32_t epoch;
     enum log_sync sync;
     uint64_t probe_dsync_ns, probe_fdatasync_ns;

@@ -174,6 +174,9 @@ static int sync_last_segment(struct log *log, const struct log_recovery *recover
         return 0;
     segment_name(name, recovery->last_segment_no);
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
+    /* Sealed, it is synced already: what came behind it was lost. */
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return 0;
     int fd = file_open_direct(path, true, &direct, error);
     if (fd < 0)
         return fd;
@@ -327,6 +330,8 @@ int log_open(struct log **log, const struct log_options *options, struct log_rec
         (void)spares_maintain(opened, NULL); /* makes the image known; readers can do without */
     if (result == 0 && !options->maintain_inline)
         result = spares_start_thread(opened);
+    if (result == 0 && !options->maintain_inline)
+        result = sealer_start_thread(opened);
     if (recovery != NULL)
         *recovery = found;
     if (result < 0) {

@@ -238,6 +238,8 @@ static void header_done(struct io_op *op, int result)
     atomic_store(&log->maintenance.announced, next == &log->segments[0] ? 0 : 1);
     atomic_store(&log->maintenance.announce, true);
     spares_wake(log);
+    if (old != next)
+        sealer_wake(log);
 }
 
 void pipeline_write_header(struct log *log, struct segment *segment)

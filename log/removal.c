@@ -3,6 +3,7 @@
 #include "core/base/bytes.h"
 #include "iouring/file.h"
 #include "log/directory.h"
+#include "log/sealed.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -157,13 +158,12 @@ static int find_first_kept(struct segments *s, uint64_t *first, struct error *er
     return 0;
 }
 
-/* Removes one file. Its being gone already is fine. */
-static int remove_segment(const struct segments *s, uint64_t segment_no,
-                          struct log_removed *removed, struct error *error)
+/* Removes one file: 1, 0 when it was gone already, or negative. */
+static int remove_file(const struct segments *s, uint64_t segment_no, const char *name,
+                       struct log_removed *removed, struct error *error)
 {
-    char path[PATH_MAX + LOG_SEGMENT_NAME_SIZE], name[LOG_SEGMENT_NAME_SIZE];
+    char path[PATH_MAX + LOG_SEGMENT_NAME_SIZE];
     struct stat status;
-    segment_name(name, segment_no);
     snprintf(path, sizeof path, "%s/%s", s->directory.path, name);
     bool known = stat(path, &status) == 0;
     if (unlink(path) < 0)
@@ -171,10 +171,27 @@ static int remove_segment(const struct segments *s, uint64_t segment_no,
                    ? 0
                    : error_set(error, -errno, "cannot remove segment %llu of the log, %s: %s",
                                big(segment_no), path, error_text(-errno));
+    removed->disk_bytes += known ? (uint64_t)status.st_blocks * 512 : 0;
+    return 1;
+}
+
+/* The raw file first: whoever is about to seal it looks for that when the sealed one has its name
+ * (log/sealing.c). */
+static int remove_segment(const struct segments *s, uint64_t segment_no,
+                          struct log_removed *removed, struct error *error)
+{
+    char raw[LOG_SEGMENT_NAME_SIZE], sealed[LOG_SEGMENT_NAME_SIZE];
+    segment_name(raw, segment_no);
+    sealed_name(sealed, segment_no);
+    int first = remove_file(s, segment_no, raw, removed, error);
+    int second = first < 0 ? first : remove_file(s, segment_no, sealed, removed, error);
+    if (second < 0)
+        return second;
+    if (first + second == 0)
+        return 0;
     if (removed->segments++ == 0)
         removed->first_segment = segment_no;
     removed->last_segment = segment_no;
-    removed->disk_bytes += known ? (uint64_t)status.st_blocks * 512 : 0;
     return 0;
 }
 

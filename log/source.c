@@ -3,6 +3,7 @@
 #include "core/base/check.h"
 #include "iouring/file.h"
 #include "log/format.h"
+#include "log/sealed.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int open_file(struct source *source, const char *dir, const char *name, struct error *error)
+static int open_plain(struct source *source, const char *dir, const char *name, struct error *error)
 {
     char path[PATH_MAX];
     struct stat status;
@@ -33,6 +34,48 @@ static int open_file(struct source *source, const char *dir, const char *name, s
     return 0;
 }
 
+/* The sealed form of a segment: what is read are the bytes that it stands for. */
+static int open_sealed(struct source *source, const char *dir, const char *name,
+                       uint64_t segment_no, struct error *error)
+{
+    int code = open_plain(source, dir, name, error);
+    if (code < 0)
+        return code;
+    code = sealed_open(&source->sealed, source->fd, source->size, source->budget, error);
+    if (code == 0 && source->sealed->front.header.segment_no != segment_no)
+        code = error_set(error, ERROR_DAMAGED, "its front says that it is segment %llu",
+                         (unsigned long long)source->sealed->front.header.segment_no);
+    if (code == 0) {
+        source->size = source->sealed->front.header.capacity;
+        return 0;
+    }
+    sealed_close(source->sealed);
+    source->sealed = NULL;
+    close(source->fd);
+    source->fd = -1;
+    source->size = 0;
+    return error_wrap(error, code, "%s", name);
+}
+
+/* A segment may be there as it was written, or sealed. While it is being sealed both are there, and
+ * the first goes last. */
+static int open_file(struct source *source, const char *dir, const char *name, struct error *error)
+{
+    char form[LOG_SEGMENT_NAME_SIZE];
+    uint64_t segment_no;
+    struct error what = { 0 };
+    int code = open_plain(source, dir, name, error);
+    if (code != -ENOENT || !segment_no_of_name(name, &segment_no))
+        return code;
+    sealed_name(form, segment_no);
+    int sealed = open_sealed(source, dir, form, segment_no, &what);
+    if (sealed == -ENOENT)
+        return code;
+    if (sealed < 0 && error != NULL)
+        *error = what;
+    return sealed;
+}
+
 int source_open(struct source *source, const char *dir, const char *name, struct budget *budget,
                 struct error *error)
 {
@@ -40,14 +83,28 @@ int source_open(struct source *source, const char *dir, const char *name, struct
     return open_file(source, dir, name, error);
 }
 
-int source_reopen(struct source *source, const char *dir, const char *name, struct error *error)
+int source_open_sealed(struct source *source, const char *dir, const char *name,
+                       uint64_t segment_no, struct budget *budget, struct error *error)
 {
+    *source = (struct source){ .fd = -1, .budget = budget };
+    return open_sealed(source, dir, name, segment_no, error);
+}
+
+static void close_file(struct source *source)
+{
+    sealed_close(source->sealed);
+    source->sealed = NULL;
     if (source->fd >= 0)
         close(source->fd);
     source->fd = -1;
+    source->size = 0;
+}
+
+int source_reopen(struct source *source, const char *dir, const char *name, struct error *error)
+{
+    close_file(source);
     source->map = NULL;
     source->image = NULL;
-    source->size = 0;
     source->sequential = false;
     source_forget(source);
     return open_file(source, dir, name, error);
@@ -78,13 +135,10 @@ static void free_window(struct source *source)
 
 void source_close(struct source *source)
 {
-    if (source->fd >= 0)
-        close(source->fd);
-    source->fd = -1;
+    close_file(source);
     free_window(source);
     source->map = NULL;
     source->image = NULL;
-    source->size = 0;
 }
 
 void source_forget(struct source *source)
@@ -132,11 +186,34 @@ static int fill_from_image(struct source *source, uint64_t offset, uint64_t size
     return 0;
 }
 
+/* Unpacks whole chunks; what lies behind the last one is zero. */
+static int fill_from_sealed(struct source *source, uint64_t offset, uint64_t size)
+{
+    const struct sealed_front *front = &source->sealed->front;
+    uint64_t end = offset + size < front->used ? offset + size : front->used;
+    uint32_t first = (uint32_t)(offset / front->chunk_size);
+    uint32_t last = (uint32_t)((end + front->chunk_size - 1) / front->chunk_size);
+    if (offset < end) {
+        int code = sealed_read(source->sealed, source->fd, first, last - first, source->window,
+                               &source->bytes_read);
+        if (code < 0)
+            return code;
+        memset(source->window + (end - offset), 0, size - (end - offset));
+    } else {
+        memset(source->window, 0, size);
+    }
+    source->window_offset = offset;
+    source->window_size = size;
+    return 0;
+}
+
 static int fill_window(struct source *source, uint64_t offset, uint64_t size)
 {
     source_forget(source);
     if (source->image != NULL)
         return fill_from_image(source, offset, size);
+    if (source->sealed != NULL)
+        return fill_from_sealed(source, offset, size);
     int64_t got = file_read_at(source->fd, source->window, size, offset);
     if (got < 0)
         return (int)got;
@@ -153,12 +230,12 @@ static bool in_window(const struct source *source, uint64_t offset, uint64_t end
 
 static int read_window(struct source *source, uint64_t offset, uint64_t size)
 {
-    uint64_t start = offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
-    uint64_t blocks = (offset + size - start + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE;
-    uint64_t need = blocks * LOG_BLOCK_SIZE;
+    uint64_t unit = source->sealed != NULL ? source->sealed->front.chunk_size : LOG_BLOCK_SIZE;
+    uint64_t start = offset / unit * unit;
+    uint64_t need = (offset + size - start + unit - 1) / unit * unit;
     uint64_t more = need;
     if (source->sequential && need < SOURCE_WINDOW_SIZE) {
-        uint64_t all = (source->size + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
+        uint64_t all = (source->size + unit - 1) / unit * unit;
         more = all < SOURCE_WINDOW_SIZE ? all : SOURCE_WINDOW_SIZE;
     }
     int code = grow_window(source, more);
@@ -186,6 +263,11 @@ int source_bytes(struct source *source, uint64_t offset, uint64_t size, const ui
         return ERROR_TRUNCATED;
     if (source->map != NULL)
         return map_bytes(source, offset, size, bytes);
+    /* The front has the header too: whoever only wants that unpacks nothing. */
+    if (source->sealed != NULL && offset + size <= LOG_BLOCK_SIZE) {
+        *bytes = source->sealed->front.block + offset;
+        return 0;
+    }
     if (!in_window(source, offset, offset + size)) {
         int code = read_window(source, offset, size);
         if (code < 0)

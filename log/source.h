@@ -1,9 +1,10 @@
-/* The bytes of one segment, for log/ only: from its file (O_DIRECT, through one window), from a map
- * that the caller keeps, or from the writer's image (copied into the window, since the writer may
- * give the image to another segment at any time).
+/* The bytes of one segment, for log/ only: from its file (O_DIRECT, through one window), from its
+ * sealed form (log/sealed.h, unpacked into the window), from a map that the caller keeps, or from
+ * the writer's image (copied into the window, since the writer may give the image to another
+ * segment at any time). Whoever reads does not notice which.
  *
- * Memory: a window of SOURCE_WINDOW_SIZE, grown to the largest piece asked for and kept, on the
- * budget. Threads: a source belongs to one thread. */
+ * Memory: a window of SOURCE_WINDOW_SIZE, grown to the largest piece asked for and kept, and what a
+ * sealed form needs, on the budget. Threads: a source belongs to one thread. */
 #ifndef LOG_SOURCE_H
 #define LOG_SOURCE_H
 
@@ -17,12 +18,16 @@
 
 #define SOURCE_WINDOW_SIZE (1u << 20)
 
+struct sealed;
+
 struct source {
     int fd;                    /* -1: none */
+    struct sealed *sealed;     /* `fd` is a sealed form; NULL: it is not */
     struct map *map;           /* the caller's, or NULL */
     const struct image *image; /* the caller's, or NULL */
     uint64_t generation;       /* of the image when it was given to this source */
-    uint64_t size;             /* bytes that are there; of an image, those that are durable */
+    uint64_t size;             /* bytes that are there; of an image, those that are durable; of a
+                                  sealed form, those that it stands for */
     bool sequential;           /* read SOURCE_WINDOW_SIZE at a time, not just what is asked for */
     struct budget *budget;     /* may be NULL */
     uint8_t *window;
@@ -31,9 +36,13 @@ struct source {
     uint64_t bytes_read;
 };
 
-/* Opens `<dir>/<name>`; the window is made at the first read. */
+/* Opens `<dir>/<name>`, or when that is a segment that is only there sealed, its sealed form:
+ * ERROR_DAMAGED and ERROR_NEWER come from that. The window is made at the first read. */
 int source_open(struct source *source, const char *dir, const char *name, struct budget *budget,
                 struct error *error);
+/* Opens a sealed form under whatever name it has. */
+int source_open_sealed(struct source *source, const char *dir, const char *name,
+                       uint64_t segment_no, struct budget *budget, struct error *error);
 void source_of_map(struct source *source, struct map *map);
 void source_of_image(struct source *source, const struct image *image, uint64_t generation,
                      struct budget *budget);

@@ -120,21 +120,6 @@ static int adopt(struct log *log, uint64_t segment_no, struct error *error)
     return 0;
 }
 
-static void set_trouble(struct trouble *trouble, const struct error *error)
-{
-    pthread_mutex_lock(&trouble->lock);
-    trouble->error = *error;
-    pthread_mutex_unlock(&trouble->lock);
-}
-
-void spares_error(const struct log *log, char *text, size_t size)
-{
-    struct trouble *trouble = log->maintenance.trouble;
-    pthread_mutex_lock(&trouble->lock);
-    snprintf(text, size, "%s", trouble->error.text);
-    pthread_mutex_unlock(&trouble->lock);
-}
-
 /* Makes the next spare, or takes one that an earlier opening of the log made. */
 static int make_spare(struct log *log, struct error *error)
 {
@@ -151,7 +136,7 @@ static int make_spare(struct log *log, struct error *error)
         result = adopt(log, log->maintenance.next_no, &what);
     if (result < 0)
         error_wrap(&what, result, "make a spare segment");
-    set_trouble(log->maintenance.trouble, &what);
+    trouble_set(log->maintenance.trouble, &what);
     if (result < 0 && error != NULL)
         *error = what;
     return result;

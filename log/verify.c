@@ -6,6 +6,7 @@
 #include "log/live_end.h"
 #include "log/place.h"
 #include "log/scan.h"
+#include "log/sealed.h"
 #include "log/storage.h"
 #include "log/tail.h"
 
@@ -504,6 +505,22 @@ static void begin_segment(struct verifying *v, const struct segment_header *head
     v->result->segments++;
 }
 
+/* What its front says, which nobody reads on the way. */
+static void check_front(struct verifying *v)
+{
+    const struct scan_mark *end = &v->scan.counted;
+    struct log_finding finding = { .verdict = LOG_DAMAGED };
+    if (v->source.sealed == NULL || !v->whole)
+        return;
+    const struct sealed_front *front = &v->source.sealed->front;
+    uint64_t min_ns = v->min_time_ns, max_ns = v->max_time_ns;
+    if (front->end_offset != end->end_offset || front->last_seq != end->last_seq ||
+        front->record_count != v->scan.records || front->min_time_ns != min_ns ||
+        front->max_time_ns != max_ns || memcmp(front->chain, end->chain, SHA256_SIZE) != 0)
+        report(v, &finding, "its front names another end, other times or other counts");
+    v->result->sealed++;
+}
+
 static void end_segment(struct verifying *v)
 {
     v->joined = v->whole;
@@ -635,6 +652,8 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
     segment_name(name, v->directory.segments[index]);
     v->name = name;
     int state = directory_segment(&v->directory, (size_t)index, &v->source, &header, &what);
+    if (v->source.sealed != NULL)
+        sealed_name(name, v->directory.segments[index]);
     if (state == ERROR_NEWER || state == ERROR_BUDGET || state == -ENOMEM || state == -EACCES)
         return error_set(error, state, "%s", what.text);
     v->source.sequential = true;
@@ -662,6 +681,8 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
     }
     begin_file(v, &header);
     int code = verify_segment(v, &header, found ? &next : NULL, error);
+    if (code == 0)
+        check_front(v);
     if (code == 0)
         end_segment(v);
     return code;

@@ -40,8 +40,9 @@ struct log_verify_options {
 };
 
 struct log_verify_result {
-    enum log_verdict verdict; /* the worst: damaged, then torn or unproven tail, then sound */
-    uint64_t segments, spares, frames, records, payload_bytes, bytes_read, findings;
+    enum log_verdict verdict;  /* the worst: damaged, then torn or unproven tail, then sound */
+    uint64_t segments, sealed; /* of them */
+    uint64_t spares, frames, records, payload_bytes, bytes_read, findings;
     uint64_t first_seq, last_seq;
     uint64_t first_segment_no;
     bool live;         /* a writer runs; checked up to what was durable */

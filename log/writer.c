@@ -116,8 +116,39 @@ static void release_segment(struct segment *segment)
         close(segment->fd);
 }
 
+static struct trouble *trouble_new(void)
+{
+    struct trouble *trouble = calloc(1, sizeof *trouble);
+    if (trouble != NULL)
+        pthread_mutex_init(&trouble->lock, NULL);
+    return trouble;
+}
+
+static void trouble_free(struct trouble *trouble)
+{
+    if (trouble == NULL)
+        return;
+    pthread_mutex_destroy(&trouble->lock);
+    free(trouble);
+}
+
+void trouble_set(struct trouble *trouble, const struct error *error)
+{
+    pthread_mutex_lock(&trouble->lock);
+    trouble->error = *error;
+    pthread_mutex_unlock(&trouble->lock);
+}
+
+void trouble_get(struct trouble *trouble, char *text, size_t size)
+{
+    pthread_mutex_lock(&trouble->lock);
+    snprintf(text, size, "%s", trouble->error.text);
+    pthread_mutex_unlock(&trouble->lock);
+}
+
 void writer_release(struct log *log)
 {
+    sealer_stop_thread(log);
     spares_stop_thread(log);
     pipeline_stop(log);
     spares_close(log);
@@ -132,8 +163,9 @@ void writer_release(struct log *log)
     if (log->budgeted > 0)
         budget_release(log->options.budget, BUDGET_LOG, log->budgeted);
     sem_destroy(&log->maintenance.wake);
-    pthread_mutex_destroy(&log->maintenance.trouble->lock);
-    free(log->maintenance.trouble);
+    sem_destroy(&log->sealer.wake);
+    trouble_free(log->maintenance.trouble);
+    trouble_free(log->sealer.trouble);
     /* Last: whoever waits for the lock finds everything at rest. */
     if (log->lock_fd >= 0)
         close(log->lock_fd);
@@ -143,10 +175,14 @@ void writer_release(struct log *log)
 struct log *writer_new(void)
 {
     struct log *log = calloc(1, sizeof *log);
-    struct trouble *trouble = calloc(1, sizeof *trouble);
-    if (log == NULL || trouble == NULL) {
+    if (log == NULL)
+        return NULL;
+    log->maintenance.trouble = trouble_new();
+    log->sealer.trouble = trouble_new();
+    if (log->maintenance.trouble == NULL || log->sealer.trouble == NULL) {
+        trouble_free(log->maintenance.trouble);
+        trouble_free(log->sealer.trouble);
         free(log);
-        free(trouble);
         return NULL;
     }
     log->lock_fd = log->checkpoint.fd = -1;
@@ -157,7 +193,6 @@ struct log *writer_new(void)
     log->header.log = log->sync_op.log = log->checkpoint.side.log = log;
     log->building = log->writing = &log->segments[0];
     sem_init(&log->maintenance.wake, 0, 0);
-    pthread_mutex_init(&trouble->lock, NULL);
-    log->maintenance.trouble = trouble;
+    sem_init(&log->sealer.wake, 0, 0);
     return log;
 }

@@ -1,5 +1,5 @@
 /* The inside of the event log's writer: what log.c, opening.c, builder.c,
- * pipeline.c, spares.c and writer.c share. For log/ only.
+ * pipeline.c, spares.c, sealer.c and writer.c share. For log/ only.
  *
  *   log_append -> builder: the open frame, in the image of the segment being built
  *                    | closed: checksums, chain, a slot in the queue
@@ -7,6 +7,7 @@
  *                 pipeline: slots in order; written from the image, acknowledged as a prefix
  *                    ^
  *                 spares: zeroed segments and a clean image, made ahead by the maintenance thread
+ *                 sealer: segments that are over become smaller, by a thread of its own
  *
  * A roll, step by step; `building` is where appends go, `writing` what the disk gets:
  *
@@ -15,7 +16,7 @@
  *     --(header durable)--> writing = building, the old image goes to maintenance
  *
  * Threads: everything belongs to the writer's thread but for what says otherwise: the counters, the
- * images' states and the ring of spares are atomic, and maintenance.trouble has its lock. */
+ * images' states and the ring of spares are atomic, and a trouble has its lock. */
 #ifndef LOG_WRITER_H
 #define LOG_WRITER_H
 
@@ -135,7 +136,7 @@ struct checkpoints {
     struct checkpoint last; /* as written, or being written */
 };
 
-/* Why the last spare could not be made; "" while all is well. */
+/* Why something could not be made ahead, or sealed; "" while all is well. */
 struct trouble {
     pthread_mutex_t lock;
     struct error error;
@@ -151,6 +152,16 @@ struct maintenance {
     uint64_t next_no;      /* of the next spare */
     struct spare spares[SPARES_MAX];
     _Atomic uint32_t spares_taken, spares_made; /* ring: writer takes, maintenance makes */
+    struct trouble *trouble;
+};
+
+struct sealer {
+    bool threaded;
+    pthread_t thread;
+    sem_t wake;
+    _Atomic bool stop;
+    _Atomic uint64_t done_no; /* segments up to this one are sealed, or stay as they are */
+    _Atomic uint64_t sealed, raw_bytes, packed_bytes;
     struct trouble *trouble;
 };
 
@@ -204,6 +215,7 @@ struct log {
     char failure[512];
 
     struct maintenance maintenance;
+    struct sealer sealer;
     struct counters counters;
 };
 
@@ -225,6 +237,9 @@ static inline uint64_t counter_get(const _Atomic uint64_t *counter)
 }
 
 /* writer.c: its memory. */
+
+void trouble_set(struct trouble *trouble, const struct error *error);
+void trouble_get(struct trouble *trouble, char *text, size_t size);
 
 struct log *writer_new(void);
 int writer_set_options(struct log *log, const struct log_options *options, struct error *error);
@@ -301,7 +316,13 @@ void spares_wake(struct log *log);
 int spares_maintain(struct log *log, struct error *error); /* one step: 1, 0, or negative */
 int spares_start_thread(struct log *log);
 void spares_stop_thread(struct log *log);
-void spares_error(const struct log *log, char *text, size_t size);
 void spares_random(const struct log *log, void *bytes, size_t size);
+
+/* sealer.c: what is over. */
+
+int sealer_step(struct log *log, struct error *error); /* the next segment: 1, 0, or negative */
+void sealer_wake(struct log *log);
+int sealer_start_thread(struct log *log);
+void sealer_stop_thread(struct log *log);
 
 #endif

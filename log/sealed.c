@@ -1,0 +1,181 @@
+#include "log/sealed.h"
+
+#include "core/base/check.h"
+#include "core/base/crc32c.h"
+#include "iouring/file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#define READ_SIZE (1u << 20) /* packed bytes that are read at once, at most */
+
+static int reserve(struct sealed *sealed, uint64_t bytes)
+{
+    if (sealed->budget != NULL && budget_reserve(sealed->budget, BUDGET_READERS, bytes) < 0)
+        return ERROR_BUDGET;
+    sealed->budgeted += bytes;
+    return 0;
+}
+
+static void release(struct sealed *sealed, uint64_t bytes)
+{
+    if (sealed->budget != NULL)
+        budget_release(sealed->budget, BUDGET_READERS, bytes);
+    sealed->budgeted -= bytes;
+}
+
+/* Has room for `size` packed bytes, wherever they begin in a block. */
+static int grow_packed(struct sealed *sealed, uint64_t size)
+{
+    if (size <= sealed->packed_capacity)
+        return 0;
+    free(sealed->packed);
+    release(sealed, sealed->packed_capacity);
+    sealed->packed_capacity = sealed->packed_size = 0;
+    sealed->packed = NULL;
+    int code = reserve(sealed, size);
+    if (code < 0)
+        return code;
+    sealed->packed = file_aligned_buffer(size);
+    if (sealed->packed == NULL) {
+        release(sealed, size);
+        return -ENOMEM;
+    }
+    sealed->packed_capacity = size;
+    return 0;
+}
+
+/* Has the bytes [offset, end) of the file in `packed`, and more of them up to `more` when it has to
+ * read. */
+static int read_packed(struct sealed *sealed, int fd, uint64_t offset, uint64_t end, uint64_t more,
+                       uint64_t *bytes_read)
+{
+    if (offset >= sealed->packed_offset && end <= sealed->packed_offset + sealed->packed_size)
+        return 0;
+    uint64_t start = offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
+    uint64_t stop = more - start > READ_SIZE && end - start <= READ_SIZE ? start + READ_SIZE : more;
+    uint64_t size = (stop - start + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
+    int code = grow_packed(sealed, size);
+    if (code < 0)
+        return code;
+    sealed->packed_size = 0;
+    int64_t got = file_read_at(fd, sealed->packed, size, start);
+    if (got < 0)
+        return (int)got;
+    sealed->packed_offset = start;
+    sealed->packed_size = (uint64_t)got;
+    *bytes_read += (uint64_t)got;
+    return end <= start + (uint64_t)got ? 0 : ERROR_TRUNCATED;
+}
+
+static void free_tables(struct sealed *sealed)
+{
+    free(sealed->offsets);
+    free(sealed->checksums);
+    ZSTD_freeDCtx(sealed->zstd);
+    sealed->offsets = NULL;
+    sealed->checksums = NULL;
+    sealed->zstd = NULL;
+}
+
+int sealed_open(struct sealed **opened, int fd, uint64_t file_size, struct budget *budget,
+                struct error *error)
+{
+    uint64_t ignored = 0;
+    *opened = NULL;
+    if (file_size < SEALED_FRONT_SIZE)
+        return error_set(error, ERROR_DAMAGED, "it is %llu bytes long, shorter than its front",
+                         (unsigned long long)file_size);
+    struct sealed *sealed = calloc(1, sizeof *sealed);
+    if (sealed == NULL)
+        return error_set(error, -ENOMEM, "no memory to read it");
+    sealed->budget = budget;
+    int code = reserve(sealed, sizeof *sealed);
+    if (code == 0)
+        code = read_packed(sealed, fd, 0, SEALED_FRONT_SIZE, SEALED_FRONT_SIZE, &ignored);
+    if (code < 0)
+        error_set(error, code, "its front cannot be read: %s", error_text(code));
+    else
+        code = sealed_front_decode(sealed->packed, &sealed->front, error);
+    if (code == 0 && sealed->front.file_size != file_size)
+        code =
+            error_set(error, ERROR_DAMAGED, "it is %llu bytes long instead of %llu",
+                      (unsigned long long)file_size, (unsigned long long)sealed->front.file_size);
+    if (code < 0)
+        sealed_close(sealed);
+    else
+        *opened = sealed;
+    return code;
+}
+
+void sealed_close(struct sealed *sealed)
+{
+    if (sealed == NULL)
+        return;
+    free_tables(sealed);
+    free(sealed->packed);
+    if (sealed->budget != NULL)
+        budget_release(sealed->budget, BUDGET_READERS, sealed->budgeted);
+    free(sealed);
+}
+
+/* Room for the tables, and what unpacks. */
+static int prepare(struct sealed *sealed)
+{
+    uint64_t count = sealed->front.chunk_count;
+    if (sealed->zstd != NULL)
+        return 0;
+    sealed->offsets = calloc(count + 1, sizeof *sealed->offsets);
+    sealed->checksums = calloc(count, sizeof *sealed->checksums);
+    sealed->zstd = ZSTD_createDCtx();
+    int code = -ENOMEM;
+    if (sealed->offsets != NULL && sealed->checksums != NULL && sealed->zstd != NULL)
+        code =
+            reserve(sealed, (count + 1) * sizeof *sealed->offsets +
+                                count * sizeof *sealed->checksums + ZSTD_sizeof_DCtx(sealed->zstd));
+    if (code < 0)
+        free_tables(sealed);
+    return code;
+}
+
+static int load(struct sealed *sealed, int fd, uint64_t *bytes_read)
+{
+    const struct sealed_front *front = &sealed->front;
+    int code = prepare(sealed);
+    if (code == 0)
+        code = read_packed(sealed, fd, front->index_offset, front->file_size, front->file_size,
+                           bytes_read);
+    if (code < 0)
+        return code;
+    const uint8_t *tables = sealed->packed + (front->index_offset - sealed->packed_offset);
+    code = sealed_tables_decode(tables, front, sealed->offsets, sealed->checksums, NULL);
+    sealed->loaded = code == 0;
+    return code;
+}
+
+static int unpack(struct sealed *sealed, uint32_t chunk, uint8_t *target)
+{
+    const uint8_t *packed = sealed->packed + (sealed->offsets[chunk] - sealed->packed_offset);
+    size_t size = (size_t)(sealed->offsets[chunk + 1] - sealed->offsets[chunk]);
+    size_t raw = sealed_chunk_bytes(&sealed->front, chunk);
+    if (crc32c(packed, size) != sealed->checksums[chunk])
+        return ERROR_DAMAGED;
+    return ZSTD_decompressDCtx(sealed->zstd, target, raw, packed, size) == raw ? 0 : ERROR_DAMAGED;
+}
+
+int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, uint8_t *target,
+                uint64_t *bytes_read)
+{
+    CHECK(first + count <= sealed->front.chunk_count);
+    int code = sealed->loaded ? 0 : load(sealed, fd, bytes_read);
+    for (uint32_t chunk = first; code == 0 && chunk < first + count; chunk++) {
+        code = read_packed(sealed, fd, sealed->offsets[chunk], sealed->offsets[chunk + 1],
+                           sealed->offsets[first + count], bytes_read);
+        if (code == 0)
+            code = unpack(sealed, chunk,
+                          target + (uint64_t)(chunk - first) * sealed->front.chunk_size);
+    }
+    return code;
+}
