@@ -11,7 +11,7 @@ use LogReader ();
 use POSIX ();
 use Test::More;
 
-my $small = "[log]\nsegment_size = \"256KB\"\n";
+my $small = "[log]\nsegment_size = \"256KB\"\nseal = false\n";
 my $nap = { name => 'nap', steps => [{ id => 'a', sleep => '0s' }] };
 
 # A data directory whose log has several segments, and a spare behind them; the number of its last event.

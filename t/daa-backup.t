@@ -81,7 +81,7 @@ for my $round (1 .. 5) {
 }
 # It complains of a spare's temporary file that gets its name meanwhile, and goes on.
 run_program('cp', '-r', $agent->dir, "$dir/plain");
--s "$dir/plain/log/seg-0000000001.log" or die 'nothing was copied';
+-s "$dir/plain/log/seg-0000000001.zlog" || -s "$dir/plain/log/seg-0000000001.log" or die 'nothing was copied';
 
 # Some that are killed.
 for my $round (1 .. 6) {

@@ -14,7 +14,7 @@ use Test::More;
 
 $ENV{TSAN_OPTIONS} = join ':', $ENV{TSAN_OPTIONS} // (), 'atexit_sleep_ms=0';
 
-my $config = "[log]\nsegment_size = \"256KB\"\nengine = \"plain\"\n[state]\nsnapshot_interval = \"0s\"\n";
+my $config = "[log]\nsegment_size = \"256KB\"\nseal = false\nengine = \"plain\"\n[state]\nsnapshot_interval = \"0s\"\n";
 my $retention = $config . "[retention]\nmax_bytes = \"768KB\"\n";
 my ($dir, $past, $arm) = map { scratch() . "/$_" } qw(data past arm);
 my $nap = { name => 'nap', steps => [ { id => 'a', sleep => '0s' } ] };

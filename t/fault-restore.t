@@ -13,7 +13,7 @@ use Test::More;
 
 $ENV{TSAN_OPTIONS} = join ':', $ENV{TSAN_OPTIONS} // (), 'atexit_sleep_ms=0';
 
-my $config = "[log]\nsegment_size = \"256KB\"\nengine = \"plain\"\n[state]\nsnapshot_interval = \"0s\"\n";
+my $config = "[log]\nsegment_size = \"256KB\"\nseal = false\nengine = \"plain\"\n[state]\nsnapshot_interval = \"0s\"\n";
 my ($dir, $target, $plain, $restored, $good) = map { scratch() . "/$_" } qw(data target plain restored good);
 my @actions = qw(kill kill-after torn short enospc enospc-from eio);
 my $nap = { name => 'nap', steps => [ { id => 'a', sleep => '0s' } ] };

@@ -13,7 +13,7 @@ use Test::More;
 
 $ENV{TSAN_OPTIONS} = join ':', $ENV{TSAN_OPTIONS} // (), 'atexit_sleep_ms=0';
 
-my $config = "[log]\nsegment_size = \"256KB\"\n[state]\nsnapshot_interval = \"0s\"\ncommit_interval = \"1ms\"\n";
+my $config = "[log]\nsegment_size = \"256KB\"\nseal = false\n[state]\nsnapshot_interval = \"0s\"\ncommit_interval = \"1ms\"\n";
 my ($dir, $base, $arm) = map { scratch() . "/$_" } qw(data base arm);
 my %options = (dir => $dir, config => $config);
 my $nap = { name => 'nap', steps => [ { id => 'a', sleep => '0s' } ] };

@@ -12,7 +12,7 @@ use POSIX ();
 use Test::More;
 
 # The ring's writes are out of the tool's reach. Small segments, so that the load needs some.
-my $config = "[log]\nsegment_size = \"256KB\"\nengine = \"plain\"\nsync = \"dsync\"\n[state]\ncommit_interval = \"1ms\"\n";
+my $config = "[log]\nsegment_size = \"256KB\"\nseal = false\nengine = \"plain\"\nsync = \"dsync\"\n[state]\ncommit_interval = \"1ms\"\n";
 my $nap = { name => 'nap', steps => [ { id => 'a', sleep => '0s' }, { id => 'b', needs => ['a'], sleep => '0s' } ] };
 my $waits = { name => 'waits', steps => [ { id => 'a', signal => { name => 'go' } } ] };
 my $dir = scratch() . '/fault';

@@ -23,6 +23,7 @@
 #include "log/reader.h"
 #include "log/removal.h"
 #include "log/segment.h"
+#include "log/source.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -432,21 +433,18 @@ static int write_log(const char *dir, const char *seed)
 /* Straight from the file: what the reader made of the record must not vouch for itself. */
 static void list_record(const char *dir, const struct record *record, const struct log_place *place)
 {
-    char path[4096], name[LOG_SEGMENT_NAME_SIZE], hex[2 * SHA256_SIZE + 1];
+    char name[LOG_SEGMENT_NAME_SIZE], hex[2 * SHA256_SIZE + 1];
     uint8_t digest[SHA256_SIZE];
+    const uint8_t *bytes;
     size_t size = record_size(record->payload.size);
-    uint8_t *bytes = malloc(size);
+    struct source source;
     segment_name(name, place->segment_no);
-    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CHECK(bytes != NULL);
-    CHECK(fd >= 0);
-    CHECK(pread(fd, bytes, size, (off_t)place->record_offset) == (ssize_t)size);
-    close(fd);
+    CHECK(source_open(&source, dir, name, NULL, NULL) == 0);
+    CHECK(source_bytes(&source, place->record_offset, size, &bytes) == 0);
     sha256_of(digest, bytes, size);
     bytes_to_hex(hex, digest, SHA256_SIZE);
     printf("%" PRIu64 " %s\n", record->seq, hex);
-    free(bytes);
+    source_close(&source);
 }
 
 static int list_log(const char *dir)

@@ -37,13 +37,50 @@ sub segment_header {
     die "$path: header checksum\n" if crc32c(substr($block, 0, 12), substr($block, 16)) != $header{crc};
     die "$path: version\n" if $header{major} != 1 || $header{incompat} & ~1 || $header{checksum} != 1;
     die "$path: block size\n" if $header{block_size} != BLOCK;
-    die "$path: number\n" if $path !~ /seg-(\d{10})\.log$/ || $1 != $header{segment_no};
+    die "$path: number\n" if $path !~ /seg-(\d{10})\.z?log$/ || $1 != $header{segment_no};
     my ($reserved, $size, $end) = $header{minor} ? (140, 4, 232) : (138, 6, 176);
     die "$path: reserved bytes\n" if substr($block, $reserved, $size) =~ /[^\0]/ || substr($block, $end) =~ /[^\0]/;
     my $parent = substr($block, 176, 56) =~ /[^\0]/;
     die "$path: parent\n" if $parent != ($header{incompat} & 1) || $header{parent_uuid} eq $header{log_uuid};
     $header{event_schema} ||= 1;
     return \%header;
+}
+
+# The raw bytes of a sealed segment, up to its capacity; each of its bytes is looked at.
+sub unseal {
+    my ($path, $bytes) = @_;
+    my %front;
+    @front{qw(zstd_magic zstd_size magic version crc used end_offset last_seq chain record_count min_time_ns max_time_ns
+        file_size index_offset chunk_size chunk_count)} = unpack 'V V a8 V V Q< Q< Q< a32 Q< Q< Q< Q< Q< V V', $bytes;
+    die "$path: front\n" if $front{zstd_magic} != 0x184d2a50 || $front{zstd_size} != 8184 || $front{magic} ne 'DAAZSEG1';
+    die "$path: checksum of the front\n" if crc32c(substr($bytes, 0, 20), substr($bytes, 24, 8192 - 24)) != $front{crc};
+    die "$path: version\n" if $front{version} != 1;
+    die "$path: reserved bytes\n" if substr($bytes, 128, 4096 - 128) =~ /[^\0]/;
+    die "$path: size\n" if $front{file_size} != length $bytes || $front{chunk_count} != int(($front{used} + $front{chunk_size} - 1) / $front{chunk_size});
+    my $index_size = 8 + 8 * $front{chunk_count} + 4;
+    my $index = substr $bytes, $front{index_offset}, $index_size;
+    my ($magic, $size, @entries) = unpack 'V*', $index;
+    my $crc = pop @entries;
+    die "$path: index\n" if $magic != 0x184d2a51 || $size != $index_size - 8 || crc32c(substr $index, 0, -4) != $crc;
+    my ($raw, $offset, @table) = ('', 8192, 8192, 0);
+    while (my ($packed, $check) = splice @entries, 0, 2) {
+        my $chunk = substr $bytes, $offset, $packed;
+        die "$path: chunk at $offset\n" if crc32c($chunk) != $check;
+        $offset += $packed;
+        my $left = $front{used} - @table / 2 * $front{chunk_size} + $front{chunk_size};
+        push @table, $packed, $left < $front{chunk_size} ? $left : $front{chunk_size};
+    }
+    die "$path: chunks\n" if $offset != $front{index_offset};
+    my $table = pack 'V*', 0x184d2a5e, 8 * ($front{chunk_count} + 2) + 9, @table, $index_size, 0, $front{chunk_count} + 2;
+    $table .= pack 'C V', 0, 0x8f92eab1;
+    die "$path: seek table\n" if substr($bytes, $front{index_offset} + $index_size) ne $table;
+    open my $zstd, '-|:raw', 'zstd', '-q', '-dc', $path or die "$path: zstd: $!\n";
+    { local $/; $raw = <$zstd> }
+    close $zstd or die "$path: zstd fails\n";
+    die "$path: unpacks to " . length($raw) . " bytes\n" if length $raw != $front{used};
+    my $block = substr $raw, 0, BLOCK;
+    die "$path: header\n" if $block ne substr $bytes, 4096, BLOCK;
+    return ($raw . "\0" x (unpack('x72 Q<', $block) - length $raw), \%front);
 }
 
 # The frame at the offset, or undef when there is none that goes on from `$last`.
@@ -119,6 +156,16 @@ sub of_line {
     return $later->{parent_uuid} eq $before->{log_uuid} || $parent->($before) eq $parent->($later);
 }
 
+# What a sealed segment says of its records.
+sub check_front {
+    my ($segment, $last, $records) = @_;
+    my ($path, $front) = @$segment{qw(path front)};
+    my @times = sort { $a <=> $b } map { $_->{time_ns} } @$records;
+    die "$path: its front names another end\n" if $front->{last_seq} != $last->{seq} || $front->{chain} ne $last->{chain};
+    die "$path: its front counts other records\n" if $front->{record_count} != @$records;
+    die "$path: its front names other times\n" if @times && ($front->{min_time_ns} != $times[0] || $front->{max_time_ns} != $times[-1]);
+}
+
 my %last;
 
 # The chain at the end of a log.
@@ -128,11 +175,13 @@ sub read_log {
     my ($dir) = @_;
     my (@segments, @records);
     %last = ();
-    for my $path (sort glob "$dir/seg-??????????.log") {
-        my $bytes = slurp($path);
+    my %paths = map { /seg-(\d{10})/ ? ($1 => $_) : () } glob("$dir/seg-??????????.zlog"), glob "$dir/seg-??????????.log";
+    for my $path (map { $paths{$_} } sort keys %paths) {
+        my ($bytes, $front) = slurp($path);
+        ($bytes, $front) = unseal($path, $bytes) if $path =~ /zlog$/;
         my $block = substr $bytes, 0, BLOCK;
         next if $block !~ /[^\0]/;
-        push @segments, { path => $path, bytes => $bytes, header => segment_header($path, $block) };
+        push @segments, { path => $path, bytes => $bytes, front => $front, header => segment_header($path, $block) };
     }
     for my $i (0 .. $#segments) {
         my ($header, $next) = ($segments[$i]{header}, $i < $#segments ? $segments[$i + 1]{header} : undef);
@@ -140,7 +189,9 @@ sub read_log {
         %last = (seq => $header->{prev_last_seq}, blocks => 0, chain => $header->{prev_chain}) if $i == 0;
         die "$segments[$i]{path}: goes on behind $header->{prev_last_seq}, not $last{seq}\n"
             if $header->{prev_last_seq} != $last{seq} || $header->{prev_chain} ne $last{chain};
+        my $before = @records;
         read_segment($segments[$i]{bytes}, $header, $next && $next->{prev_end_offset}, \%last, \@records);
+        check_front($segments[$i], \%last, [@records[$before .. $#records]]) if $segments[$i]{front};
     }
     return @records;
 }

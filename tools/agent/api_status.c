@@ -121,6 +121,11 @@ static void add_log(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "spares", stats.spares);
     text_json_unsigned(text, "spare_waits", stats.spare_waits);
     text_json_cstring(text, "trouble", stats.spare_error[0] ? stats.spare_error : NULL);
+    text_json_unsigned(text, "sealed", stats.sealed);
+    text_json_unsigned(text, "sealed_raw_bytes", stats.sealed_raw_bytes);
+    text_json_unsigned(text, "sealed_packed_bytes", stats.sealed_packed_bytes);
+    text_json_unsigned(text, "unsealed", stats.unsealed);
+    text_json_cstring(text, "seal_trouble", stats.seal_error[0] ? stats.seal_error : NULL);
     text_json_unsigned(text, "commit_ns_mean",
                        stats.frames ? stats.commit_ns_sum / stats.frames : 0);
     text_json_cstring(text, "engine", stats.engine);

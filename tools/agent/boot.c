@@ -217,6 +217,7 @@ static int open_log(struct boot *boot, struct error *error)
         .spares = (uint32_t)config->log.spares,
         .sync = sync_of(config),
         .no_chain = !config->log.chain,
+        .seal = config->log.seal,
         .allow_tmpfs = boot->allow_tmpfs,
         .start_time_ns = boot->clock.last_ns,
         .witnesses = &witness,

@@ -47,7 +47,7 @@ struct config {
         uint64_t spares;
         uint64_t sync;   /* enum config_sync */
         uint64_t engine; /* enum config_engine */
-        bool chain;
+        bool chain, seal;
     } log;
     struct {
         uint64_t max_body_size;

@@ -107,6 +107,9 @@ const struct key keys[] = {
              "io_uring where the kernel allows it (\"best\")." },
     { "log", "chain", KEY_TRUTH, AT(log.chain), .fallback = "true",
       .doc = "Chains the log's frames by SHA-256, so that a change in the past can be shown." },
+    { "log", "seal", KEY_TRUTH, AT(log.seal), .fallback = "true",
+      .doc = "Packs files of the log that are over, to a fraction of their size. Reading does not\n"
+             "change, and \"zstd -dc\" unpacks them too." },
 
     { "api", "max_body_size", KEY_SIZE, AT(api.max_body_size), KB, 16 * MB, "1MB",
       .doc = "A larger request is answered with 413." },
