@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DAYS 12
 
@@ -30,6 +31,26 @@ static void test_compare(struct year_result *result)
     is_int(result->failures, before + 2, "what grew tenfold would be found");
     result->samples[DAYS - 1].documents /= 10;
     result->samples[DAYS - 2].segments /= 10;
+}
+
+/* The oracle finds what should have ended and has not. */
+static void test_late(struct year_options options)
+{
+    options.days = 5;
+    options.jump_count = 0;
+    options.nobody_resolves = true;
+    struct year_result *result = year_run(&options);
+    if (!result)
+        tap_bail_out("no memory");
+    ok(result->failures > 0, "workflows that are parked for too long would be found");
+    unsigned others = 0;
+    for (unsigned i = 0; i < result->failures && i < YEAR_FAILURES_TOLD; i++)
+        if (!strstr(result->failure[i], "\"parked\" has not ended after")) {
+            tap_note("%s", result->failure[i]);
+            others++;
+        }
+    is_int(others, 0, "and nothing else");
+    year_free(result);
 }
 
 int main(void)
@@ -78,5 +99,6 @@ int main(void)
        result->resent_there, result->resent);
     test_compare(result);
     year_free(result);
+    test_late(options);
     return tap_done();
 }

@@ -47,7 +47,8 @@ struct year_options {
     uint32_t retention_days;  /* of retention.max_age */
     const struct year_jump *jumps;
     uint32_t jump_count;
-    double busy_days[4]; /* two weeks of three times the load begin here; 0: none */
+    double busy_days[4];  /* two weeks of three times the load begin here; 0: none */
+    bool nobody_resolves; /* what is parked stays so, which the oracle must find too late */
     /* After each day; may be NULL. */
     void (*progress)(uint32_t day, uint64_t events);
 };

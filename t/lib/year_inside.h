@@ -120,10 +120,11 @@ void year_agent_put(struct year_agent *agent, struct year_question *question);
 void year_agent_wait(struct year_agent *agent);
 
 /*--- year_work.c: the oracle ---*/
-void year_work_begin(struct year_agent *agent);  /* after a start: compares with the documents */
-void year_work_tick(struct year_agent *agent);   /* submits, acts, looks at what ended */
-void year_work_crash(struct year_agent *agent);  /* submits, waits for nothing */
-void year_work_totals(struct year_agent *agent); /* the agent counts as the oracle does */
+void year_work_begin(struct year_agent *agent); /* after a start: compares with the documents */
+void year_work_tick(struct year_agent *agent);  /* submits, acts, looks at what ended */
+void year_work_crash(struct year_agent *agent); /* submits, waits for nothing */
+/* The agent counts as the oracle does, and nothing waits for longer than it may. */
+void year_work_totals(struct year_agent *agent);
 
 /*--- year_check.c: what holds of an agent's files when it has stopped in order ---*/
 /* The documents make sense, and snapshot and log give the same ones. */

@@ -145,6 +145,11 @@ static bool act(struct year_agent *agent, struct year_work *work)
     return true;
 }
 
+static bool is_forgotten(const struct year_world *world, const struct year_work *work)
+{
+    return world->options.nobody_resolves && year_kinds[work->kind].action == ACTION_RESOLVE;
+}
+
 static void act_all(struct year_agent *agent)
 {
     struct year_world *world = agent->world;
@@ -152,7 +157,7 @@ static void act_all(struct year_agent *agent)
         struct year_work *work = &world->works[i];
         if (work->state != WORK_WAITS)
             continue;
-        if (work->act_ns <= world->true_ns && !act(agent, work))
+        if (work->act_ns <= world->true_ns && !is_forgotten(world, work) && !act(agent, work))
             return;
         if (work->again_ns <= world->true_ns) {
             if (!put_submission(agent, work))
@@ -228,18 +233,23 @@ static bool has_ended(int status)
            status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
 }
 
+static uint64_t most_ns(const struct year_world *world, const struct year_work *work)
+{
+    uint64_t most = year_kinds[work->kind].most_ns;
+    return most + most / 500 + 6 * world->options.tick_ns + YEAR_HOUR_NS + world->suspended_ns -
+           work->suspended_ns;
+}
+
 static void check_ended(struct year_agent *agent, struct year_work *work, int status)
 {
     struct year_world *world = agent->world;
     const struct year_kind *kind = &year_kinds[work->kind];
     uint64_t took_ns = world->true_ns - work->begun_ns;
     uint64_t least_ns = kind->least_ns - kind->least_ns / 1500; /* 500 ppm of slewing, and some */
-    uint64_t most_ns = kind->most_ns + kind->most_ns / 500 + 6 * world->options.tick_ns +
-                       YEAR_HOUR_NS + world->suspended_ns - work->suspended_ns;
     if (status != kind->want)
         year_fail(world, "workflow %" PRIu64 " \"%s\" ended as %s", work->stream, kind->name,
                   workflow_status_name(status));
-    if (took_ns + EARLY_NS < least_ns || took_ns > most_ns)
+    if (took_ns + EARLY_NS < least_ns || took_ns > most_ns(world, work))
         year_fail(world, "workflow %" PRIu64 " \"%s\" ended after %.3f h", work->stream, kind->name,
                   (double)took_ns / (double)YEAR_HOUR_NS);
     world->ended[status == DAA__WORKFLOW_STATUS__WORKFLOW_COMPLETED ? 0
@@ -324,6 +334,19 @@ void year_work_tick(struct year_agent *agent)
     take_answers(agent);
 }
 
+/* One that never ends is not among those that ended. Told once a day. */
+static void check_late(struct year_world *world)
+{
+    for (uint32_t i = 0; i < world->works_end; i++) {
+        const struct year_work *work = &world->works[i];
+        uint64_t took_ns = world->true_ns - work->begun_ns;
+        if (work->state == WORK_WAITS && took_ns > most_ns(world, work))
+            year_fail(world, "day %.2f: workflow %" PRIu64 " \"%s\" has not ended after %.3f h",
+                      (double)world->true_ns / (double)YEAR_DAY_NS, work->stream,
+                      year_kinds[work->kind].name, (double)took_ns / (double)YEAR_HOUR_NS);
+    }
+}
+
 /* With a key each, so that they can be sent again. */
 void year_work_crash(struct year_agent *agent)
 {
@@ -337,6 +360,7 @@ void year_work_totals(struct year_agent *agent)
     struct loop_counts counts;
     uint64_t waiting = 0;
     look_at_ended(agent);
+    check_late(world);
     for (uint32_t i = 0; i < world->works_end; i++)
         waiting += world->works[i].state == WORK_WAITS;
     loop_counts_get(agent->boot.loop, &counts);
