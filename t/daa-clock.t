@@ -131,6 +131,12 @@ subtest 'accepted behind' => sub {
     like($said->{reason}, qr/agree in 7[12]\d{5} s/, 'in a sentence too');
     ($status, $out) = run_program(program('daa-cli'), '--url', $agent->url, 'clock');
     like($out, qr/^state\s+ok\n.*^agree_in_ns\s+7\d{15}$/ms, 'daa-cli clock');
+    my @url = ('--url', $agent->url);
+    my @token = ('-t', $agent->dir . '/admin.token');
+    for my $words (['clock', @url], ['clock', '-u', $agent->url], [@url, 'clock', @token], ['clock', @url, @token, 'show'], ['clock', 'show', @url]) {
+        ($status, $out, $err) = run_program(program('daa-cli'), @$words);
+        ok($status == 0 && $out =~ /^state\s+ok$/m, join ' ', 'daa-cli', @$words) or diag("$status: $err");
+    }
     ($status, $out) = run_program(program('daa-cli'), '--url', $agent->url, 'status');
     like($out, qr/^clock\.state\s+ok$/m, 'daa-cli status');
     ($status, $out, $err) = run_program(program('daa-cli'), '--url', $agent->url, 'clock', 'accept');

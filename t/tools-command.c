@@ -95,11 +95,41 @@ static int run_inner(int argc, char **argv)
     return command_dispatch(&command, inner, argc, argv);
 }
 
+static int run_show(int argc, char **argv)
+{
+    static const struct command command = { .name = "daa-try clock show",
+                                            .purpose = "Show the clock.",
+                                            .shared = shared };
+    int first, status = command_parse(&command, argc, argv, &first);
+    if (status != COMMAND_GO_ON)
+        return status;
+    printf("clock json=%d url=%s\n", json, url);
+    return COMMAND_GOOD;
+}
+
+static const struct command_entry of_clock[] = {
+    { "show", "show the clock", run_show },
+    { "set", "set the clock", run_fail },
+    { .name = NULL },
+};
+
+static int run_clock(int argc, char **argv)
+{
+    static const struct command command = {
+        .name = "daa-try clock",
+        .purpose = "Look at the clock.",
+        .shared = shared,
+        .fallback = "show",
+    };
+    return command_dispatch(&command, of_clock, argc, argv);
+}
+
 static const struct command_entry entries[] = {
     { "cat", "print events", run_cat },
     { "fail", "fail with an error", run_fail },
     { "long", "take long", run_long },
     { "log", "look at a log", run_inner },
+    { "clock", "look at the clock", run_clock },
     { "backup", "copy the log to another place", NULL },
     { .name = NULL },
 };
@@ -211,6 +241,7 @@ static void help(void)
            "  fail    fail with an error\n"
            "  long    take long\n"
            "  log     look at a log\n"
+           "  clock   look at the clock\n"
            "  backup  copy the log to another place (not in this version)\n"
            "\n"
            "Options:\n"
@@ -233,6 +264,19 @@ static void commands(void)
     misused("nonsense", "daa-try: unknown command 'nonsense'\nTry 'daa-try --help'.\n");
     good("--url u log -j cat d", "d json=1 url=u limit=10 wait=0 size=0 kinds=0\n");
     misused("log dog", "daa-try log: unknown command 'dog'\nTry 'daa-try log --help'.\n");
+    misused("log --url u", "daa-try log: expected a command\nTry 'daa-try log --help'.\n");
+    good("clock", "clock json=0 url=default\n");
+    good("--url u clock", "clock json=0 url=u\n");
+    good("clock --url u", "clock json=0 url=u\n");
+    good("clock --url=u -j", "clock json=1 url=u\n");
+    good("clock --url u show -j", "clock json=1 url=u\n");
+    misused("clock sow",
+            "daa-try clock: unknown command 'sow'; did you mean 'show'?\nTry 'daa-try clock "
+            "--help'.\n");
+    is_int(try("clock --url u --help"), 0,
+           "a group with a command to fall back to has help of its own");
+    ok(strncmp(out, "Usage: daa-try clock [OPTION]... [COMMAND]\n", 43) == 0,
+       "which says that a command may be left out");
     is_int(try("fail"), 1, "a command that fails exits 1");
     is_str(err, "daa-try cat: log \"x\": held by process 7\n", "with its sentence on stderr");
     is_int(try("backup somewhere"), 1, "a command that is not there yet exits 1");

@@ -3,7 +3,6 @@
 #include "tools/cli/client.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static void print_clock(struct cli_json *parsed)
 {
@@ -77,26 +76,18 @@ static int accept_clock(int argc, char **argv)
                : ask(&command, "POST", "/api/v1/clock:accept", span_of_text("{}"));
 }
 
-/* Nothing but options, and none that dispatching answers: then it is show. */
-static bool is_bare(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++)
-        if (argv[i][0] != '-' || strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)
-            return false;
-    return true;
-}
-
 int cli_clock(int argc, char **argv)
 {
     static const struct command command = { .name = "daa-cli clock",
                                             .purpose =
                                                 "Show the agent's clock, or accept a wall clock "
                                                 "that was stepped.",
-                                            .shared = cli_options };
+                                            .shared = cli_options,
+                                            .fallback = "show" };
     static const struct command_entry entries[] = {
         { "show", "show log time and wall time", show },
         { "accept", "say that the wall clock is right", accept_clock },
         { .name = NULL },
     };
-    return is_bare(argc, argv) ? show(argc, argv) : command_dispatch(&command, entries, argc, argv);
+    return command_dispatch(&command, entries, argc, argv);
 }

@@ -169,7 +169,9 @@ static void print_entries(const struct command_entry *entries)
 
 static void print_help(const struct command *command, const struct command_entry *entries)
 {
-    const char *arguments = entries != NULL ? "COMMAND" : command->arguments;
+    const char *arguments = command->arguments;
+    if (entries != NULL)
+        arguments = command->fallback != NULL ? "[COMMAND]" : "COMMAND";
     printf("Usage: %s [OPTION]...%s%s\n", command->name, arguments != NULL ? " " : "",
            arguments != NULL ? arguments : "");
     printf("%s\n", command->purpose);
@@ -388,21 +390,43 @@ static int run_absent(const struct command *command, const struct command_entry 
     return command_failed(&absent, "not in this version");
 }
 
+static int run_entry(const struct command *command, const struct command_entry *entry, int argc,
+                     char **argv)
+{
+    return entry->run != NULL ? entry->run(argc, argv) : run_absent(command, entry, argc, argv);
+}
+
+static const struct command_entry *find_entry(const struct command_entry *entries, const char *name)
+{
+    for (; entries->name != NULL; entries++)
+        if (strcmp(entries->name, name) == 0)
+            return entries;
+    return NULL;
+}
+
+/* The options are parsed already, so it gets none. */
+static int run_fallback(const struct command *command, const struct command_entry *entries,
+                        char *name)
+{
+    char *alone[] = { name, NULL };
+    const struct command_entry *entry = find_entry(entries, command->fallback);
+    CHECK(entry != NULL);
+    return run_entry(command, entry, 1, alone);
+}
+
 int command_dispatch(const struct command *command, const struct command_entry *entries, int argc,
                      char **argv)
 {
     int first, status = parse_options(command, entries, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
+    if (first == argc && command->fallback != NULL)
+        return run_fallback(command, entries, argv[0]);
     if (first == argc)
         return command_misused(command, "expected a command");
-    for (const struct command_entry *entry = entries; entry->name != NULL; entry++) {
-        if (strcmp(entry->name, argv[first]) != 0)
-            continue;
-        if (entry->run == NULL)
-            return run_absent(command, entry, argc - first, argv + first);
-        return entry->run(argc - first, argv + first);
-    }
+    const struct command_entry *entry = find_entry(entries, argv[first]);
+    if (entry != NULL)
+        return run_entry(command, entry, argc - first, argv + first);
     const char *nearest = nearest_name(argv[first], entry_name, entries);
     if (nearest != NULL)
         return command_misused(command, "unknown command '%s'; did you mean '%s'?", argv[first],

@@ -71,6 +71,7 @@ struct command {
     const struct command_option *options; /* may be NULL */
     const struct command_option *shared;  /* of the whole program, accepted too; may be NULL */
     const char *notes;                    /* the end of --help: examples, exit status; or NULL */
+    const char *fallback; /* the subcommand that runs when none is given; NULL: one is needed */
 };
 
 /* Fills the targets. COMMAND_GO_ON with *first the index in argv of the first argument (arguments
