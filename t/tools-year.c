@@ -91,6 +91,10 @@ int main(void)
        "and they ended in every way");
     ok(result->removed_events > result->events / 2, "more than half of the log is gone");
     ok(last->expired_keys > 100 && last->expired_workflows > 1000, "keys and workflows expired");
+    unsigned more = 0;
+    for (uint32_t i = 0; i < result->sample_count; i++)
+        more += result->samples[i].snapshots > 2;
+    is_int(more, 0, "no day ended with more than two snapshots");
     is_int(last->f + last->unfinished, last->w, "what is left has ended lately, or waits");
     ok(last->f < result->workflows / 2, "and most has left");
     ok(result->checked > 1000, "%" PRIu64 " documents were checked", result->checked);

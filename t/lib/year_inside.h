@@ -134,7 +134,8 @@ void year_check_log(struct year_world *world);
 
 /*--- year_sample.c ---*/
 void year_sample(struct year_agent *agent);
-/* Asks for a snapshot and waits until it is recorded and what is over has expired. */
+/* Asks for a snapshot and waits until it is recorded, the oldest one is gone and what is over has
+ * expired. */
 void year_housekeep(struct year_agent *agent);
 
 #endif

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define LOOK_NS 300000
+#define SNAPSHOTS_KEPT 2u
 #define PATIENCE_LOOKS 200000u /* a minute and more; then it does not come any more */
 
 _Static_assert(BUDGET_OWNERS <= YEAR_OWNERS, "a column for each owner");
@@ -47,56 +48,6 @@ static bool is_over(struct year_agent *agent, const char *prefix, uint64_t befor
     return first.found && first.at_ns < before_ns;
 }
 
-/* The snapshot is recorded, and nothing is left that should have expired. */
-static bool is_kept(struct year_agent *agent, uint64_t snapshot_seq)
-{
-    struct loop_counts counts;
-    const struct year_options *options = &agent->world->options;
-    loop_counts_get(agent->boot.loop, &counts);
-    if (counts.agent.snapshots[1].seq < snapshot_seq)
-        return false;
-    uint64_t now_ns = counts.now_ns - counts.agent.shift_ns; /* agent time */
-    return !is_over(agent, "f", now_ns - options->finished_ttl_ns) && !is_over(agent, "x", now_ns);
-}
-
-void year_housekeep(struct year_agent *agent)
-{
-    struct timespec look = { .tv_nsec = LOOK_NS };
-    struct snapshot_info info;
-    struct error error;
-    /* A virtual day may be shorter than the time between two commits. */
-    if (state_commit_now(agent->boot.state, &error) < 0 ||
-        snapshots_make(agent->boot.snapshots, &info, &error) < 0) {
-        year_fail(agent->world, "no snapshot: %s", error.text);
-        return;
-    }
-    for (unsigned looks = 0; !is_kept(agent, info.seq); looks++) {
-        if (looks == PATIENCE_LOOKS) {
-            agent->world->given_up = true;
-            year_fail(agent->world, "day %.2f: what is over does not expire",
-                      (double)agent->world->true_ns / (double)YEAR_DAY_NS);
-            return;
-        }
-        nanosleep(&look, NULL);
-    }
-    year_agent_settle(agent);
-}
-
-/*--- What is measured --------------------------------------------------------------------------*/
-
-static uint64_t status_line(const char *name)
-{
-    char line[256];
-    uint64_t value = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, name, strlen(name)) == 0)
-            (void)sscanf(line + strlen(name), ": %" SCNu64, &value);
-    if (file)
-        fclose(file);
-    return value;
-}
-
 /* Files of a directory whose names begin so: how many, and the bytes that they take on the disk.
  * What is removed meanwhile may make a filesystem list the others twice. */
 static uint64_t count_files(const char *dir, const char *prefix, uint64_t *bytes)
@@ -122,6 +73,59 @@ static uint64_t count_files(const char *dir, const char *prefix, uint64_t *bytes
     if (found >= 0)
         free(names);
     return count;
+}
+
+/* The snapshot is recorded, those that it replaces are removed, and nothing is left that should
+ * have expired. */
+static bool is_kept(struct year_agent *agent, uint64_t snapshot_seq)
+{
+    struct loop_counts counts;
+    uint64_t bytes;
+    const struct year_options *options = &agent->world->options;
+    loop_counts_get(agent->boot.loop, &counts);
+    if (counts.agent.snapshots[1].seq < snapshot_seq ||
+        count_files(agent->boot.snapshots_dir, "snap-", &bytes) > SNAPSHOTS_KEPT)
+        return false;
+    uint64_t now_ns = counts.now_ns - counts.agent.shift_ns; /* agent time */
+    return !is_over(agent, "f", now_ns - options->finished_ttl_ns) && !is_over(agent, "x", now_ns);
+}
+
+void year_housekeep(struct year_agent *agent)
+{
+    struct timespec look = { .tv_nsec = LOOK_NS };
+    struct snapshot_info info;
+    struct error error;
+    /* A virtual day may be shorter than the time between two commits. */
+    if (state_commit_now(agent->boot.state, &error) < 0 ||
+        snapshots_make(agent->boot.snapshots, &info, &error) < 0) {
+        year_fail(agent->world, "no snapshot: %s", error.text);
+        return;
+    }
+    for (unsigned looks = 0; !is_kept(agent, info.seq); looks++) {
+        if (looks == PATIENCE_LOOKS) {
+            agent->world->given_up = true;
+            year_fail(agent->world, "day %.2f: what is over does not go",
+                      (double)agent->world->true_ns / (double)YEAR_DAY_NS);
+            return;
+        }
+        nanosleep(&look, NULL);
+    }
+    year_agent_settle(agent);
+}
+
+/*--- What is measured --------------------------------------------------------------------------*/
+
+static uint64_t status_line(const char *name)
+{
+    char line[256];
+    uint64_t value = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, strlen(name)) == 0)
+            (void)sscanf(line + strlen(name), ": %" SCNu64, &value);
+    if (file)
+        fclose(file);
+    return value;
 }
 
 static void count_documents(struct year_agent *agent, struct year_sample *sample)
