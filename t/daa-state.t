@@ -131,17 +131,22 @@ sub fails {
     is($got, $want, "replay $name exits with $want");
     like($said, $pattern, 'and says why');
 }
+my @events = map { decode_json($_) } split /\n/, (run_program(program('daa-log'), 'cat', '--json', '--to', digest()->{seq}, $dir))[1];
 my $free = scratch() . '/not-made';
 fails('without --into', 2, qr/--into is missing/, $dir);
 fails('into a database that is there', 1, qr{/db is there already}, '--into', $replayed->{into}, $dir);
 fails('behind the end', 1, qr/there is no event 99999999; the log holds 1 to \d+/, '--until', 99999999, '--into', $free, $dir);
 fails('before the beginning', 1, qr/begins later/, '--until', '2001-01-01T00:00:00Z', '--into', $free, $dir);
+fails('until the time of the first event', 1, qr/begins later/, '--until', $events[0]{time}, '--into', $free, $dir);
 fails('until nonsense', 1, qr/is not a time/, '--until', 'yesterday', '--into', $free, $dir);
 fails('of nothing', 1, qr/./, '--into', $free, scratch() . '/nothing');
 ok(!-e $free, 'none of them makes anything');
-my $by_time = replay('--until', '-1s');
-my $by_seq = replay('--until', $by_time->{seq});
-is($by_time->{digest}, $by_seq->{digest}, 'a time is the last event before it');
+# An event behind the middle that is later than the one before it.
+my ($at) = grep { $_ > @events / 2 && $events[$_]{time} gt $events[ $_ - 1 ]{time} } 1 .. $#events;
+my $by_time = replay('--until', $events[$at]{time});
+is($by_time->{status}, 0, 'replay until a time') or diag($by_time->{said});
+is($by_time->{seq}, $events[$at]{seq} - 1, 'is until the last event before it');
+is($by_time->{digest}, replay('--until', $by_time->{seq})->{digest}, 'which has the same state');
 
 #--- Another version, another history ---------------------------------------------------------------
 
