@@ -61,4 +61,9 @@ for my $file (sort @files) {
     ok(!@wrong, "$file is tidy");
     diag($_) for @wrong;
 }
+
+# A key of the configuration that nobody reads is a promise that nobody keeps.
+sub text_of { return join '', map { open my $in, '<', $_ or die "$_: $!"; local $/; scalar <$in> } @_ }
+my $readers = text_of(grep { m{^tools/(?!config/)} } @files);
+is(join(' ', grep { index($readers, $_) < 0 } text_of('tools/config/keys.c') =~ /\bAT\((\w+\.\w+)\)/g), '', 'each key of the configuration is read');
 done_testing();

@@ -276,6 +276,12 @@ static void absent(void)
            "daa.toml:5: runtime.thread_stack_size is not in this version and has no effect",
            "and for a key");
     config_free(&config);
+    is_int(
+        load_with("[http_client]\nmax_idle_per_host = 10\n[runtime]\nmax_blocking_threads = 64\n",
+                  NULL),
+        0, "limits of pools that are not there are accepted");
+    is_int(config.warnings.count, 2, "and are said to limit nothing");
+    config_free(&config);
 }
 
 static void write_file(const char *path, struct span bytes)

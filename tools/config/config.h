@@ -73,13 +73,11 @@ struct config {
     struct {
         uint64_t pool_size; /* connections in all */
         uint64_t keep_alive_timeout;
-        uint64_t max_idle_per_host;
         uint64_t max_response_size;
         bool enable_http2;
     } http_client;
     struct {
         uint64_t worker_threads; /* 0: as many as CPUs we may use */
-        uint64_t max_blocking_threads;
         bool enable_io_uring;
     } runtime;
     struct {

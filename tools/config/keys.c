@@ -156,8 +156,6 @@ const struct key keys[] = {
       .doc = "Outgoing HTTP connections in all." },
     { "http_client", "keep_alive_timeout", KEY_DURATION, AT(http_client.keep_alive_timeout), SECOND,
       DAY, "60s", .doc = "An idle connection is closed after it." },
-    { "http_client", "max_idle_per_host", KEY_COUNT, AT(http_client.max_idle_per_host), 1, 1000,
-      "10", .doc = "Connections kept open to one host." },
     { "http_client", "max_response_size", KEY_SIZE, AT(http_client.max_response_size), KB, 8 * MB,
       "1MB", .doc = "A step whose answer is larger fails." },
     { "http_client", "enable_http2", KEY_TRUTH, AT(http_client.enable_http2), .fallback = "true",
@@ -165,8 +163,6 @@ const struct key keys[] = {
 
     { "runtime", "worker_threads", KEY_COUNT, AT(runtime.worker_threads), 0, 1024, "0",
       .doc = "Threads of the HTTP API. 0: as many as CPUs that the agent may use." },
-    { "runtime", "max_blocking_threads", KEY_COUNT, AT(runtime.max_blocking_threads), 1, 4096, "64",
-      .doc = "Threads for work that blocks; they exist only while there is some." },
     { "runtime", "enable_io_uring", KEY_TRUTH, AT(runtime.enable_io_uring), .fallback = "true",
       .doc = "false: the same as log.engine = \"plain\"." },
 
@@ -228,6 +224,8 @@ const struct key keys[] = {
 const size_t key_count = sizeof keys / sizeof keys[0];
 
 const char *const keys_absent[] = {
+    "http_client.max_idle_per_host", /* curl bounds what is idle over all hosts: pool_size */
+    "runtime.max_blocking_threads",  /* no pool is for all that blocks: exec has its own */
     "runtime.thread_stack_size",
     "runtime.thread_name",
     "runtime.enable_io",
