@@ -33,6 +33,26 @@ static void test_compare(struct year_result *result)
     result->samples[DAYS - 2].segments /= 10;
 }
 
+/* So does that of starts; the factor is for what is measured each day. */
+static void test_compare_starts(struct year_result *result)
+{
+    uint64_t before = result->failures;
+    struct year_start *last = NULL;
+    for (uint32_t i = 0; i < result->start_count; i++) {
+        result->starts[i].cpu_ms = 20;
+        if (result->starts[i].kind == YEAR_CRASH)
+            last = &result->starts[i];
+    }
+    if (!last || last->day < 7)
+        tap_bail_out("no start late enough");
+    last->cpu_ms = 54;
+    year_compare(result, 0, 9, 3, 1e6);
+    is_int(result->failures, before, "a start that takes twice as long beside some noise is none");
+    last->cpu_ms = 56;
+    year_compare(result, 0, 9, 3, 1e6);
+    is_int(result->failures, before + 1, "one that takes longer would be found");
+}
+
 /* The oracle finds what should have ended and has not. */
 static void test_late(struct year_options options)
 {
@@ -102,6 +122,7 @@ int main(void)
        "of what nobody knew after a crash, %" PRIu64 " of %" PRIu64 " were there",
        result->resent_there, result->resent);
     test_compare(result);
+    test_compare_starts(result);
     year_free(result);
     test_late(options);
     return tap_done();

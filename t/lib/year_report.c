@@ -9,6 +9,7 @@
 #define OF(name) offsetof(struct year_sample, name)
 #define BUDGET_OF(owner) (OF(budget) + (owner) * sizeof(uint64_t))
 #define MIB (UINT64_C(1) << 20)
+#define START_SLACK_MS 15.0 /* of CPU time, of which a busy machine takes more */
 
 /* Columns of whole numbers. `slack` only for what must be bounded: so much is noise. */
 static const struct column {
@@ -139,7 +140,7 @@ void year_compare(struct year_result *result, double early, double late, double 
     for (int kind = YEAR_CLEAN; kind <= YEAR_NO_DATABASE; kind++) {
         double before = slowest(result, kind, early, 2 * days);
         double after = slowest(result, kind, late - days, 2 * days);
-        if (before > 0 && after > before * 2 + 100)
+        if (before > 0 && after > before * 2 + START_SLACK_MS)
             year_fail(world_of(result),
                       "starts (%s) take longer: at most %.0f ms of CPU around day %.0f, %.0f ms "
                       "around day %.0f",
