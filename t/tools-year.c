@@ -73,6 +73,27 @@ static void test_late(struct year_options options)
     year_free(result);
 }
 
+/* Whoever acts on a workflow sleeps when the machine does, whatever was under way then. */
+static void test_suspend(struct year_options options)
+{
+    const int64_t sleep_ns = 40 * 3600ll * 1000000000;
+    const struct year_jump sleeps[] = { { .day = 0.1, .by_ns = sleep_ns, .suspend = true },
+                                        { .day = 1.9, .by_ns = sleep_ns, .suspend = true },
+                                        { .day = 3.7, .by_ns = sleep_ns, .suspend = true } };
+    options.days = 5;
+    options.workflows_a_day = 5000;
+    options.tick_ns = YEAR_HOUR_NS / 6;
+    options.jumps = sleeps;
+    options.jump_count = sizeof sleeps / sizeof sleeps[0];
+    struct year_result *result = year_run(&options);
+    if (!result)
+        tap_bail_out("no memory");
+    is_int(result->failures, 0, "nobody acts too early when the machine has slept");
+    for (unsigned i = 0; i < result->failures && i < YEAR_FAILURES_TOLD; i++)
+        tap_note("%s", result->failure[i]);
+    year_free(result);
+}
+
 int main(void)
 {
     const char *seed = getenv("TEST_SEED");
@@ -125,5 +146,6 @@ int main(void)
     test_compare_starts(result);
     year_free(result);
     test_late(options);
+    test_suspend(options);
     return tap_done();
 }

@@ -86,6 +86,7 @@ static void jump(struct year_agent *agent)
     world->result.jumps++;
     if (next->suspend) {
         world->suspended_ns += (uint64_t)next->by_ns;
+        year_work_put_off(world, (uint64_t)next->by_ns);
         year_agent_pass(agent, (uint64_t)next->by_ns);
         return;
     }

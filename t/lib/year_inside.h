@@ -123,6 +123,8 @@ void year_agent_wait(struct year_agent *agent);
 void year_work_begin(struct year_agent *agent); /* after a start: compares with the documents */
 void year_work_tick(struct year_agent *agent);  /* submits, acts, looks at what ended */
 void year_work_crash(struct year_agent *agent); /* submits, waits for nothing */
+/* The machine sleeps, and with it whoever acts. */
+void year_work_put_off(struct year_world *world, uint64_t ns);
 /* The agent counts as the oracle does, and nothing waits for longer than it may. */
 void year_work_totals(struct year_agent *agent);
 

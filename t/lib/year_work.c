@@ -354,6 +354,13 @@ void year_work_crash(struct year_agent *agent)
         submit_new(agent, true);
 }
 
+void year_work_put_off(struct year_world *world, uint64_t ns)
+{
+    for (uint32_t i = 0; i < world->works_end; i++)
+        if (world->works[i].act_ns != UINT64_MAX)
+            world->works[i].act_ns += ns;
+}
+
 void year_work_totals(struct year_agent *agent)
 {
     struct year_world *world = agent->world;
