@@ -1,6 +1,9 @@
 /* Reads a log in order, raw and sealed: makes one of so many full segments of events as workflows
  * have them, scans it with the reader (each record's CRC-32C, and with the chain), seals it, and
- * scans it again. Rates are of record bytes, headers too, by the clock and by the processor. */
+ * scans it again. Rates are of record bytes, headers too, by the clock and by the processor.
+ *
+ * Then single records at random places, 256 reads under way, against what limits that: the device
+ * with a bare loop of reads of the same size, and zstd with a chunk that is in memory. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -8,10 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "iouring/file.h"
 #include "iouring/io.h"
 #include "log/log.h"
+#include "log/read_many.h"
 #include "log/reader.h"
+#include "log/sealed.h"
 #include "log/sealing.h"
 
 struct run {
@@ -123,6 +130,148 @@ static struct rate scan(struct run *run, bool chain)
     return rate;
 }
 
+enum { POINTS = 20000, DEPTH = 256 };
+
+static uint64_t next_random(void)
+{
+    static uint64_t state = 88172645463325252ull;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+static void count_record(size_t index, int result, const struct record *record,
+                         const struct error *error, void *context)
+{
+    struct rate *rate = context;
+    (void)index;
+    (void)error;
+    if (result == 1) {
+        rate->records++;
+        rate->bytes += record_size(record->payload.size);
+    }
+}
+
+/* Of `last` records. */
+static struct rate points(struct run *run, uint64_t last, struct log_many_counts *counts)
+{
+    struct log_many_options options = { .dir = run->dir, .budget = &run->budget };
+    static uint64_t seqs[POINTS];
+    struct log_many *many;
+    struct rate rate = { .bytes = 0 };
+    for (size_t i = 0; i < POINTS; i++)
+        seqs[i] = 1 + next_random() % last;
+    if (log_many_open(&many, &options, &run->error) < 0)
+        fail(run);
+    double begun = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    if (log_read_many(many, seqs, POINTS, count_record, &rate, &run->error) < 0)
+        fail(run);
+    rate.seconds = now(CLOCK_MONOTONIC) - begun;
+    rate.cpu_seconds = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    log_many_counts_get(many, counts);
+    log_many_close(many);
+    if (rate.records != POINTS) {
+        fprintf(stderr, "read: %" PRIu64 " of %d records are found\n", rate.records, POINTS);
+        exit(1);
+    }
+    return rate;
+}
+
+struct bare {
+    struct io_op op; /* first */
+    struct io *io;
+    int *fds;
+    unsigned files;
+    uint64_t blocks; /* of a file */
+    uint64_t *left;
+};
+
+static void read_on(struct io_op *op, int result)
+{
+    struct bare *bare = (struct bare *)op;
+    if (result < 0)
+        exit(1);
+    if (*bare->left == 0)
+        return;
+    --*bare->left;
+    op->fd = bare->fds[next_random() % bare->files];
+    op->offset = next_random() % (bare->blocks - op->size / 4096) * 4096;
+    io_submit(bare->io, op);
+}
+
+/* As many reads of `size` bytes at random places of the raw segments: a second. */
+static double device(struct run *run, uint32_t size)
+{
+    static struct bare reads[DEPTH];
+    static int fds[64];
+    unsigned files = run->segments < 64 ? run->segments : 64;
+    uint64_t left = POINTS;
+    struct io *io;
+    if (io_open_best(&io, DEPTH) < 0)
+        fail(run);
+    uint8_t *buffers = file_aligned_buffer((size_t)DEPTH * size);
+    for (unsigned i = 0; i < files; i++) {
+        char path[4096];
+        bool direct;
+        snprintf(path, sizeof path, "%s/seg-%010u.log", run->dir, i + 1);
+        fds[i] = file_open_direct(path, false, &direct, &run->error);
+        if (fds[i] < 0 || buffers == NULL)
+            fail(run);
+    }
+    double begun = now(CLOCK_MONOTONIC);
+    for (unsigned i = 0; i < DEPTH; i++) {
+        reads[i] = (struct bare){ .op = { .kind = IO_READ,
+                                          .buffer = buffers + (size_t)i * size,
+                                          .size = size,
+                                          .done = read_on },
+                                  .io = io,
+                                  .fds = fds,
+                                  .files = files,
+                                  .blocks = LOG_SEGMENT_SIZE / 4096,
+                                  .left = &left };
+        read_on(&reads[i].op, 0);
+    }
+    while (io_underway(io) > 0)
+        if (io_run(io) < 0)
+            fail(run);
+    double seconds = now(CLOCK_MONOTONIC) - begun;
+    io_close(io);
+    free(buffers);
+    for (unsigned i = 0; i < files; i++)
+        close(fds[i]);
+    return POINTS / seconds;
+}
+
+/* Chunks a second that are checked and unpacked, from memory. */
+static double unpacks(struct run *run)
+{
+    enum { TIMES = 5000 };
+    static uint8_t target[SEALED_CHUNK_SIZE_MAX];
+    struct source source;
+    uint64_t ignored = 0;
+    if (source_open_sealed(&source, run->dir, "seg-0000000001.zlog", 1, NULL, &run->error) < 0)
+        fail(run);
+    double begun = 0;
+    for (int i = -1; i < TIMES; i++) {
+        if (sealed_read(source.sealed, source.fd, 40, 1, target, &ignored) < 0)
+            fail(run);
+        if (i < 0)
+            begun = now(CLOCK_MONOTONIC);
+    }
+    double seconds = now(CLOCK_MONOTONIC) - begun;
+    source_close(&source);
+    return TIMES / seconds;
+}
+
+static void print_points(const char *name, struct rate rate, const struct log_many_counts *counts)
+{
+    printf("\"%s\":{\"records_per_second\":%.0f,\"reads\":%" PRIu64 ",\"bytes\":%" PRIu64
+           ",\"cpu_us_each\":%.2f,\"one_by_one\":%" PRIu64 "},",
+           name, (double)rate.records / rate.seconds, counts->reads, counts->bytes,
+           1e6 * rate.cpu_seconds / (double)rate.records, counts->one_by_one);
+}
+
 static struct rate seal(struct run *run, uint64_t *packed)
 {
     struct directory directory;
@@ -177,11 +326,17 @@ int main(int argc, char **argv)
     make_log(&run);
     (void)scan(&run, false); /* into the page cache */
     printf("{");
-    print("raw", scan(&run, false));
+    struct rate raw = scan(&run, false);
+    print("raw", raw);
     print("raw_chain", scan(&run, true));
+    struct log_many_counts counts;
+    printf("\"device_8k\":%.0f,\"device_16k\":%.0f,", device(&run, 8192), device(&run, 16384));
+    print_points("raw_points", points(&run, raw.records, &counts), &counts);
     print("seal", seal(&run, &packed));
     print("sealed", scan(&run, false));
     print("sealed_chain", scan(&run, true));
+    print_points("sealed_points", points(&run, raw.records, &counts), &counts);
+    printf("\"unpacks\":%.0f,", unpacks(&run));
     printf("\"packed_bytes\":%" PRIu64 "}\n", packed);
     return 0;
 }

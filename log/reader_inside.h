@@ -79,6 +79,11 @@ int reader_look_again(struct log_reader *reader, struct error *error);
 /* ERROR_NOT_FOUND with its sentence. */
 int reader_set_removed(uint64_t seq, uint64_t first_seq, struct error *error);
 
+/* Where the walk to record `seq` begins, in a segment that is over: 1, the view is valid until the
+ * next call on this reader. 0 or negative: log_reader_get() knows. */
+int reader_locate(struct log_reader *reader, uint64_t seq, const struct view **view,
+                  uint64_t *offset);
+
 void reader_points_init(struct log_reader *reader);
 void reader_points_close(struct log_reader *reader);
 /* Closes those whose segments were removed, so that their disk is free. */

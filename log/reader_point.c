@@ -192,6 +192,23 @@ static int read_point(struct log_reader *reader, struct point *point, uint64_t s
     return find_record(point, seq, &offset, record); /* the window may have moved */
 }
 
+int reader_locate(struct log_reader *reader, uint64_t seq, const struct view **view,
+                  uint64_t *offset)
+{
+    struct error ignored;
+    bool found;
+    if (seq == 0 || reader->end.mode == LIVE_NOTHING || seq > reader->end.last_seq)
+        return 0;
+    struct point *point = choose_point(reader, seq, &found);
+    int code = found ? 1 : open_point(reader, point, seq, &ignored);
+    if (code <= 0 || !point->opened.view.closed)
+        return code < 0 ? code : 0;
+    point->used_turn = ++reader->turn;
+    code = extend_index(reader, point, seq, &ignored);
+    *view = &point->opened.view;
+    return code == 1 && block_index_find(&point->index, seq, offset);
+}
+
 static int get_by_index(struct log_reader *reader, uint64_t seq, struct record *record,
                         struct log_place *place, struct error *error)
 {

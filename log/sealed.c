@@ -140,9 +140,11 @@ static int prepare(struct sealed *sealed)
     return code;
 }
 
-static int load(struct sealed *sealed, int fd, uint64_t *bytes_read)
+int sealed_load(struct sealed *sealed, int fd, uint64_t *bytes_read)
 {
     const struct sealed_front *front = &sealed->front;
+    if (sealed->loaded)
+        return 0;
     int code = prepare(sealed);
     if (code == 0)
         code = read_packed(sealed, fd, front->index_offset, front->file_size, front->file_size,
@@ -155,11 +157,13 @@ static int load(struct sealed *sealed, int fd, uint64_t *bytes_read)
     return code;
 }
 
-static int unpack(struct sealed *sealed, uint32_t chunk, uint8_t *target)
+int sealed_unpack(struct sealed *sealed, uint32_t chunk, const uint8_t *packed, uint64_t there,
+                  uint8_t *target)
 {
-    const uint8_t *packed = sealed->packed + (sealed->offsets[chunk] - sealed->packed_offset);
     size_t size = (size_t)(sealed->offsets[chunk + 1] - sealed->offsets[chunk]);
     size_t raw = sealed_chunk_bytes(&sealed->front, chunk);
+    if (there < size)
+        return ERROR_TRUNCATED;
     if (crc32c(packed, size) != sealed->checksums[chunk])
         return ERROR_DAMAGED;
     return ZSTD_decompressDCtx(sealed->zstd, target, raw, packed, size) == raw ? 0 : ERROR_DAMAGED;
@@ -169,13 +173,14 @@ int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, u
                 uint64_t *bytes_read)
 {
     CHECK(first + count <= sealed->front.chunk_count);
-    int code = sealed->loaded ? 0 : load(sealed, fd, bytes_read);
+    int code = sealed_load(sealed, fd, bytes_read);
     for (uint32_t chunk = first; code == 0 && chunk < first + count; chunk++) {
         code = read_packed(sealed, fd, sealed->offsets[chunk], sealed->offsets[chunk + 1],
                            sealed->offsets[first + count], bytes_read);
+        uint64_t at = sealed->offsets[chunk] - sealed->packed_offset;
         if (code == 0)
-            code = unpack(sealed, chunk,
-                          target + (uint64_t)(chunk - first) * sealed->front.chunk_size);
+            code = sealed_unpack(sealed, chunk, sealed->packed + at, sealed->packed_size - at,
+                                 target + (uint64_t)(chunk - first) * sealed->front.chunk_size);
     }
     return code;
 }

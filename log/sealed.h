@@ -121,6 +121,12 @@ int sealed_open(struct sealed **sealed, int fd, uint64_t file_size, struct budge
                 struct error *error);
 void sealed_close(struct sealed *sealed);
 
+/* Reads the tables, if that was not done: `offsets` says where the chunks are then. */
+int sealed_load(struct sealed *sealed, int fd, uint64_t *bytes_read);
+/* Unpacks one chunk of which `there` packed bytes are at hand: 0, ERROR_TRUNCATED, ERROR_DAMAGED. */
+int sealed_unpack(struct sealed *sealed, uint32_t chunk, const uint8_t *packed, uint64_t there,
+                  uint8_t *target);
+
 /* Unpacks chunks [first, first + count) to `target`. 0, ERROR_DAMAGED, ERROR_BUDGET, -errno. What
  * comes from disk is counted in *bytes_read. */
 int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, uint8_t *target,
