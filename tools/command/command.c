@@ -4,6 +4,7 @@
 #include "core/base/duration.h"
 #include "core/base/nearest.h"
 #include "core/base/version.h"
+#include "tools/command/pager.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,7 +99,8 @@ const char *command_style(FILE *file, enum command_style style)
     };
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     bool wanted = (no_color == NULL || *no_color == '\0') && term != NULL &&
-                  strcmp(term, "dumb") != 0 && isatty(fileno(file));
+                  strcmp(term, "dumb") != 0 &&
+                  (isatty(fileno(file)) || (file == stdout && pager_runs()));
     return wanted ? sequences[style] : "";
 }
 

@@ -168,6 +168,7 @@ int log_check(int argc, char **argv)
         .arguments_min = 1,
         .arguments_max = 1,
         .options = options,
+        .shared = log_options,
         .notes =
             "A beginning that is gone is fine when retention removed it, and damage else.\n"
             "Exit status: 0 sound; 1 damaged; 2 wrong usage, or not readable as a log; 3 torn\n"

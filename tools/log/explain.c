@@ -198,6 +198,7 @@ int log_explain(int argc, char **argv)
         .arguments_min = 2,
         .arguments_max = 2,
         .options = options,
+        .shared = log_options,
     };
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
@@ -206,5 +207,6 @@ int log_explain(int argc, char **argv)
     uint64_t seq = strtoull(argv[first], &end, 10);
     if (*argv[first] < '0' || *argv[first] > '9' || *end != '\0' || seq == 0)
         return command_misused(&command, "'%s' is not a sequence number", argv[first]);
+    begin_paging(false);
     return find_and_explain(&command, argv[first + 1], seq);
 }

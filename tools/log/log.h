@@ -25,6 +25,13 @@ int log_state_replay(int argc, char **argv);   /* "replay" */
 int log_make_backup(int argc, char **argv);    /* "backup" */
 int log_restore_backup(int argc, char **argv); /* "restore" */
 
+/* Options of the whole program. */
+extern const struct command_option log_options[];
+
+/* To be called by a command whose output is long, before it prints: a pager, where a person looks
+ * and has not said --no-pager. */
+void begin_paging(bool json);
+
 /* Which events are shown. The options point into it; filter_begin() then makes sense of them. */
 struct filter {
     uint64_t from, to, limit; /* from, to: sequence numbers; 0: no limit */
@@ -44,7 +51,7 @@ struct filter {
         { "to", 0, "SEQ", COMMAND_NUMBER, &(filter).to, "nor behind this one" },                   \
         { "since",         0,                                                                      \
           "TIME",          COMMAND_TEXT,                                                           \
-          &(filter).since, "nor before this time: 2026-11-23T21:42:04Z, or -10m" },                \
+          &(filter).since, "nor before this time: '10 min ago', today, '2026-11-23 21:42'" },      \
         { "until", 0, "TIME", COMMAND_TEXT, &(filter).until, "nor at or behind this one" },        \
         { "kind",          'k',                                                                    \
           "PATTERN",       COMMAND_LIST,                                                           \
@@ -55,8 +62,8 @@ struct filter {
     }
 
 /* 0, or ERROR_SYNTAX and others with a sentence. `dir` is the log whose streams are meant, under
- * any name that it has had. `now_ns` is what "-10m" counts from. */
-int filter_begin(struct filter *filter, const char *dir, uint64_t now_ns, struct error *error);
+ * any name that it has had. */
+int filter_begin(struct filter *filter, const char *dir, struct error *error);
 bool filter_matches(const struct filter *filter, const struct record *record);
 /* True when nothing behind this record can match. Times never go back in a log. */
 bool filter_is_past(const struct filter *filter, const struct record *record);

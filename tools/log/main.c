@@ -1,5 +1,20 @@
 /* daa-log: inspects, follows, verifies and explains the event log; needs no daemon. */
+#include "tools/command/pager.h"
 #include "tools/log/log.h"
+
+static bool no_pager;
+
+const struct command_option log_options[] = {
+    { "no-pager", 0, NULL, COMMAND_FLAG, &no_pager,
+      "do not show long output through $PAGER (less)" },
+    { .name = NULL },
+};
+
+void begin_paging(bool json)
+{
+    if (!json && !no_pager)
+        pager_begin();
+}
 
 static const struct command_entry entries[] = {
     { "cat", "print events", log_cat },
@@ -20,6 +35,7 @@ int main(int argc, char **argv)
 {
     static const struct command command = {
         .name = "daa-log",
+        .options = log_options,
         .purpose = "Inspect an event log: a live one, a stopped one, a copy or a damaged copy.\n"
                    "DIR is an agent's data directory, or the log directory in it.",
         .notes = "Exit status: 0 good, 1 failed or damaged, 2 wrong usage; verify: see its help.",

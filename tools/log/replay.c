@@ -2,7 +2,7 @@
  * agent starts. Nothing of DIR is changed, and an agent may run on it. */
 #include "core/base/bytes.h"
 #include "tools/command/progress.h"
-#include "tools/log/log.h"
+#include "tools/log/listing.h"
 #include "tools/rebuild/rebuild.h"
 
 #include <errno.h>
@@ -32,27 +32,14 @@ struct task {
 
 /*--- Until when --------------------------------------------------------------------------------*/
 
-/* The last event before `until_ns`, by halving: times never go back in a log. */
+/* The last event before `until_ns`. */
 static int find_seq(struct log_reader *reader, uint64_t until_ns, uint64_t *seq,
                     struct error *error)
 {
-    struct record record;
-    uint64_t low = log_reader_first_seq(reader), high = log_reader_durable_seq(reader) + 1;
-    *seq = low - 1;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        int found = log_reader_get(reader, middle, &record, NULL, error);
-        if (found <= 0)
-            return found < 0 ? found
-                             : error_set(error, ERROR_NOT_FOUND,
-                                         "event %" PRIu64 " cannot be found", middle);
-        if (record.time_ns < until_ns) {
-            *seq = middle;
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
+    int found = listing_find_time(reader, until_ns, seq, error);
+    if (found < 0)
+        return found;
+    --*seq;
     return *seq >= log_reader_first_seq(reader)
                ? 0
                : error_set(error, ERROR_NOT_FOUND, "the log begins later than that");
@@ -68,7 +55,7 @@ static int parse_until(const char *until, struct log_reader *reader, uint64_t *s
         return 0;
     }
     if (until[strspn(until, "0123456789")] != 0) {
-        int status = filter_begin(&filter, NULL, wall_clock_ns(), error);
+        int status = filter_begin(&filter, NULL, error);
         return status < 0 ? status : find_seq(reader, filter.until_ns, seq, error);
     }
     errno = 0;
@@ -230,7 +217,7 @@ int log_state_replay(int argc, char **argv)
     const struct command_option options[] = {
         { "until", 'u', "SEQ|TIME", COMMAND_TEXT, &until,
           "up to this event, or to the last one before this time:\n"
-          "2026-11-23T21:42:04Z, or -10m (default: to the end)" },
+          "2026-11-23T21:42:04Z, '10 min ago', today... (default: to the end)" },
         { "into", 'o', "DIR2", COMMAND_TEXT, &into, "where to make DIR2/db" },
         { "json", 'j', NULL, COMMAND_FLAG, &json, "print a JSON object" },
         { .name = NULL },
@@ -243,6 +230,7 @@ int log_state_replay(int argc, char **argv)
         .arguments_min = 1,
         .arguments_max = 1,
         .options = options,
+        .shared = log_options,
         .notes = "The digest is that of `daa-cli state digest` at the same event.",
     };
     int first, status = command_parse(&command, argc, argv, &first);

@@ -369,6 +369,7 @@ int log_stat(int argc, char **argv)
         .arguments_min = 1,
         .arguments_max = 1,
         .options = options,
+        .shared = log_options,
     };
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
@@ -384,6 +385,7 @@ int log_stat(int argc, char **argv)
         count_files(&statistics, argv[first]);
         statistics.begins =
             beginning_state(&statistics.beginning, statistics.first_seq, argv[first]);
+        begin_paging(json);
         if (json)
             print_json(&statistics);
         else
