@@ -2,14 +2,13 @@
 
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
+#include "log/diagnose.h"
 #include "log/record.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#define CRC32C_POLYNOMIAL 0x82f63b78u /* reflected */
 
 /* What the blocks behind the end hold. */
 struct survey {
@@ -58,19 +57,6 @@ static int survey_tail(struct survey *survey, struct scan *scan, uint64_t from)
             survey->unreadable = at;
     }
     return 0;
-}
-
-uint64_t tail_flipped_bit(uint32_t stored, uint32_t computed, uint64_t size)
-{
-    /* CRCs are linear: flipping one bit changes the CRC by a value that depends only on how many
-     * bits follow it. Walk those values from the last bit backwards. */
-    uint32_t syndrome = stored ^ computed, shifted = 1;
-    for (uint64_t bits = 1; bits <= size * 8; bits++) {
-        shifted = shifted & 1 ? shifted >> 1 ^ CRC32C_POLYNOMIAL : shifted >> 1;
-        if (shifted == syndrome)
-            return size * 8 - bits;
-    }
-    return UINT64_MAX;
 }
 
 /* True when a sector of the frame that should hold bytes is still zero. Records that check out are
@@ -125,7 +111,7 @@ static int judge_body(struct tail *tail, struct scan *scan)
              scan->what);
         return 0;
     }
-    uint64_t bit = tail_flipped_bit(frame->body_crc, computed, body_size);
+    uint64_t bit = diagnose_bit(frame->body_crc, computed, body_size);
     bool unwritten = has_unwritten_sector(bytes, frame);
     if (bit != UINT64_MAX && unwritten)
         give(

@@ -43,8 +43,4 @@ struct tail {
  * negative for ERROR_BUDGET and -ENOMEM; what cannot be read is a verdict. */
 int tail_judge(struct tail *tail, struct scan *scan, int result);
 
-/* The number of the bit that, flipped, makes the CRC-32C of `size` bytes turn from `computed` into
- * `stored`; UINT64_MAX if there is none. */
-uint64_t tail_flipped_bit(uint32_t stored, uint32_t computed, uint64_t size);
-
 #endif

@@ -2,6 +2,7 @@
 
 #include "core/base/bytes.h"
 #include "log/block_index.h"
+#include "log/diagnose.h"
 #include "log/directory.h"
 #include "log/live_end.h"
 #include "log/place.h"
@@ -79,6 +80,25 @@ static void report(struct verifying *v, struct log_finding *finding, const char 
         v->options->finding(finding, v->options->context);
 }
 
+/* What happened to the bytes: for report(), which comes next. */
+static void add_diagnosis(struct log_finding *finding, const struct diagnosis *diagnosis)
+{
+    finding->flipped = diagnosis->kind == DIAGNOSIS_FLIPPED;
+    if (!finding->flipped)
+        return;
+    finding->flipped_offset = finding->offset + diagnosis->offset;
+    finding->flipped_bit = diagnosis->bit;
+    diagnosis_describe_flip(diagnosis, finding->offset, finding->diagnosis);
+}
+
+/* The frame that should stand where the finding is. */
+static void diagnose(struct verifying *v, struct log_finding *finding)
+{
+    struct diagnosis diagnosis = diagnose_place(
+        &v->directory, &v->source, &v->probe, &v->scan.header, finding->offset, finding->diagnosis);
+    add_diagnosis(finding, &diagnosis);
+}
+
 static void tell_progress(struct verifying *v, uint64_t bytes)
 {
     v->done_bytes += bytes;
@@ -105,6 +125,22 @@ static bool is_of_our_line(struct verifying *v, const uint8_t uuid[UUID_SIZE])
     return false;
 }
 
+/* The first slot that one flipped bit made wrong, if there is one. */
+static void diagnose_slots(struct verifying *v, struct log_finding *finding)
+{
+    struct checkpoint checkpoint;
+    const uint8_t *block;
+    for (unsigned slot = 0; slot < 2 && !finding->flipped; slot++) {
+        uint64_t offset = (uint64_t)slot * LOG_BLOCK_SIZE;
+        if (source_bytes(&v->probe, offset, LOG_BLOCK_SIZE, &block) < 0 ||
+            checkpoint_decode(block, &checkpoint) != ERROR_DAMAGED)
+            continue;
+        struct diagnosis diagnosis = diagnose_checkpoint(block);
+        finding->offset = offset;
+        add_diagnosis(finding, &diagnosis);
+    }
+}
+
 static int verify_checkpoint(struct verifying *v, struct error *error)
 {
     struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
@@ -116,11 +152,13 @@ static int verify_checkpoint(struct verifying *v, struct error *error)
         return error_set(error, found, "%s: %s", v->name, error_text(found));
     if (found < 0)
         report(v, &finding, "it cannot be read: %s", error_text(found));
-    else if (damaged > 0)
+    if (found >= 0 && damaged > 0) {
+        diagnose_slots(v, &finding);
         report(v, &finding,
                "%u of its two blocks are damaged: it only speeds up what the segments say too, and "
                "the next writer makes a new one",
                damaged);
+    }
     if (v->probe.size != 0 && v->probe.size != 2ull * LOG_BLOCK_SIZE)
         report(v, &finding, "it is %llu bytes long instead of %u", big(v->probe.size),
                2 * LOG_BLOCK_SIZE);
@@ -410,6 +448,7 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     char why[128];
     snprintf(why, sizeof why, "%s", what);
     bool missing = is_missing(v, result);
+    diagnose(v, &finding);
     uint64_t offset = find_resume(v, &frame);
     finding.size = offset - finding.offset;
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
@@ -459,6 +498,8 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
         .size = tail.bytes,
         .tail = true,
     };
+    if (!scan->in_run)
+        diagnose(v, &finding);
     if (tail.events_max > 0) {
         finding.first_seq = scan->counted.last_seq + 1;
         finding.last_seq = scan->counted.last_seq + tail.events_max;
@@ -601,6 +642,11 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
         v->result->segments++;
     /* It was not begun, or hardly, when it was copied. */
     bool missing = v->result->moved && state != SEGMENT_DAMAGED;
+    const uint8_t *block;
+    if (state == SEGMENT_DAMAGED && source_bytes(&v->source, 0, LOG_BLOCK_SIZE, &block) == 0) {
+        struct diagnosis diagnosis = diagnose_segment_header(block);
+        add_diagnosis(&finding, &diagnosis);
+    }
     if (missing)
         finding.verdict = LOG_UNPROVEN;
     report(v, &finding, "%s: %s", what,

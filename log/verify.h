@@ -21,6 +21,11 @@ struct log_finding {
     uint64_t first_seq, last_seq; /* events concerned; 0: not known */
     bool tail;                    /* behind the last event that counts */
     char text[512];               /* one sentence with the reason and what to do */
+    /* What happened to the bytes at `offset`, in a clause; "" when nothing can be said. */
+    char diagnosis[256];
+    bool flipped; /* it is one flipped bit: this one */
+    uint64_t flipped_offset;
+    unsigned flipped_bit;
 };
 
 typedef void log_finding_function(const struct log_finding *finding, void *context);

@@ -142,6 +142,12 @@ subtest 'damage' => sub {
     ($status, $said) = daa_log('verify', $copy);
     ok($status == 1 && $said =~ /^damaged: seg-0000000001\.log at 8192: .* event $gone[0] .* $gone[-1] /m, 'verify names the place and the events')
         or diag($said);
+    my $bit = copy_of($dir, 'bit');
+    my ($place, $byte) = (8192 + 301, substr slurp("$bit/seg-0000000001.log"), 8192 + 301, 1);
+    patch("$bit/seg-0000000001.log", $place, $byte ^ "\x20");
+    ($status, $said) = daa_log('verify', $bit);
+    like($said, qr/^  flipping bit 5 of byte 0x212d makes it whole$/m, 'verify names a flipped bit');
+    is_deeply(((lines((daa_log('verify', '--json', $bit))[1]))[0] // {})->{flipped}, { offset => $place, bit => 5 }, 'also as JSON');
     unlink "$copy/seg-0000000001.log";
     ($status, $said) = daa_log('verify', $copy);
     ok($status == 1 && $said =~ /its beginning is gone/, 'a log whose beginning is gone is damaged')

@@ -39,6 +39,13 @@ static void print_finding_json(const struct log_finding *finding, struct checkin
     text_json_unsigned(line, "last_seq", finding->last_seq);
     text_json_bool(line, "tail", finding->tail);
     text_json_cstring(line, "text", finding->text);
+    text_json_cstring(line, "diagnosis", finding->diagnosis[0] ? finding->diagnosis : NULL);
+    if (finding->flipped) {
+        text_json_open_object(line, "flipped");
+        text_json_unsigned(line, "offset", finding->flipped_offset);
+        text_json_unsigned(line, "bit", finding->flipped_bit);
+        text_json_close_object(line);
+    }
     text_json_close_object(line);
     print_line(checking);
 }
@@ -61,6 +68,8 @@ static void print_finding(const struct log_finding *finding, void *context)
     printf("%s%s%s: %s at %llu: %s\n", command_style(stdout, style_of(finding->verdict)),
            log_verdict_name((uint16_t)finding->verdict), command_style(stdout, COMMAND_PLAIN),
            finding->file, big(finding->offset), finding->text);
+    if (finding->diagnosis[0] != '\0')
+        printf("  %s\n", finding->diagnosis);
 }
 
 static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
