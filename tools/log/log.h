@@ -16,6 +16,7 @@
 enum { LOG_EXIT_UNPROVEN = 3 };
 
 /* Each gets argv from its own name on, and returns an exit status. */
+int log_ls(int argc, char **argv);
 int log_cat(int argc, char **argv);
 int log_tail(int argc, char **argv);
 int log_stat(int argc, char **argv);

@@ -17,6 +17,7 @@ void begin_paging(bool json)
 }
 
 static const struct command_entry entries[] = {
+    { "ls", "list the files of a log with what they hold", log_ls },
     { "cat", "print events", log_cat },
     { "tail", "print the last events, and with -f those to come", log_tail },
     { "stat", "count events, bytes, frames and openings", log_stat },
