@@ -19,6 +19,7 @@ enum { LOG_EXIT_UNPROVEN = 3 };
 int log_ls(int argc, char **argv);
 int log_cat(int argc, char **argv);
 int log_tail(int argc, char **argv);
+int log_grep(int argc, char **argv);
 int log_stat(int argc, char **argv);
 int log_check(int argc, char **argv); /* "verify" */
 int log_explain(int argc, char **argv);
@@ -79,6 +80,8 @@ struct printer {
 
 void printer_begin(struct printer *printer, bool json);
 void printer_end(struct printer *printer);
+/* The line without its end, until the next call. */
+const char *printer_line(struct printer *printer, const struct record *record);
 /* 0; -EPIPE and others when stdout takes no more. */
 int printer_event(struct printer *printer, const struct record *record);
 

@@ -20,6 +20,7 @@ static const struct command_entry entries[] = {
     { "ls", "list the files of a log with what they hold", log_ls },
     { "cat", "print events", log_cat },
     { "tail", "print the last events, and with -f those to come", log_tail },
+    { "grep", "print the events that match a pattern", log_grep },
     { "stat", "count events, bytes, frames and openings", log_stat },
     { "verify", "check every byte", log_check },
     { "explain", "show where an event lies, byte by byte", log_explain },

@@ -95,7 +95,7 @@ static void add_text(struct printer *printer, const struct record *record)
     text_json_close_object(line);
 }
 
-int printer_event(struct printer *printer, const struct record *record)
+const char *printer_line(struct printer *printer, const struct record *record)
 {
     struct text *line = &printer->line;
     text_clear(line);
@@ -105,10 +105,18 @@ int printer_event(struct printer *printer, const struct record *record)
         add_text(printer, record);
     arena_reset(&printer->arena);
     if (line->failed != 0) {
+        int failed = line->failed;
         text_clear(line);
         text_printf(line, "{\"seq\":%llu,\"failed\":\"%s\"}", (unsigned long long)record->seq,
-                    error_text(line->failed));
+                    error_text(failed));
     }
+    return text_string(line);
+}
+
+int printer_event(struct printer *printer, const struct record *record)
+{
+    struct text *line = &printer->line;
+    (void)printer_line(printer, record);
     if (fwrite(line->bytes, 1, line->size, stdout) != line->size || putchar('\n') == EOF)
         return errno != 0 ? -errno : -EIO;
     return 0;
