@@ -1,175 +1,259 @@
-/* daa-log explain: the bytes of one event and of its frame's header, with their names. */
-#include "core/base/bytes.h"
-#include "iouring/file.h"
-#include "log/frame.h"
-#include "log/segment.h"
-#include "tools/log/log.h"
+/* daa-log explain: where an event lies, byte by byte, what its chain is made of, and what became of
+ * it elsewhere. */
+#include "tools/log/explain.h"
 
-#include <ctype.h>
-#include <limits.h>
+#include "core/base/bytes.h"
+#include "tools/log/dump.h"
+
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define DUMP_MAX 512u /* bytes of payload */
-
-struct field {
-    unsigned at, size;
-    const char *name;
-};
-
-static const struct field frame_fields[] = {
-    { FRAME_AT_MAGIC, 4, "magic" },
-    { FRAME_AT_HEADER_CRC, 4, "header_crc" },
-    { FRAME_AT_SALT, 8, "salt" },
-    { FRAME_AT_FIRST_SEQ, 8, "first_seq" },
-    { FRAME_AT_FILE_OFFSET, 8, "file_offset" },
-    { FRAME_AT_RECORD_COUNT, 4, "record_count" },
-    { FRAME_AT_BODY_SIZE, 4, "body_size" },
-    { FRAME_AT_BLOCK_COUNT, 4, "block_count" },
-    { FRAME_AT_EPOCH, 4, "epoch" },
-    { FRAME_AT_DURABLE_SEQ, 8, "durable_seq" },
-    { FRAME_AT_BASE_TIME_NS, 8, "base_time_ns" },
-    { FRAME_AT_BODY_CRC, 4, "body_crc" },
-    { FRAME_AT_FLAGS, 2, "flags" },
-    { FRAME_AT_CODEC, 1, "codec" },
-    { FRAME_AT_VERSION, 1, "version" },
-    { FRAME_AT_RAW_SIZE, 4, "raw_size" },
-    { FRAME_AT_PREV_BLOCKS, 4, "prev_blocks" },
-    { FRAME_AT_PREV_LINK, 8, "prev_link" },
-    { FRAME_AT_RESERVED, 8, "reserved" },
-    { FRAME_AT_CHAIN, 32, "chain" },
-    { .name = NULL },
-};
-
-static const struct field record_fields[] = {
-    { RECORD_AT_SIZE, 4, "size" },
-    { RECORD_AT_CRC, 4, "crc" },
-    { RECORD_AT_SEQ, 8, "seq" },
-    { RECORD_AT_STREAM, 8, "stream" },
-    { RECORD_AT_TIME_NS, 8, "time_ns" },
-    { RECORD_AT_KIND, 2, "kind" },
-    { RECORD_AT_FLAGS, 2, "flags" },
-    { RECORD_AT_PAYLOAD_SIZE, 4, "payload_size" },
-    { RECORD_AT_CAUSE, 8, "cause" },
-    { RECORD_AT_STREAM_PREV_SEQ, 8, "stream_prev_seq" },
-    { RECORD_AT_KEY_ID, 4, "key_id" },
-    { RECORD_AT_RESERVED, 4, "reserved" },
-    { .name = NULL },
-};
+#define PAYLOAD_MAX 512u /* bytes of payload that are shown */
 
 static unsigned long long big(uint64_t number)
 {
     return number;
 }
 
-static uint64_t field_value(const uint8_t *bytes, unsigned size)
+int explaining_open(struct explaining *explaining, uint64_t segment_no, struct error *error)
 {
-    uint64_t value = 0;
-    memcpy(&value, bytes, size);
-    return value;
+    struct error what = { 0 };
+    explaining->source.fd = explaining->probe.fd = -1;
+    int code = directory_open(&explaining->directory, explaining->dir, error);
+    if (code < 0 || segment_no == 0)
+        return code;
+    ptrdiff_t index = directory_find(&explaining->directory, segment_no);
+    if (index < 0)
+        return error_set(error, ERROR_NOT_FOUND, "segment %llu was removed meanwhile",
+                         big(segment_no));
+    int state = directory_segment(&explaining->directory, (size_t)index, &explaining->source,
+                                  &explaining->segment, &what);
+    return state == SEGMENT_BEGUN ? 0
+                                  : error_set(error, state < 0 ? state : ERROR_DAMAGED,
+                                              "segment %llu: %s", big(segment_no), what.text);
 }
 
-static void print_fields(const struct field *fields, const uint8_t *bytes, uint64_t offset)
+void explaining_close(struct explaining *explaining)
 {
-    for (; fields->name != NULL; fields++) {
-        char hex[80];
-        bytes_to_hex(hex, bytes + fields->at, fields->size);
-        printf("  %10llx  %-64s %s", big(offset + fields->at), hex, fields->name);
-        if (fields->size <= 8)
-            printf(" = %llu", big(field_value(bytes + fields->at, fields->size)));
-        putchar('\n');
+    source_close(&explaining->source);
+    source_close(&explaining->probe);
+    directory_close(&explaining->directory);
+}
+
+/* An event and all that is said of it. */
+struct subject {
+    const struct record *record;
+    const struct log_place *place;
+    uint8_t *frame; /* all of it */
+    struct frame_header header;
+    struct chain_inputs chain;
+    struct derived derived;
+    char file[LOG_SEGMENT_NAME_SIZE];
+};
+
+/*--- In words ----------------------------------------------------------------------------------*/
+
+static void print_chain(const struct chain_inputs *chain)
+{
+    char before[65], body[65], after[65], from[64];
+    if (!chain->computed) {
+        printf("\nthis log has no chain\n");
+        return;
     }
+    bytes_to_hex(before, chain->before, SHA256_SIZE);
+    bytes_to_hex(body, chain->body, SHA256_SIZE);
+    bytes_to_hex(after, chain->after, SHA256_SIZE);
+    snprintf(from, sizeof from, "the segment's header");
+    if (chain->before_offset != 0)
+        snprintf(from, sizeof from, "the frame at 0x%llx", big(chain->before_offset));
+    printf("\nits frame's chain: SHA-256 of\n");
+    if (chain->known)
+        printf("  %s  the chain before it, from %s\n", before, from);
+    else
+        printf("  %-64s  the chain before it: %s cannot be read\n", "?", from);
+    printf("  %-64s  bytes 8 to 95 of its header\n", "");
+    printf("  %s  SHA-256 of its body\n", body);
+    printf("  gives %s: %s\n", after,
+           !chain->known     ? "as it cannot be checked here, run daa-log verify"
+           : chain->verified ? "as the frame says"
+                             : "the frame says otherwise");
 }
 
-static void print_dump(const uint8_t *bytes, uint64_t size, uint64_t offset)
+static void print_derived(const struct derived *derived, const struct record *record)
 {
-    for (uint64_t at = 0; at < size && at < DUMP_MAX; at += 16) {
-        uint64_t count = size - at < 16 ? size - at : 16;
-        printf("  %10llx ", big(offset + at));
-        for (uint64_t i = 0; i < 16; i++)
-            if (i < count)
-                printf(" %02x", bytes[at + i]);
-            else
-                printf("   ");
-        printf("  ");
-        for (uint64_t i = 0; i < count; i++)
-            putchar(isprint(bytes[at + i]) ? bytes[at + i] : '.');
-        putchar('\n');
+    printf("\nderived from it\n");
+    printf("  Postgres   daa.events      (log, seq) = (%s, %llu)\n", derived->log_uuid,
+           big(record->seq));
+    if (derived->workflow_row)
+        printf("  Postgres   daa.workflows   (log, stream) = (%s, %llu), %s\n",
+               derived->workflow_log, big(record->stream), derived->creates ? "made" : "changed");
+    if (derived->workflow[0] != '\0')
+        printf("  document   w%llu, workflow %s\n", big(record->stream), derived->workflow);
+    if (derived->definition[0] != '\0')
+        printf("  document   d%s\n", derived->definition);
+    if (record->cause != 0)
+        printf("\nit was led to by event %llu\n", big(record->cause));
+}
+
+static void print_subject(const struct explaining *explaining, const struct subject *subject)
+{
+    const struct record *record = subject->record;
+    const struct log_place *place = subject->place;
+    const uint8_t *bytes = subject->frame + (place->record_offset - place->frame_offset);
+    uint64_t size = record->payload.size;
+    struct dump dump;
+    dump_begin(&dump, false, subject->file);
+    printf("event %llu, %s: %s/%s, epoch %u\n", big(record->seq), kind_name(record->kind),
+           explaining->directory.path, subject->file, place->epoch);
+    printf("\nits frame, at offset %llu, with events %llu to %llu\n", big(place->frame_offset),
+           big(subject->header.first_seq), big(place->frame_last_seq));
+    dump_fields(&dump, frame_fields, subject->frame, FRAME_HEADER_SIZE, place->frame_offset);
+    printf("\nits record, at offset %llu\n", big(place->record_offset));
+    dump_fields(&dump, record_fields, bytes, RECORD_HEADER_SIZE, place->record_offset);
+    printf("\nits payload, %llu bytes\n", big(size));
+    dump_bytes(&dump, "payload", bytes + RECORD_HEADER_SIZE,
+               size < PAYLOAD_MAX ? size : PAYLOAD_MAX, place->record_offset + RECORD_HEADER_SIZE);
+    if (size > PAYLOAD_MAX)
+        printf("  ... %llu bytes more: daa-log hexdump --seq %llu\n", big(size - PAYLOAD_MAX),
+               big(record->seq));
+    print_chain(&subject->chain);
+    print_derived(&subject->derived, record);
+    dump_end(&dump);
+}
+
+/*--- As JSON -----------------------------------------------------------------------------------*/
+
+static void chain_to_json(struct text *text, const struct chain_inputs *chain)
+{
+    if (!chain->computed) {
+        text_json_null(text, "chain");
+        return;
     }
-    if (size > DUMP_MAX)
-        printf("  ... %llu bytes more\n", big(size - DUMP_MAX));
+    text_json_open_object(text, "chain");
+    if (chain->known)
+        text_json_hex(text, "before", span_of(chain->before, SHA256_SIZE));
+    else
+        text_json_null(text, "before");
+    text_json_unsigned(text, "before_offset", chain->before_offset);
+    text_json_hex(text, "body", span_of(chain->body, SHA256_SIZE));
+    text_json_hex(text, "after", span_of(chain->after, SHA256_SIZE));
+    text_json_bool(text, "verified", chain->known && chain->verified);
+    text_json_close_object(text);
 }
 
-static void name_file(char path[PATH_MAX], const char *dir, uint64_t segment_no)
+static void derived_to_json(struct text *text, const struct derived *derived,
+                            const struct record *record)
 {
-    char name[LOG_SEGMENT_NAME_SIZE];
-    struct stat status;
-    segment_name(name, segment_no);
-    snprintf(path, PATH_MAX, "%s/log/%s", dir, name);
-    if (stat(path, &status) < 0)
-        snprintf(path, PATH_MAX, "%s/%s", dir, name);
+    char key[24], definition[sizeof derived->definition + 1];
+    text_json_open_object(text, "derived");
+    text_json_cstring(text, "log", derived->log_uuid);
+    text_json_cstring(text, "workflow", derived->workflow[0] != '\0' ? derived->workflow : NULL);
+    text_json_bool(text, "workflow_row", derived->workflow_row);
+    text_json_open_array(text, "documents");
+    snprintf(key, sizeof key, "w%llu", big(record->stream));
+    snprintf(definition, sizeof definition, "d%s", derived->definition);
+    if (derived->workflow[0] != '\0')
+        text_json_cstring(text, NULL, key);
+    if (derived->definition[0] != '\0')
+        text_json_cstring(text, NULL, definition);
+    text_json_close_array(text);
+    text_json_close_object(text);
 }
 
-/* The bytes [offset, offset + size) of the file, past the page cache: the writer may be writing
- * it. The caller frees *buffer. */
-static const uint8_t *read_bytes(const char *path, uint64_t offset, uint64_t size, void **buffer,
-                                 struct error *error)
+static void print_json(const struct subject *subject)
 {
-    bool direct;
-    uint64_t start = offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
-    uint64_t blocks = (offset + size - start + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE;
-    int fd = file_open_direct(path, false, &direct, error);
-    *buffer = fd < 0 ? NULL : file_aligned_buffer(blocks * LOG_BLOCK_SIZE);
-    if (*buffer == NULL) {
-        if (fd >= 0)
-            close(fd);
-        return NULL;
+    struct printer printer;
+    struct text text;
+    text_init(&text);
+    printer_begin(&printer, true);
+    text_json_open_object(&text, NULL);
+    text_json_raw(&text, "event", span_of_text(printer_line(&printer, subject->record)));
+    text_json_cstring(&text, "file", subject->file);
+    text_json_unsigned(&text, "epoch", subject->place->epoch);
+    text_json_unsigned(&text, "frame_offset", subject->place->frame_offset);
+    text_json_unsigned(&text, "frame_size", (uint64_t)subject->header.block_count * LOG_BLOCK_SIZE);
+    text_json_unsigned(&text, "frame_first_seq", subject->header.first_seq);
+    text_json_unsigned(&text, "frame_last_seq", subject->place->frame_last_seq);
+    text_json_unsigned(&text, "record_offset", subject->place->record_offset);
+    text_json_unsigned(&text, "record_size", record_size(subject->record->payload.size));
+    chain_to_json(&text, &subject->chain);
+    derived_to_json(&text, &subject->derived, subject->record);
+    text_json_close_object(&text);
+    printf("%s\n", text_string(&text));
+    printer_end(&printer);
+    text_free(&text);
+}
+
+/*--- The work ----------------------------------------------------------------------------------*/
+
+/* The bytes of the frame, copied; NULL with the reason. */
+static uint8_t *read_frame(struct explaining *explaining, uint64_t offset,
+                           struct frame_header *header, struct error *error)
+{
+    const uint8_t *bytes;
+    uint8_t *copy = NULL;
+    int code = source_bytes(&explaining->source, offset, FRAME_HEADER_SIZE, &bytes);
+    if (code == 0)
+        code = frame_header_decode(bytes, header);
+    uint64_t size = code == 0 ? (uint64_t)header->block_count * LOG_BLOCK_SIZE : 0;
+    if (code == 0)
+        code = source_bytes(&explaining->source, offset, size, &bytes);
+    if (code == 0) {
+        copy = malloc(size);
+        code = copy == NULL ? -ENOMEM : 0;
     }
-    int64_t got = file_read_at(fd, *buffer, blocks * LOG_BLOCK_SIZE, start);
-    close(fd);
-    if (got >= 0 && (uint64_t)got >= offset + size - start)
-        return (const uint8_t *)*buffer + (offset - start);
-    error_set(error, got < 0 ? (int)got : ERROR_TRUNCATED, "%s cannot be read at %llu", path,
-              big(offset));
-    return NULL;
+    if (copy != NULL)
+        memcpy(copy, bytes, size);
+    else
+        error_set(error, code, "segment %llu, frame at offset %llu: %s",
+                  big(explaining->segment.segment_no), big(offset), error_text(code));
+    return copy;
 }
 
-static int explain(const struct command *command, const char *dir, const struct record *record,
+static int explain(struct explaining *explaining, const struct record *record,
                    const struct log_place *place)
 {
-    char path[PATH_MAX];
-    void *frame = NULL, *own = NULL;
     struct error error = { 0 };
-    uint64_t size = record_size(record->payload.size);
-    int status = COMMAND_GOOD;
-    name_file(path, dir, place->segment_no);
-    const uint8_t *header =
-        read_bytes(path, place->frame_offset, FRAME_HEADER_SIZE, &frame, &error);
-    const uint8_t *bytes =
-        header == NULL ? NULL : read_bytes(path, place->record_offset, size, &own, &error);
-    if (bytes == NULL) {
-        status = command_failed_error(command, &error);
-    } else {
-        printf("event %llu, %s: %s, epoch %u\n", big(record->seq), kind_name(record->kind), path,
-               place->epoch);
-        printf("\nits frame, at offset %llu\n", big(place->frame_offset));
-        print_fields(frame_fields, header, place->frame_offset);
-        printf("\nits record, at offset %llu\n", big(place->record_offset));
-        print_fields(record_fields, bytes, place->record_offset);
-        printf("\nits payload, %zu bytes\n", record->payload.size);
-        print_dump(bytes + RECORD_HEADER_SIZE, record->payload.size,
-                   place->record_offset + RECORD_HEADER_SIZE);
+    struct subject subject = { .record = record, .place = place };
+    int code = explaining_open(explaining, place->segment_no, &error);
+    if (code == 0)
+        subject.frame = read_frame(explaining, place->frame_offset, &subject.header, &error);
+    if (subject.frame == NULL) {
+        explaining_close(explaining);
+        return command_failed_error(explaining->command, &error);
     }
-    free(frame);
-    free(own);
+    segment_name(subject.file, place->segment_no);
+    chain_inputs_read(&subject.chain, explaining, subject.frame, &subject.header);
+    derived_find(&subject.derived, explaining->dir, record, place);
+    if (explaining->json)
+        print_json(&subject);
+    else
+        print_subject(explaining, &subject);
+    free(subject.frame);
+    explaining_close(explaining);
+    bool wrong = subject.chain.computed && subject.chain.known && !subject.chain.verified;
+    return wrong ? COMMAND_FAILED : COMMAND_GOOD;
+}
+
+static int explain_absent(struct explaining *explaining, struct log_reader *reader, uint64_t seq)
+{
+    uint64_t first = log_reader_first_seq(reader), last = log_reader_durable_seq(reader);
+    struct error error;
+    if (seq < first || seq > last)
+        return command_failed(explaining->command,
+                              "there is no event %llu; the log holds %llu to %llu", big(seq),
+                              big(first), big(last));
+    int code = explaining_open(explaining, 0, &error);
+    int status = code < 0 ? command_failed_error(explaining->command, &error)
+                          : explain_damage(explaining, seq);
+    explaining_close(explaining);
     return status;
 }
 
-static int find_and_explain(const struct command *command, const char *dir, uint64_t seq)
+static int find_and_explain(struct explaining *explaining, uint64_t seq)
 {
-    struct log_reader *reader = open_reader(command, dir, true);
+    struct log_reader *reader = open_reader(explaining->command, explaining->dir, true);
     struct record record;
     struct log_place place;
     struct error error;
@@ -177,23 +261,27 @@ static int find_and_explain(const struct command *command, const char *dir, uint
         return COMMAND_FAILED;
     int status, code = log_reader_get(reader, seq, &record, &place, &error);
     if (code == 1)
-        status = explain(command, dir, &record, &place);
+        status = explain(explaining, &record, &place);
     else if (code < 0)
-        status = command_failed_error(command, &error);
+        status = command_failed_error(explaining->command, &error);
     else
-        status =
-            command_failed(command, "there is no event %llu; the log holds %llu to %llu", big(seq),
-                           big(log_reader_first_seq(reader)), big(log_reader_durable_seq(reader)));
+        status = explain_absent(explaining, reader, seq);
     log_reader_close(reader);
     return status;
 }
 
 int log_explain(int argc, char **argv)
 {
-    const struct command_option options[] = { { .name = NULL } };
+    struct explaining explaining = { .json = false };
+    const struct command_option options[] = {
+        { "json", 'j', NULL, COMMAND_FLAG, &explaining.json, "print JSON" },
+        { .name = NULL },
+    };
     const struct command command = {
         .name = "daa-log explain",
-        .purpose = "Show where an event lies: its file, frame and record, byte by byte.",
+        .purpose = "Show where an event lies: its file, frame and record, byte by byte; what its\n"
+                   "chain is made of, and what was derived from it. Of one that is damaged, what\n"
+                   "happened to its bytes.",
         .arguments = "SEQ DIR",
         .arguments_min = 2,
         .arguments_max = 2,
@@ -207,6 +295,8 @@ int log_explain(int argc, char **argv)
     uint64_t seq = strtoull(argv[first], &end, 10);
     if (*argv[first] < '0' || *argv[first] > '9' || *end != '\0' || seq == 0)
         return command_misused(&command, "'%s' is not a sequence number", argv[first]);
-    begin_paging(false);
-    return find_and_explain(&command, argv[first + 1], seq);
+    explaining.command = &command;
+    explaining.dir = argv[first + 1];
+    begin_paging(explaining.json);
+    return find_and_explain(&explaining, seq);
 }

@@ -23,6 +23,7 @@ static const struct command_entry entries[] = {
     { "grep", "print the events that match a pattern", log_grep },
     { "stat", "count events, bytes, frames and openings", log_stat },
     { "verify", "check every byte", log_check },
+    { "hexdump", "show bytes with the names of their fields", log_hexdump },
     { "explain", "show where an event lies, byte by byte", log_explain },
     { "repair", "cut damage out, with a record of it", NULL },
     { "backup", "copy a live log", log_make_backup },
