@@ -1,5 +1,6 @@
 /* daa-log cat and tail. */
 #include "tools/log/listing.h"
+#include "tools/log/tree.h"
 
 static int show(const struct record *record, const struct log_place *place, void *context)
 {
@@ -21,13 +22,45 @@ static int run(struct listing *listing, bool json, uint64_t last_count)
     return status;
 }
 
+static int add_to_tree(const struct record *record, const struct log_place *place, void *context)
+{
+    (void)place;
+    int code = tree_add(context, record->seq, record->cause);
+    return code < 0 ? code : 1;
+}
+
+/* The events that pass the filter, each under the one that led to it if that passes too. */
+static int run_tree(struct listing *listing, bool json, const struct tree_options *options)
+{
+    struct printer printer;
+    struct tree tree;
+    begin_paging(json);
+    tree_init(&tree);
+    listing->show = add_to_tree;
+    listing->context = &tree;
+    int status = listing_run(listing, UINT64_MAX);
+    struct log_reader *reader =
+        status == COMMAND_USAGE ? NULL : open_reader(listing->command, listing->dir, true);
+    if (reader != NULL) {
+        printer_begin(&printer, json);
+        (void)tree_print(&tree, reader, options, &printer);
+        printer_end(&printer);
+        log_reader_close(reader);
+    }
+    tree_free(&tree);
+    return status;
+}
+
 int log_cat(int argc, char **argv)
 {
     static struct listing listing;
-    bool json = false;
+    bool json = false, as_tree = false;
+    struct tree_options tree = TREE_DEFAULTS;
     const struct command_option options[] = {
         { "json", 'j', NULL, COMMAND_FLAG, &json, "print one JSON object a line" },
         { "limit", 'n', "COUNT", COMMAND_NUMBER, &listing.filter.limit, "stop after COUNT events" },
+        { "tree", 't', NULL, COMMAND_FLAG, &as_tree, "print each under the event that led to it" },
+        TREE_OPTIONS(tree),
         FILTER_OPTIONS(listing.filter),
         { .name = NULL },
     };
@@ -46,7 +79,7 @@ int log_cat(int argc, char **argv)
         return status;
     listing.command = &command;
     listing.dir = argv[first];
-    return run(&listing, json, UINT64_MAX);
+    return as_tree ? run_tree(&listing, json, &tree) : run(&listing, json, UINT64_MAX);
 }
 
 int log_tail(int argc, char **argv)

@@ -4,6 +4,7 @@
 
 #include "core/base/bytes.h"
 #include "tools/log/dump.h"
+#include "tools/log/tree.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -273,8 +274,15 @@ static int find_and_explain(struct explaining *explaining, uint64_t seq)
 int log_explain(int argc, char **argv)
 {
     struct explaining explaining = { .json = false };
+    struct tree_options tree = TREE_DEFAULTS;
+    bool as_tree = false;
     const struct command_option options[] = {
         { "json", 'j', NULL, COMMAND_FLAG, &explaining.json, "print JSON" },
+        { "tree", 't', NULL, COMMAND_FLAG, &as_tree,
+          "show what led to the event, and what it led to, as a tree" },
+        TREE_OPTIONS(tree),
+        { "limit", 'n', "COUNT", COMMAND_NUMBER, &tree.limit,
+          "events that are looked at for the tree (100000; 0: all)" },
         { .name = NULL },
     };
     const struct command command = {
@@ -298,5 +306,6 @@ int log_explain(int argc, char **argv)
     explaining.command = &command;
     explaining.dir = argv[first + 1];
     begin_paging(explaining.json);
-    return find_and_explain(&explaining, seq);
+    return as_tree ? tree_of_event(&command, explaining.dir, seq, explaining.json, &tree)
+                   : find_and_explain(&explaining, seq);
 }
