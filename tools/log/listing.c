@@ -133,7 +133,8 @@ static int list(struct listing *listing)
         else
             code = wait_for_more(listing);
     }
-    if (log_reader_skipped(listing->reader) > 0)
+    listing->skipped = log_reader_skipped(listing->reader);
+    if (listing->skipped > 0)
         listing->status = COMMAND_FAILED;
     return listing->status;
 }
@@ -164,6 +165,11 @@ int listing_run(struct listing *listing, uint64_t last_count)
         status = command_misused(listing->command, "%s", error.text);
     } else {
         uint64_t from = find_beginning(listing, last_count);
+        uint64_t end = log_reader_durable_seq(listing->reader);
+        listing->live = log_reader_live(listing->reader);
+        if (listing->bounded && listing->live &&
+            (listing->filter.to == 0 || listing->filter.to > end))
+            listing->filter.to = end;
         tell_beginning(listing, from);
         /* What begins later, begins there. */
         (void)log_reader_seek(listing->reader, from, &error);

@@ -16,7 +16,8 @@ struct listing {
     const struct command *command;
     const char *dir;
     struct filter filter;
-    bool follow; /* wait for more at the end */
+    bool follow;  /* wait for more at the end */
+    bool bounded; /* end at what was durable at the beginning: a live log may grow for ever */
     listing_function *show;
     void *context;
 
@@ -24,6 +25,8 @@ struct listing {
     struct log_reader *reader;
     uint64_t expected; /* the next sequence number, if nothing is missing; 0: any */
     uint64_t last_seq; /* of the last event that was looked at, shown or not */
+    uint64_t skipped;  /* damaged ranges */
+    bool live;         /* a writer ran at the beginning */
     int status;
 };
 

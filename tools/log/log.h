@@ -45,17 +45,18 @@ struct filter {
     uint64_t shown;
 };
 
-#define FILTER_OPTIONS(filter)                                                                     \
-    {                                                                                              \
-        "from",         0,                                                                         \
-        "SEQ",          COMMAND_NUMBER,                                                            \
-        &(filter).from, "show no event before this sequence number"                                \
-    },                                                                                             \
-        { "to", 0, "SEQ", COMMAND_NUMBER, &(filter).to, "nor behind this one" },                   \
+#define RANGE_OPTIONS(filter)                                                                      \
+    { "from", 0, "SEQ", COMMAND_NUMBER, &(filter).from, "begin with this sequence number" },       \
+        { "to", 0, "SEQ", COMMAND_NUMBER, &(filter).to, "end with this one" },                     \
         { "since",         0,                                                                      \
           "TIME",          COMMAND_TEXT,                                                           \
-          &(filter).since, "nor before this time: '10 min ago', today, '2026-11-23 21:42'" },      \
-        { "until", 0, "TIME", COMMAND_TEXT, &(filter).until, "nor at or behind this one" },        \
+          &(filter).since, "begin at this time: '10 min ago', today, '2026-11-23 21:42'" },        \
+    {                                                                                              \
+        "until", 0, "TIME", COMMAND_TEXT, &(filter).until, "end before this one"                   \
+    }
+
+#define FILTER_OPTIONS(filter)                                                                     \
+    RANGE_OPTIONS(filter),                                                                         \
         { "kind",          'k',                                                                    \
           "PATTERN",       COMMAND_LIST,                                                           \
           &(filter).kinds, "only kinds that match, as in 'step.*'; may be given again" },          \
@@ -63,7 +64,6 @@ struct filter {
         "stream", 's', "ID", COMMAND_TEXT, &(filter).stream_text,                                  \
             "only events of this workflow (wf-...) or stream number"                               \
     }
-
 /* 0, or ERROR_SYNTAX and others with a sentence. `dir` is the log whose streams are meant, under
  * any name that it has had. */
 int filter_begin(struct filter *filter, const char *dir, struct error *error);

@@ -1,112 +1,27 @@
 /* daa-log stat. */
-#include "log/frame.h"
-#include "log/lineage.h"
+#include "log/format.h"
 #include "log/storage.h"
-#include "tools/log/beginning.h"
-#include "tools/log/log.h"
+#include "tools/command/progress.h"
+#include "tools/log/listing.h"
+#include "tools/log/statistics.h"
+#include "tools/log/words.h"
 
 #include <dirent.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#define KINDS 65536
-#define OPENINGS_SHOWN 1000
-#define GROUPS 20 /* of frames, by records: 1, 2 to 3, 4 to 7, ... */
+#define TOP_SHOWN 5
+#define BAR_WIDTH 30
 
-struct kind_count {
-    uint64_t events, bytes;
-};
-
-struct opening {
-    uint64_t seq, time_ns, tail_bytes, events_max;
-    uint32_t epoch;
-    uint16_t verdict;
-    bool clean; /* the one before it ended with CLOSE */
-};
-
-struct statistics {
-    struct kind_count *kinds; /* KINDS of them */
-    struct opening *openings; /* the last OPENINGS_SHOWN */
-    uint64_t opening_count, crashes;
-    uint64_t events, payload_bytes, frames, frame_bytes, segments;
-    uint64_t first_seq, last_seq, first_ns, last_ns;
-    uint64_t groups[GROUPS], group_max;
-    uint64_t files, file_bytes, disk_bytes;
-    bool live, closed;
-    uint64_t skipped;
-    struct log_lineage lineage;
-
-    struct beginning beginning;
-    enum beginning_state begins;
-
-    /* The frame under way. */
-    uint64_t segment_no, frame_offset, frame_records, frame_body;
+struct stat_run {
+    struct statistics statistics;
+    struct progress progress;
 };
 
 static unsigned long long big(uint64_t number)
 {
     return number;
-}
-
-static void end_frame(struct statistics *s)
-{
-    unsigned group = 0;
-    if (s->frame_records == 0)
-        return;
-    while (group + 1 < GROUPS && s->frame_records >> (group + 1) != 0)
-        group++;
-    s->groups[group]++;
-    s->frames++;
-    s->frame_bytes += (uint64_t)frame_block_count(s->frame_body) * LOG_BLOCK_SIZE;
-    if (s->frame_records > s->group_max)
-        s->group_max = s->frame_records;
-    s->frame_records = s->frame_body = 0;
-}
-
-static void count_opening(struct statistics *s, const struct record *record)
-{
-    struct storage_opened opened;
-    if (storage_opened_decode(record->payload, &opened) < 0)
-        return;
-    bool clean = s->closed || opened.prev_segment_no == 0;
-    s->openings[s->opening_count++ % OPENINGS_SHOWN] =
-        (struct opening){ .seq = record->seq,
-                          .time_ns = record->time_ns,
-                          .tail_bytes = opened.tail_bytes,
-                          .events_max = opened.events_max,
-                          .epoch = opened.epoch,
-                          .verdict = opened.verdict,
-                          .clean = clean };
-    s->crashes += !clean;
-}
-
-static void count_record(struct statistics *s, const struct record *record,
-                         const struct log_place *place)
-{
-    if (place->segment_no != s->segment_no || place->frame_offset != s->frame_offset)
-        end_frame(s);
-    s->segments += place->segment_no != s->segment_no;
-    s->segment_no = place->segment_no;
-    s->frame_offset = place->frame_offset;
-    s->frame_records++;
-    s->frame_body += record_size(record->payload.size);
-    s->kinds[record->kind].events++;
-    s->kinds[record->kind].bytes += record->payload.size;
-    s->events++;
-    s->payload_bytes += record->payload.size;
-    if (s->first_seq == 0) {
-        s->first_seq = record->seq;
-        s->first_ns = record->time_ns;
-    }
-    s->last_seq = record->seq;
-    s->last_ns = record->time_ns;
-    if (record->kind == LOG_KIND_OPENED)
-        count_opening(s, record);
-    s->closed = record->kind == LOG_KIND_CLOSED;
-    beginning_note(&s->beginning, record);
 }
 
 static void count_files(struct statistics *s, const char *dir)
@@ -129,26 +44,16 @@ static void count_files(struct statistics *s, const char *dir)
         closedir(names);
 }
 
-static const char *time_text(uint64_t time_ns)
-{
-    static char text[2][32];
-    static int turn;
-    char *target = text[turn++ % 2];
-    time_t seconds = (time_t)(time_ns / 1000000000u);
-    struct tm tm;
-    strftime(target, sizeof text[0], "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
-    return target;
-}
-
 static void print_openings(const struct statistics *s)
 {
+    char time[WORDS_SIZE];
     uint64_t first = s->opening_count > OPENINGS_SHOWN ? s->opening_count - OPENINGS_SHOWN : 0;
     printf("\nopened %llu times, %llu of them after a crash\n", big(s->opening_count),
            big(s->crashes));
     for (uint64_t i = first; i < s->opening_count; i++) {
         const struct opening *opening = &s->openings[i % OPENINGS_SHOWN];
         printf("  epoch %-4u event %-10llu %s  %s", opening->epoch, big(opening->seq),
-               time_text(opening->time_ns),
+               words_of_time(time, opening->time_ns),
                opening->clean ? "after a clean stop or as a new log" : "after a crash");
         if (!opening->clean)
             printf(", its end %s", log_verdict_name(opening->verdict));
@@ -194,177 +99,177 @@ static void print_names(const struct log_lineage *lineage)
     printf(", events of schema %u at most\n", lineage->event_schema);
 }
 
+/* "########" for the share of `part` in `most`. */
+static const char *bar_of(uint64_t part, uint64_t most)
+{
+    static const char full[] = "##############################";
+    uint64_t width = most == 0 ? 0 : (part * BAR_WIDTH + most - 1) / most;
+    return full + BAR_WIDTH - (width > BAR_WIDTH ? BAR_WIDTH : width);
+}
+
+typedef const char *words_function(char text[WORDS_SIZE], uint64_t value);
+
+static const char *words_of_number(char text[WORDS_SIZE], uint64_t number)
+{
+    snprintf(text, WORDS_SIZE, "%llu", big(number));
+    return text;
+}
+
+/* One line a group, from the first to the last that has any. */
+static void print_spread(const char *title, const struct spread *spread, words_function *words)
+{
+    char least[WORDS_SIZE], most[WORDS_SIZE], mean[WORDS_SIZE];
+    uint64_t largest = 0;
+    unsigned first = SPREAD_GROUPS, last = 0;
+    for (unsigned group = 0; group < SPREAD_GROUPS; group++)
+        if (spread->groups[group] > 0) {
+            first = first < group ? first : group;
+            last = group;
+            largest = spread->groups[group] > largest ? spread->groups[group] : largest;
+        }
+    if (spread->count == 0)
+        return;
+    printf("\n%s, %s on average, at most %s\n", title, words(mean, spread->sum / spread->count),
+           words(most, spread->max));
+    for (unsigned group = first; group <= last; group++)
+        printf("  %10s and more %12llu  %s\n", words(least, spread_least(group)),
+               big(spread->groups[group]), bar_of(spread->groups[group], largest));
+}
+
+static void print_rate(const struct rate *rate)
+{
+    static const char levels[] = "▁▂▃▄▅▆▇█"; /* three bytes each */
+    char width[WORDS_SIZE];
+    uint64_t most = 0;
+    for (unsigned i = 0; i < rate->used; i++)
+        most = rate->events[i] > most ? rate->events[i] : most;
+    if (most == 0)
+        return;
+    printf("\nevents over time, %s each, at most %.4g events/s\n  ",
+           words_of_duration(width, rate->width_ns), (double)most * 1e9 / (double)rate->width_ns);
+    for (unsigned i = 0; i < rate->used; i++) {
+        uint64_t level = (rate->events[i] * 8 + most - 1) / most; /* 0: none, 8: the most */
+        printf("%.3s", level == 0 ? " " : levels + 3 * (level - 1));
+    }
+    putchar('\n');
+}
+
+static void print_top(const char *title, const struct top *top, words_function *words)
+{
+    struct top_entry largest[TOP_SHOWN];
+    char text[WORDS_SIZE];
+    uint32_t count = top_largest(top, largest, TOP_SHOWN);
+    if (count == 0)
+        return;
+    printf("\nstreams with the most %s", title);
+    if (top->error > 0)
+        printf(", each at most %s more", words(text, top->error));
+    putchar('\n');
+    for (uint32_t i = 0; i < count; i++)
+        printf("  stream %-12llu %14s  %s\n", big(largest[i].key), words(text, largest[i].weight),
+               bar_of(largest[i].weight, largest[0].weight));
+}
+
+static void print_kinds(const struct statistics *s)
+{
+    uint64_t most = 0;
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        most = s->kinds[kind].bytes > most ? s->kinds[kind].bytes : most;
+    printf("\n%-28s %12s %16s\n", "kind", "events", "payload bytes");
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        if (s->kinds[kind].events > 0)
+            printf("%-28s %12llu %16llu  %s\n", kind_name((uint16_t)kind),
+                   big(s->kinds[kind].events), big(s->kinds[kind].bytes),
+                   bar_of(s->kinds[kind].bytes, most));
+}
+
 static void print_text(const struct statistics *s)
 {
+    char first[WORDS_SIZE], last[WORDS_SIZE];
     print_names(&s->lineage);
     printf("events     %llu, %llu to %llu%s\n", big(s->events), big(s->first_seq), big(s->last_seq),
            s->live ? ", a writer is running" : "");
     print_beginning(s);
-    printf("time       %s to %s\n", time_text(s->first_ns), time_text(s->last_ns));
+    printf("time       %s to %s\n", words_of_time(first, s->first_ns),
+           words_of_time(last, s->last_ns));
     printf("payload    %llu bytes\n", big(s->payload_bytes));
-    printf("frames     %llu, %llu bytes; %.1f %% is headers and padding\n", big(s->frames),
-           big(s->frame_bytes), percent(s->frame_bytes - s->payload_bytes, s->frame_bytes));
+    printf("frames     %llu, %llu bytes: %.1f %% payload, %.1f %% headers, %.1f %% padding\n",
+           big(s->frame_sizes.count), big(s->frame_bytes),
+           percent(s->payload_bytes, s->frame_bytes), percent(s->header_bytes, s->frame_bytes),
+           percent(statistics_padding(s), s->frame_bytes));
     printf("segments   %llu with events\n", big(s->segments));
     printf("disk       %llu files, %llu bytes, %llu of them allocated\n", big(s->files),
            big(s->file_bytes), big(s->disk_bytes));
     if (s->skipped > 0)
         printf("damage     %llu ranges left out: run daa-log verify\n", big(s->skipped));
-    printf("\n%-28s %12s %16s\n", "kind", "events", "payload bytes");
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        if (s->kinds[kind].events > 0)
-            printf("%-28s %12llu %16llu\n", kind_name((uint16_t)kind), big(s->kinds[kind].events),
-                   big(s->kinds[kind].bytes));
-    printf("\nevents in a frame (group commit), at most %llu\n", big(s->group_max));
-    for (unsigned group = 0; group < GROUPS; group++)
-        if (s->groups[group] > 0)
-            printf("  %8llu and more %12llu frames\n", 1ull << group, big(s->groups[group]));
+    print_kinds(s);
+    print_rate(&s->rate);
+    print_spread("events in a frame (group commit)", &s->frame_records, words_of_number);
+    print_spread("size of a frame", &s->frame_sizes, words_of_bytes);
+    print_spread("size of a payload", &s->payload_sizes, words_of_bytes);
+    print_spread("time from one frame to the next", &s->frame_gaps_ns, words_of_duration);
+    print_top("events", &s->stream_events, words_of_number);
+    print_top("bytes of payload", &s->stream_bytes, words_of_bytes);
     print_openings(s);
 }
 
-static void json_kinds(const struct statistics *s, struct text *text)
-{
-    text_json_open_object(text, "kinds");
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        if (s->kinds[kind].events == 0)
-            continue;
-        text_json_open_object(text, kind_name((uint16_t)kind));
-        text_json_unsigned(text, "events", s->kinds[kind].events);
-        text_json_unsigned(text, "payload_bytes", s->kinds[kind].bytes);
-        text_json_close_object(text);
-    }
-    text_json_close_object(text);
-    text_json_open_object(text, "events_in_frame");
-    for (unsigned group = 0; group < GROUPS; group++) {
-        char key[24];
-        snprintf(key, sizeof key, "%llu", 1ull << group);
-        if (s->groups[group] > 0)
-            text_json_unsigned(text, key, s->groups[group]);
-    }
-    text_json_close_object(text);
-}
-
-static void json_openings(const struct statistics *s, struct text *text)
-{
-    uint64_t first = s->opening_count > OPENINGS_SHOWN ? s->opening_count - OPENINGS_SHOWN : 0;
-    text_json_open_array(text, "openings");
-    for (uint64_t i = first; i < s->opening_count; i++) {
-        const struct opening *opening = &s->openings[i % OPENINGS_SHOWN];
-        text_json_open_object(text, NULL);
-        text_json_unsigned(text, "epoch", opening->epoch);
-        text_json_unsigned(text, "seq", opening->seq);
-        text_json_time(text, "time", opening->time_ns);
-        text_json_bool(text, "clean", opening->clean);
-        text_json_cstring(text, "verdict", log_verdict_name(opening->verdict));
-        text_json_unsigned(text, "tail_bytes", opening->tail_bytes);
-        text_json_unsigned(text, "events_max", opening->events_max);
-        text_json_close_object(text);
-    }
-    text_json_close_array(text);
-}
-
-static void json_format(struct text *text, const char *key, uint16_t minor)
-{
-    char version[16];
-    snprintf(version, sizeof version, "%u.%u", LOG_VERSION_MAJOR, minor);
-    text_json_cstring(text, key, version);
-}
-
-static void json_names(const struct log_lineage *lineage, struct text *text)
-{
-    char uuid[UUID_TEXT_SIZE];
-    if (lineage->count > 0) {
-        uuid_to_text(uuid, lineage->names[lineage->count - 1].log_uuid);
-        text_json_cstring(text, "log", uuid);
-        json_format(text, "format_min", lineage->minor_min);
-        json_format(text, "format_max", lineage->minor_max);
-        text_json_unsigned(text, "event_schema", lineage->event_schema);
-    }
-    text_json_open_array(text, "forks");
-    for (size_t i = 0; i < lineage->count; i++) {
-        const struct log_name *name = &lineage->names[i];
-        if (!name->forked)
-            continue;
-        text_json_open_object(text, NULL);
-        uuid_to_text(uuid, name->log_uuid);
-        text_json_cstring(text, "log", uuid);
-        uuid_to_text(uuid, name->parent_uuid);
-        text_json_cstring(text, "parent", uuid);
-        text_json_unsigned(text, "parent_seq", name->parent_seq);
-        text_json_close_object(text);
-    }
-    text_json_close_array(text);
-}
-
-static void print_json(const struct statistics *s)
+static void print(struct statistics *s, bool json)
 {
     struct text text;
+    begin_paging(json);
+    if (!json) {
+        print_text(s);
+        return;
+    }
     text_init(&text);
-    text_json_open_object(&text, NULL);
-    text_json_unsigned(&text, "events", s->events);
-    text_json_unsigned(&text, "first_seq", s->first_seq);
-    text_json_unsigned(&text, "last_seq", s->last_seq);
-    text_json_time(&text, "first_time", s->first_ns);
-    text_json_time(&text, "last_time", s->last_ns);
-    text_json_unsigned(&text, "payload_bytes", s->payload_bytes);
-    text_json_unsigned(&text, "frames", s->frames);
-    text_json_unsigned(&text, "frame_bytes", s->frame_bytes);
-    text_json_unsigned(&text, "segments", s->segments);
-    text_json_unsigned(&text, "files", s->files);
-    text_json_unsigned(&text, "file_bytes", s->file_bytes);
-    text_json_unsigned(&text, "disk_bytes", s->disk_bytes);
-    text_json_unsigned(&text, "crashes", s->crashes);
-    text_json_unsigned(&text, "skipped", s->skipped);
-    text_json_bool(&text, "live", s->live);
-    beginning_to_json(&s->beginning, s->begins, s->first_seq, &text);
-    json_names(&s->lineage, &text);
-    json_kinds(s, &text);
-    json_openings(s, &text);
-    text_json_close_object(&text);
+    statistics_to_json(s, &text);
     printf("%s\n", text_string(&text));
     text_free(&text);
 }
 
-static int count_all(struct statistics *s, const struct command *command, const char *dir)
+static int count(const struct record *record, const struct log_place *place, void *context)
 {
-    struct log_reader *reader = open_reader(command, dir, true);
-    struct record record;
-    struct log_place place;
+    struct stat_run *run = context;
+    statistics_add(&run->statistics, record, place);
+    if (record->seq % 4096 == 0)
+        progress_update(&run->progress, record->seq);
+    return 1;
+}
+
+static int count_all(struct stat_run *run, struct listing *listing)
+{
+    struct statistics *s = &run->statistics;
     struct error error;
-    if (reader == NULL)
-        return COMMAND_FAILED;
-    int code = log_lineage_read(&s->lineage, dir, &error);
-    if (code < 0) {
-        log_reader_close(reader);
-        return command_failed_error(command, &error);
-    }
-    s->live = log_reader_live(reader);
-    uint64_t end = log_reader_durable_seq(reader);
-    while ((code = log_reader_next(reader, &record, &place, &error)) == 1 ||
-           code == ERROR_NOT_FOUND) {
-        if (code == ERROR_NOT_FOUND) { /* removed meanwhile */
-            (void)log_reader_seek(reader, log_reader_first_seq(reader), &error);
-            continue;
-        }
-        count_record(s, &record, &place);
-        if (record.seq >= end)
-            break; /* a live log may grow for ever */
-    }
-    end_frame(s);
-    s->skipped = log_reader_skipped(reader);
-    log_reader_close(reader);
-    return code < 0 ? command_failed_error(command, &error) : COMMAND_GOOD;
+    progress_begin(&run->progress, "counting", PROGRESS_ITEMS, 0);
+    listing->show = count;
+    listing->context = run;
+    listing->bounded = true;
+    int status = listing_run(listing, UINT64_MAX);
+    progress_end(&run->progress);
+    statistics_finish(s);
+    s->skipped = listing->skipped;
+    s->live = listing->live;
+    if (status != COMMAND_USAGE && log_lineage_read(&s->lineage, listing->dir, &error) < 0)
+        status = command_failed_error(listing->command, &error);
+    count_files(s, listing->dir);
+    s->begins = beginning_state(&s->beginning, s->first_seq, listing->dir);
+    return status;
 }
 
 int log_stat(int argc, char **argv)
 {
+    static struct stat_run run;
+    struct listing listing = { .follow = false };
     bool json = false;
     const struct command_option options[] = {
         { "json", 'j', NULL, COMMAND_FLAG, &json, "print one JSON object" },
+        RANGE_OPTIONS(listing.filter),
         { .name = NULL },
     };
     const struct command command = {
         .name = "daa-log stat",
-        .purpose = "Count what a log holds: events by kind, frames, openings and crashes, disk.",
+        .purpose = "Count what a log holds: events by kind, stream and time, frames and what they\n"
+                   "cost, openings and crashes, disk.",
         .arguments = "DIR",
         .arguments_min = 1,
         .arguments_max = 1,
@@ -374,26 +279,13 @@ int log_stat(int argc, char **argv)
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
-    struct statistics statistics = { .kinds = calloc(KINDS, sizeof *statistics.kinds),
-                                     .openings =
-                                         calloc(OPENINGS_SHOWN, sizeof *statistics.openings) };
-    if (statistics.kinds == NULL || statistics.openings == NULL)
-        status = command_failed(&command, "no memory");
-    else
-        status = count_all(&statistics, &command, argv[first]);
-    if (status == COMMAND_GOOD) {
-        count_files(&statistics, argv[first]);
-        statistics.begins =
-            beginning_state(&statistics.beginning, statistics.first_seq, argv[first]);
-        begin_paging(json);
-        if (json)
-            print_json(&statistics);
-        else
-            print_text(&statistics);
-        status = statistics.skipped > 0 ? COMMAND_FAILED : COMMAND_GOOD;
-    }
-    log_lineage_free(&statistics.lineage);
-    free(statistics.kinds);
-    free(statistics.openings);
+    listing.command = &command;
+    listing.dir = argv[first];
+    if (!statistics_init(&run.statistics))
+        return command_failed(&command, "no memory");
+    status = count_all(&run, &listing);
+    if (status != COMMAND_USAGE && (run.statistics.events > 0 || status == COMMAND_GOOD))
+        print(&run.statistics, json);
+    statistics_free(&run.statistics);
     return status;
 }
