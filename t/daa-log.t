@@ -227,7 +227,7 @@ subtest 'usage' => sub {
         my ($status, $said) = daa_log($command, '--help');
         ok($status == 0 && $said =~ /\Q$command\E/, "$command has help");
     }
-    for my $command (qw(repair export diff)) {
+    for my $command (qw(repair diff)) {
         my ($status, $said, $complained) = daa_log($command, $dir);
         ok($status == 1 && $complained =~ /not in this version/, "$command is not in this version");
     }

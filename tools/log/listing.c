@@ -165,7 +165,7 @@ int listing_run(struct listing *listing, uint64_t last_count)
         status = command_misused(listing->command, "%s", error.text);
     } else {
         uint64_t from = find_beginning(listing, last_count);
-        uint64_t end = log_reader_durable_seq(listing->reader);
+        uint64_t end = listing->end_seq = log_reader_durable_seq(listing->reader);
         listing->live = log_reader_live(listing->reader);
         if (listing->bounded && listing->live &&
             (listing->filter.to == 0 || listing->filter.to > end))

@@ -25,6 +25,7 @@ struct listing {
     struct log_reader *reader;
     uint64_t expected; /* the next sequence number, if nothing is missing; 0: any */
     uint64_t last_seq; /* of the last event that was looked at, shown or not */
+    uint64_t end_seq;  /* what was durable at the beginning */
     uint64_t skipped;  /* damaged ranges */
     bool live;         /* a writer ran at the beginning */
     int status;

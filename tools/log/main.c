@@ -28,7 +28,7 @@ static const struct command_entry entries[] = {
     { "repair", "cut damage out, with a record of it", NULL },
     { "backup", "copy a live log", log_make_backup },
     { "restore", "make a log of a backup", log_restore_backup },
-    { "export", "write events in another format", NULL },
+    { "export", "write events in another format", log_export },
     { "replay", "rebuild the state as of an event or a time", log_state_replay },
     { "diff", "compare two logs", NULL },
     { .name = NULL },
