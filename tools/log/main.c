@@ -30,7 +30,7 @@ static const struct command_entry entries[] = {
     { "restore", "make a log of a backup", log_restore_backup },
     { "export", "write events in another format", log_export },
     { "replay", "rebuild the state as of an event or a time", log_state_replay },
-    { "diff", "compare two logs", NULL },
+    { "diff", "compare two logs", log_diff },
     { .name = NULL },
 };
 
