@@ -99,6 +99,12 @@ static void diagnose(struct verifying *v, struct log_finding *finding)
     add_diagnosis(finding, &diagnosis);
 }
 
+static void set_witness(struct log_finding *finding, const char *name, uint64_t seq)
+{
+    snprintf(finding->witness, sizeof finding->witness, "%s", name);
+    finding->witness_seq = seq;
+}
+
 static void tell_progress(struct verifying *v, uint64_t bytes)
 {
     v->done_bytes += bytes;
@@ -454,6 +460,7 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
     if (finding.last_seq < finding.first_seq)
         finding.last_seq = finding.first_seq;
+    set_witness(&finding, v->result->live ? "the writer" : "a later segment", last_seq);
     if (missing)
         report_missing(v, &finding, "a later segment");
     else
@@ -500,6 +507,8 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
     };
     if (!scan->in_run)
         diagnose(v, &finding);
+    if (tail.witness.seq > scan->counted.last_seq)
+        set_witness(&finding, tail.witness.name, tail.witness.seq);
     if (tail.events_max > 0) {
         finding.first_seq = scan->counted.last_seq + 1;
         finding.last_seq = scan->counted.last_seq + tail.events_max;
@@ -689,6 +698,21 @@ static void begin_file(struct verifying *v, const struct segment_header *header)
     v->result->first_segment_no = header->segment_no;
 }
 
+static void tell_file(struct verifying *v, ptrdiff_t index, int state)
+{
+    struct log_verified_file file = { .size = v->source.size,
+                                      .spare = state == SEGMENT_SPARE && index > v->last,
+                                      .growing = v->result->live && index == v->last };
+    if (v->options->file == NULL)
+        return;
+    snprintf(file.file, sizeof file.file, "%s", v->name);
+    if (state == SEGMENT_BEGUN) {
+        file.end_offset = v->scan.counted.end_offset;
+        file.tail_bytes = file.growing ? 0 : v->tail_bytes;
+    }
+    v->options->file(&file, v->options->context);
+}
+
 /* The file number `index`. */
 static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, struct error *error)
 {
@@ -707,6 +731,7 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
         return 0; /* the writer may be about to begin it */
     if (state == SEGMENT_SPARE && index > v->last) {
         verify_spare(v, capacity);
+        tell_file(v, index, state);
         return 0;
     }
     if (state == -ENOENT && was_removed(v, v->directory.segments[index])) {
@@ -715,6 +740,7 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
     }
     if (state != SEGMENT_BEGUN) {
         report_file(v, index, state, what.text);
+        tell_file(v, index, state);
         return 0;
     }
     int found = next_header(v, index, &next, error);
@@ -727,11 +753,12 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
     }
     begin_file(v, &header);
     int code = verify_segment(v, &header, found ? &next : NULL, error);
-    if (code == 0)
-        check_front(v);
-    if (code == 0)
-        end_segment(v);
-    return code;
+    if (code < 0)
+        return code;
+    check_front(v);
+    end_segment(v);
+    tell_file(v, index, state);
+    return 0;
 }
 
 /* Finds the newest segment that was begun; its header goes to v->before for the moment. */

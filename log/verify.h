@@ -21,11 +21,25 @@ struct log_finding {
     uint64_t first_seq, last_seq; /* events concerned; 0: not known */
     bool tail;                    /* behind the last event that counts */
     char text[512];               /* one sentence with the reason and what to do */
+    /* Who knows that the events had been durable, and up to which; "": nobody. */
+    char witness[32];
+    uint64_t witness_seq;
     /* What happened to the bytes at `offset`, in a clause; "" when nothing can be said. */
     char diagnosis[256];
     bool flipped; /* it is one flipped bit: this one */
     uint64_t flipped_offset;
     unsigned flipped_bit;
+};
+
+/* A segment or spare that was read to its end, after its findings. */
+struct log_verified_file {
+    char file[64];
+    uint64_t size;
+    uint64_t end_offset; /* of the last frame that counts, damaged ones before it included; 0: none
+                            could be told apart */
+    uint64_t tail_bytes; /* behind it, up to the last that is not zero: what a crash left */
+    bool spare;
+    bool growing; /* a writer may be writing behind end_offset: nothing there was looked at */
 };
 
 typedef void log_finding_function(const struct log_finding *finding, void *context);
@@ -37,6 +51,7 @@ struct log_verify_options {
     const struct log_witness *witnesses;
     unsigned witness_count;
     log_finding_function *finding; /* called for each; may be NULL */
+    void (*file)(const struct log_verified_file *file, void *context);        /* may be NULL */
     void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
     /* Each record of a frame that is whole, in order, with its payload as it stands there: what it
      * says is not looked at here. May be NULL. */

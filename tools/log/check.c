@@ -4,13 +4,14 @@
 #include "log/verify_backup.h"
 #include "tools/command/progress.h"
 #include "tools/log/beginning.h"
-#include "tools/log/log.h"
+#include "tools/log/ranges.h"
 #include "tools/rebuild/rebuild.h"
 
 #include <string.h>
 
 struct checking {
-    bool json, no_chain;
+    bool json, no_chain, by_range;
+    struct ranges ranges;
     struct progress progress;
     struct text line;
     struct beginning beginning;
@@ -39,6 +40,7 @@ static void print_finding_json(const struct log_finding *finding, struct checkin
     text_json_unsigned(line, "last_seq", finding->last_seq);
     text_json_bool(line, "tail", finding->tail);
     text_json_cstring(line, "text", finding->text);
+    text_json_cstring(line, "witness", finding->witness[0] ? finding->witness : NULL);
     text_json_cstring(line, "diagnosis", finding->diagnosis[0] ? finding->diagnosis : NULL);
     if (finding->flipped) {
         text_json_open_object(line, "flipped");
@@ -61,6 +63,8 @@ static void print_finding(const struct log_finding *finding, void *context)
 {
     struct checking *checking = context;
     progress_clear(&checking->progress);
+    if (checking->by_range)
+        ranges_note(&checking->ranges, finding);
     if (checking->json) {
         print_finding_json(finding, checking);
         return;
@@ -70,6 +74,14 @@ static void print_finding(const struct log_finding *finding, void *context)
            finding->file, big(finding->offset), finding->text);
     if (finding->diagnosis[0] != '\0')
         printf("  %s\n", finding->diagnosis);
+}
+
+static void take_file(const struct log_verified_file *file, void *context)
+{
+    struct checking *checking = context;
+    progress_clear(&checking->progress);
+    if (checking->by_range)
+        ranges_print(&checking->ranges, file);
 }
 
 static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
@@ -166,6 +178,8 @@ int log_check(int argc, char **argv)
     const struct command_option options[] = {
         { "json", 'j', NULL, COMMAND_FLAG, &checking.json,
           "print findings and the result as JSON, one object a line" },
+        { "ranges", 0, NULL, COMMAND_FLAG, &checking.by_range,
+          "say the verdict on every range of bytes, with the witness" },
         { "no-chain", 0, NULL, COMMAND_FLAG, &checking.no_chain,
           "leave the SHA-256 chain out, which is faster" },
         { .name = NULL },
@@ -189,12 +203,15 @@ int log_check(int argc, char **argv)
     struct log_verify_options verify = { .dir = argv[first],
                                          .no_chain = checking.no_chain,
                                          .finding = print_finding,
+                                         .file = take_file,
                                          .record = note_record,
                                          .progress = show_progress,
                                          .context = &checking };
     struct log_verify_result result;
     struct error error;
     text_init(&checking.line);
+    if (!ranges_begin(&checking.ranges, checking.json))
+        return command_failed(&command, "no memory");
     progress_begin(&checking.progress, "verifying", PROGRESS_BYTES, 0);
     int code = log_verify(&verify, &result, &error);
     if (code == 0)
@@ -205,6 +222,7 @@ int log_check(int argc, char **argv)
     else
         (void)command_failed_error(&command, &error);
     text_free(&checking.line);
+    ranges_end(&checking.ranges);
     if (code < 0)
         return COMMAND_USAGE;
     if (result.verdict == LOG_DAMAGED)
