@@ -54,6 +54,10 @@ subtest 'hexdump' => sub {
     is(join('', map { $_->{hex} } grep { $_->{hex} } lines($said)), unpack('H*', substr $bytes, $place->{record_offset}, $place->{record_size}), 'an event');
     ($status, $said) = daa_log('hexdump', $dir);
     ok($status == 0 && $said =~ /seg-0000000001/ && $said =~ /seg-0000000002/, 'without a segment all are shown');
+    ($status, $said) = daa_log('hexdump', '--json', $dir, 'CHECKPOINT');
+    my $checkpoint = slurp("$dir/CHECKPOINT");
+    is(scalar(grep { $_->{hex} && $_->{hex} ne unpack 'H*', substr $checkpoint, $_->{offset}, $_->{size} } lines($said)), 0, 'CHECKPOINT is dumped too');
+    ok((grep { ($_->{name} // '') eq 'durable_seq' && $_->{value} == $last } lines($said)), 'and knows the last event');
     for my $place ('x', '1:', '1:5+', '1:5+x', '1:-1') {
         my ($bad, undef, $complained) = daa_log('hexdump', $dir, $place);
         ok($bad == 2 && $complained =~ /is not a place/, "'$place' is not a place");

@@ -250,6 +250,42 @@ static int dump_segment(struct hexdump *h, size_t index, uint64_t from, uint64_t
     return h->status;
 }
 
+/*--- CHECKPOINT --------------------------------------------------------------------------------*/
+
+static void dump_slot(struct hexdump *h, const uint8_t *block, uint64_t offset)
+{
+    struct checkpoint checkpoint;
+    char flip[DIAGNOSIS_TEXT_SIZE] = "";
+    int code = checkpoint_decode(block, &checkpoint);
+    dump_heading(&h->dump, "slot", offset, LOG_BLOCK_SIZE, "%s", code == 1 ? "never written" : "");
+    if (code < 0) {
+        struct diagnosis found = diagnose_checkpoint(block);
+        if (found.kind == DIAGNOSIS_FLIPPED)
+            diagnosis_describe_flip(&found, offset, flip);
+        tell_damage(h, offset, LOG_BLOCK_SIZE, "it is damaged, or was being written", flip);
+    }
+    dump_fields(&h->dump, checkpoint_fields, block, LOG_BLOCK_SIZE, offset);
+    dump_bytes(&h->dump, "reserved", block + CHECKPOINT_END_OF_FIELDS,
+               LOG_BLOCK_SIZE - CHECKPOINT_END_OF_FIELDS, offset + CHECKPOINT_END_OF_FIELDS);
+}
+
+static int dump_checkpoint(struct hexdump *h)
+{
+    struct error error = { 0 };
+    const uint8_t *block;
+    int code = source_reopen(&h->source, h->directory.path, LOG_CHECKPOINT_NAME, &error);
+    if (code < 0)
+        return command_failed_error(h->command, &error);
+    dump_begin(&h->dump, h->dump.json, LOG_CHECKPOINT_NAME);
+    for (uint64_t offset = 0; offset < 2ull * LOG_BLOCK_SIZE; offset += LOG_BLOCK_SIZE)
+        if (source_bytes(&h->source, offset, LOG_BLOCK_SIZE, &block) == 0)
+            dump_slot(h, block, offset);
+        else
+            tell_damage(h, offset, LOG_BLOCK_SIZE, "it cannot be read", "");
+    dump_end(&h->dump);
+    return h->status;
+}
+
 /*--- Places ------------------------------------------------------------------------------------*/
 
 /* A number, also in hexadecimal; *text moves behind it. */
@@ -264,13 +300,20 @@ static bool take_number(const char **text, uint64_t *number)
     return true;
 }
 
-/* SEGMENT[:OFFSET[+SIZE]], the segment by its number or its file's name. */
+/* What the segment's number is for CHECKPOINT. */
+#define CHECKPOINT_PLACE UINT64_MAX
+
+/* SEGMENT[:OFFSET[+SIZE]], the segment by its number or its file's name; or CHECKPOINT. */
 static bool parse_place(const char *text, uint64_t *segment_no, uint64_t *from, uint64_t *size)
 {
     char name[LOG_SEGMENT_NAME_SIZE];
     size_t length = strcspn(text, ":");
     *from = 0;
     *size = UINT64_MAX;
+    if (strcmp(text, LOG_CHECKPOINT_NAME) == 0) {
+        *segment_no = CHECKPOINT_PLACE;
+        return true;
+    }
     snprintf(name, sizeof name, "%.*s", (int)length, text);
     if (length < sizeof name && segment_no_of_name(name, segment_no))
         text += length;
@@ -307,6 +350,8 @@ static int find_event(const struct command *command, const char *dir, uint64_t s
 
 static int dump_all(struct hexdump *h, uint64_t segment_no, uint64_t from, uint64_t size)
 {
+    if (segment_no == CHECKPOINT_PLACE)
+        return dump_checkpoint(h);
     ptrdiff_t index = directory_find(&h->directory, segment_no);
     if (segment_no != 0 && index < 0)
         return command_failed(h->command, "there is no segment %llu in %s", big(segment_no),
@@ -332,7 +377,7 @@ int log_hexdump(int argc, char **argv)
         .name = "daa-log hexdump",
         .purpose = "Show the bytes of a log with the names of their fields, and what is wrong "
                    "with them.",
-        .arguments = "DIR [SEGMENT[:OFFSET[+SIZE]]]",
+        .arguments = "DIR [SEGMENT[:OFFSET[+SIZE]] | CHECKPOINT]",
         .arguments_min = 1,
         .arguments_max = 2,
         .options = options,
@@ -347,8 +392,8 @@ int log_hexdump(int argc, char **argv)
         return status;
     if (argc - first == 2 && (seq != 0 || !parse_place(argv[first + 1], &segment_no, &from, &size)))
         return command_misused(&command,
-                               "'%s' is not a place: write SEGMENT, SEGMENT:OFFSET or "
-                               "SEGMENT:OFFSET+SIZE, without --seq",
+                               "'%s' is not a place: write SEGMENT, SEGMENT:OFFSET, "
+                               "SEGMENT:OFFSET+SIZE or CHECKPOINT, without --seq",
                                argv[first + 1]);
     h.command = &command;
     if (seq != 0) {
