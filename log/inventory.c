@@ -2,12 +2,14 @@
 
 #include "core/base/bytes.h"
 #include "log/scan.h"
+#include "log/sealed.h"
 #include "log/storage.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static unsigned long long big(uint64_t number)
 {
@@ -187,17 +189,47 @@ static int read_segment(struct inventory *inventory, size_t index,
     return 0;
 }
 
+/* While a segment is being sealed both are there, and the raw one is what is read. */
+static bool find_file(const struct directory *directory, uint64_t segment_no,
+                      char name[LOG_SEGMENT_NAME_SIZE], struct stat *status)
+{
+    char path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1], sealed[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, segment_no);
+    snprintf(path, sizeof path, "%s/%s", directory->path, name);
+    if (stat(path, status) == 0)
+        return false;
+    sealed_name(sealed, segment_no);
+    snprintf(path, sizeof path, "%s/%s", directory->path, sealed);
+    if (stat(path, status) < 0) {
+        status->st_size = 0;
+        return false;
+    }
+    memcpy(name, sealed, sizeof sealed);
+    return true;
+}
+
+bool inventory_file_name(const struct directory *directory, uint64_t segment_no,
+                         char name[LOG_SEGMENT_NAME_SIZE])
+{
+    struct stat ignored;
+    return find_file(directory, segment_no, name, &ignored);
+}
+
 int inventory_segment(struct inventory *inventory, size_t index, struct inventory_segment *segment,
                       struct error *error)
 {
     struct directory *directory = &inventory->directory;
     struct segment_header header;
     struct error what = { 0 };
+    struct stat status;
+    char name[LOG_SEGMENT_NAME_SIZE];
     *segment = (struct inventory_segment){ .segment_no = directory->segments[index] };
     int state = directory_segment(directory, index, &inventory->source, &header, &what);
     if (state < 0)
         return error_set(error, state, "%s", what.text);
     segment->size = inventory->source.size;
+    segment->sealed = find_file(directory, segment->segment_no, name, &status);
+    segment->file_size = (uint64_t)status.st_size;
     switch ((enum segment_state)state) {
     case SEGMENT_SPARE:
         segment->state = INVENTORY_SPARE;

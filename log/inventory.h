@@ -42,7 +42,9 @@ struct inventory_segment {
     uint64_t events, frames, payload_bytes;
     bool frames_known;   /* frames and payload_bytes: a segment that ended in order counts them */
     uint64_t used_bytes; /* up to the end of the last frame */
-    uint64_t size;       /* of the file as it is read */
+    bool sealed;         /* it is there in its sealed form (log/sealed.h) */
+    uint64_t size;       /* as it is read: of a sealed one, unpacked */
+    uint64_t file_size;  /* as it lies there */
     uint64_t capacity;   /* as its header says */
     uint32_t epoch;
     uint8_t log_uuid[UUID_SIZE];
@@ -65,6 +67,10 @@ void inventory_close(struct inventory *inventory);
  * and others when nothing can be said. */
 int inventory_segment(struct inventory *inventory, size_t index, struct inventory_segment *segment,
                       struct error *error);
+
+/* The name of the segment's file, raw or sealed; true if it is sealed. */
+bool inventory_file_name(const struct directory *directory, uint64_t segment_no,
+                         char name[LOG_SEGMENT_NAME_SIZE]);
 
 const char *inventory_state_name(enum inventory_state state); /* "spare", ... */
 const char *inventory_end_name(enum inventory_end end);       /* "SEAL", "CLOSE", "crash", "" */

@@ -136,4 +136,22 @@ subtest 'a live log' => sub {
     stop($writer);
 };
 
+subtest 'a sealed log' => sub {
+    my ($sealed, $raw) = map { "t/golden/$_" } qw(log-1.1-sealed log-1.1);
+    for my $seq (1, 5, 14, 20) {
+        my ($one, $two) = (explained($seq, $sealed), explained($seq, $raw));
+        like($one->{file}, qr/\.zlog$/, "event $seq is in a sealed file");
+        delete @$_{qw(file sealed)} for $one, $two;
+        is_deeply($one, $two, 'and all else is as in the raw one');
+    }
+    my $dumped = sub { my ($log, $place) = @_; my ($status, $said) = daa_log('hexdump', $log, $place); $said =~ s/\.zlog, unpacked|\.log//g; return $said };
+    ok($dumped->($sealed, 'seg-0000000001.zlog:0+40000') eq $dumped->($raw, '1:0+40000'), 'its bytes are those of the raw one');
+    is((daa_log('diff', $sealed, $raw))[0], 0, 'diff finds them the same');
+    my $copy = scratch() . '/sealed';
+    system('cp', '-r', $sealed, $copy);
+    patch("$copy/seg-0000000002.zlog", 100, "\xff");
+    my ($status, $said) = daa_log('hexdump', $copy, 2);
+    ok($status == 1 && $said =~ /^  !! at 0x0: seg-0000000002\.zlog: /m, 'a damaged one is named') or diag($said);
+};
+
 done_testing();

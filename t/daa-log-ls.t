@@ -102,4 +102,18 @@ subtest 'damage' => sub {
     ok($status == 1 && $complained =~ /holds no segment/, 'nor is an empty one a log');
 };
 
+subtest 'a sealed log' => sub {
+    my $sealed = 't/golden/log-1.1-sealed';
+    my ($status, $files) = ls($sealed);
+    my @segments = of_type($files, 'segment');
+    is($status, 0, 'ls is good');
+    is_deeply([map { "$_->{name} $_->{sealed}" } @segments], ['seg-0000000001.zlog 1', 'seg-0000000002.zlog 1', 'seg-0000000003.zlog 1', 'seg-0000000004.log 0'],
+        'each file has its name');
+    is_deeply([map { $_->{file_size} } @segments], [map { -s "$sealed/$_->{name}" } @segments], 'and its size');
+    my $raw = (ls('t/golden/log-1.1'))[1];
+    my $said = sub { my ($files) = @_; return [map { [@$_{qw(segment state end first_seq last_seq first_time last_time frames used_bytes)}] } grep { $_->{state} ne 'spare' } of_type($files, 'segment')] };
+    is_deeply($said->($files), $said->($raw), 'it holds the same as before it was sealed');
+    like((daa_log('ls', $sealed))[1], qr/^seg-0000000001\.zlog closed   SEAL   events 1 to \d+ .* of 256\.0 KB, sealed in \d+\.\d KB$/m, 'in words');
+};
+
 done_testing();

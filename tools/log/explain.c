@@ -3,6 +3,7 @@
 #include "tools/log/explain.h"
 
 #include "core/base/bytes.h"
+#include "log/inventory.h"
 #include "tools/log/dump.h"
 #include "tools/log/tree.h"
 
@@ -51,6 +52,7 @@ struct subject {
     struct chain_inputs chain;
     struct derived derived;
     char file[LOG_SEGMENT_NAME_SIZE];
+    bool sealed; /* offsets are of what it unpacks to */
 };
 
 /*--- In words ----------------------------------------------------------------------------------*/
@@ -107,6 +109,8 @@ static void print_subject(const struct explaining *explaining, const struct subj
     dump_begin(&dump, false, subject->file);
     printf("event %llu, %s: %s/%s, epoch %u\n", big(record->seq), kind_name(record->kind),
            explaining->directory.path, subject->file, place->epoch);
+    if (subject->sealed)
+        printf("it is sealed: offsets are those of the segment that it unpacks to\n");
     printf("\nits frame, at offset %llu, with events %llu to %llu\n", big(place->frame_offset),
            big(subject->header.first_seq), big(place->frame_last_seq));
     dump_fields(&dump, frame_fields, subject->frame, FRAME_HEADER_SIZE, place->frame_offset);
@@ -171,6 +175,7 @@ static void print_json(const struct subject *subject)
     text_json_open_object(&text, NULL);
     text_json_raw(&text, "event", span_of_text(printer_line(&printer, subject->record)));
     text_json_cstring(&text, "file", subject->file);
+    text_json_bool(&text, "sealed", subject->sealed);
     text_json_unsigned(&text, "epoch", subject->place->epoch);
     text_json_unsigned(&text, "frame_offset", subject->place->frame_offset);
     text_json_unsigned(&text, "frame_size", (uint64_t)subject->header.block_count * LOG_BLOCK_SIZE);
@@ -224,7 +229,7 @@ static int explain(struct explaining *explaining, const struct record *record,
         explaining_close(explaining);
         return command_failed_error(explaining->command, &error);
     }
-    segment_name(subject.file, place->segment_no);
+    subject.sealed = inventory_file_name(&explaining->directory, place->segment_no, subject.file);
     chain_inputs_read(&subject.chain, explaining, subject.frame, &subject.header);
     derived_find(&subject.derived, explaining->dir, record, place);
     if (explaining->json)

@@ -1,6 +1,7 @@
 #include "core/base/bytes.h"
 #include "core/event/projection.h"
 #include "log/diagnose.h"
+#include "log/inventory.h"
 #include "log/lineage.h"
 #include "tools/log/explain.h"
 
@@ -172,7 +173,7 @@ static void tell_damage(struct explaining *explaining, uint64_t seq, const struc
     struct diagnosis found =
         diagnose_place(&explaining->directory, &explaining->source, &explaining->probe,
                        &explaining->segment, offset, diagnosis);
-    segment_name(name, explaining->segment.segment_no);
+    (void)inventory_file_name(&explaining->directory, explaining->segment.segment_no, name);
     if (!explaining->json) {
         printf("event %llu is damaged: in %s the frame at offset %llu, where event %llu should "
                "stand, is wrong (%s)\n",

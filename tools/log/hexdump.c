@@ -1,7 +1,9 @@
 /* daa-log hexdump: the bytes of a segment with the names of their fields, and what is wrong. */
 #include "core/base/bytes.h"
 #include "log/diagnose.h"
+#include "log/inventory.h"
 #include "log/scan.h"
+#include "log/sealed.h"
 #include "log/storage.h"
 #include "tools/log/dump.h"
 #include "tools/log/log.h"
@@ -15,6 +17,7 @@ struct hexdump {
     struct directory directory;
     struct source source, probe;
     struct segment_header header;
+    bool sealed;     /* what is shown is what the file unpacks to */
     bool has_header; /* of a segment that was begun: frames can be told from other bytes */
     struct dump dump;
     int status;
@@ -217,9 +220,14 @@ static void tell_header(struct hexdump *h, const uint8_t *block, const char *wha
 static void dump_header(struct hexdump *h, int state, const char *what)
 {
     const uint8_t *block;
-    if (state == SEGMENT_SPARE || source_bytes(&h->source, 0, LOG_BLOCK_SIZE, &block) < 0)
+    if (state == SEGMENT_SPARE)
         return;
-    dump_heading(&h->dump, "segment header", 0, LOG_BLOCK_SIZE, "%s", h->dump.file);
+    dump_heading(&h->dump, "segment header", 0, LOG_BLOCK_SIZE, "%s%s", h->dump.file,
+                 h->sealed ? ", unpacked" : "");
+    if (source_bytes(&h->source, 0, LOG_BLOCK_SIZE, &block) < 0) {
+        tell_damage(h, 0, LOG_BLOCK_SIZE, *what != '\0' ? what : "it cannot be read", "");
+        return;
+    }
     if (!h->has_header)
         tell_header(h, block, what);
     dump_fields(&h->dump, segment_fields, block, LOG_BLOCK_SIZE, 0);
@@ -231,7 +239,7 @@ static int dump_segment(struct hexdump *h, size_t index, uint64_t from, uint64_t
 {
     char name[LOG_SEGMENT_NAME_SIZE];
     struct error what = { 0 };
-    segment_name(name, h->directory.segments[index]);
+    h->sealed = inventory_file_name(&h->directory, h->directory.segments[index], name);
     int state = directory_segment(&h->directory, index, &h->source, &h->header, &what);
     if (state < 0)
         return command_failed_error(h->command, &what);
@@ -315,7 +323,8 @@ static bool parse_place(const char *text, uint64_t *segment_no, uint64_t *from, 
         return true;
     }
     snprintf(name, sizeof name, "%.*s", (int)length, text);
-    if (length < sizeof name && segment_no_of_name(name, segment_no))
+    if (length < sizeof name &&
+        (segment_no_of_name(name, segment_no) || sealed_no_of_name(name, segment_no)))
         text += length;
     else if (!take_number(&text, segment_no))
         return false;

@@ -82,6 +82,8 @@ static void segment_to_json(struct ls *ls, const char *name, const struct invent
     json_known(line, "payload_bytes", s->frames_known, s->payload_bytes);
     json_known(line, "used_bytes", s->used_bytes > 0, s->used_bytes);
     text_json_unsigned(line, "size", s->size);
+    text_json_bool(line, "sealed", s->sealed);
+    text_json_unsigned(line, "file_size", s->file_size);
     json_known(line, "epoch", begun, s->epoch);
     uuid_to_text(uuid, s->log_uuid);
     text_json_cstring(line, "log", begun ? uuid : NULL);
@@ -119,10 +121,12 @@ static void print_segment(const struct ls *ls, const char *name, const struct in
     const char *end = s->end == INVENTORY_CRASH ? "" : inventory_end_name(s->end);
     if (s->events > 0)
         snprintf(range, sizeof range, "events %llu to %llu", big(s->first_seq), big(s->last_seq));
-    printf("%s  %s%-8s%s %-5s  %-28s %9s of %s", name, command_style(stdout, style_of(s->state)),
+    printf("%-19s %s%-8s%s %-5s  %-28s %9s of %s", name, command_style(stdout, style_of(s->state)),
            inventory_state_name(s->state), command_style(stdout, COMMAND_PLAIN), end,
            s->state == INVENTORY_SPARE ? "" : range, words_of_bytes(used, s->used_bytes),
            words_of_bytes(size, s->size));
+    if (s->sealed)
+        printf(", sealed in %s", words_of_bytes(size, s->file_size));
     if (s->verdict == LOG_TORN || s->verdict == LOG_UNPROVEN)
         printf(", its end is %s", log_verdict_name((uint16_t)s->verdict));
     putchar('\n');
@@ -142,7 +146,7 @@ static void list_segments(struct ls *ls)
         int code = inventory_segment(inventory, i, &segment, &error);
         if (code == -ENOENT)
             continue; /* removed since the names were read */
-        segment_name(name, inventory->directory.segments[i]);
+        (void)inventory_file_name(&inventory->directory, inventory->directory.segments[i], name);
         if (code < 0) {
             segment.state = INVENTORY_DAMAGED;
             snprintf(segment.problem, sizeof segment.problem, "%.500s", error.text);
