@@ -246,6 +246,7 @@ static void fill_place(const struct log_reader *reader, uint32_t at, struct log_
     place->epoch = reader->frame.epoch;
     memcpy(place->frame_chain, reader->frame.chain, SHA256_SIZE);
     place->frame_last_seq = frame_last_seq(&reader->frame);
+    place->frame_durable_seq = reader->frame.durable_seq;
     memcpy(place->log_uuid, reader->cursor.view.header.log_uuid, UUID_SIZE);
 }
 

@@ -44,6 +44,7 @@ struct log_place {
     uint32_t epoch;
     uint8_t frame_chain[SHA256_SIZE]; /* chain after the record's frame */
     uint64_t frame_last_seq;
+    uint64_t frame_durable_seq;  /* what was known to be durable when the frame was built */
     uint8_t log_uuid[UUID_SIZE]; /* of its segment: a log that forked had others before */
 };
 

@@ -186,7 +186,8 @@ static int read_point(struct log_reader *reader, struct point *point, uint64_t s
                                  .frame_offset = frame.file_offset,
                                  .record_offset = offset,
                                  .epoch = frame.epoch,
-                                 .frame_last_seq = frame_last_seq(&frame) };
+                                 .frame_last_seq = frame_last_seq(&frame),
+                                 .frame_durable_seq = frame.durable_seq };
     memcpy(place->frame_chain, frame.chain, SHA256_SIZE);
     memcpy(place->log_uuid, point->opened.view.header.log_uuid, UUID_SIZE);
     return find_record(point, seq, &offset, record); /* the window may have moved */

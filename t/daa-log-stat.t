@@ -30,6 +30,16 @@ subtest 'numbers' => sub {
     is($stat->{payload_bytes}, sum(@sizes), 'bytes of payload');
     is_deeply($stat->{payload_sizes}, spread(@sizes), 'sizes of payloads');
     is(sum(values %{ $stat->{frame_gaps_ns} }), @frames - 1, 'times between frames');
+    my (@latencies, @open);
+    my @built;
+    push @built, [$1, $2] while $dump =~ /durable_seq = (\d+)\n +\S+ +\S+ +base_time_ns = (\d+)/g;
+    for my $i (0 .. $#frames) {
+        my ($durable, $time) = @{ $built[$i] };
+        while (@open && $open[0][0] <= $durable) { my $frame = shift @open; push @latencies, $time - $frame->[1] if $frame->[2] }
+        $_->[2] = 1 for @open;
+        push @open, [$frames[$i][2], $time, 0];
+    }
+    is_deeply($stat->{commit_latency_ns}, spread(@latencies), 'commit latency, of ' . @latencies . ' frames');
     is(sum(@{ $stat->{rate}{events} }), scalar @events, 'events over time');
     my (%by_events, %by_bytes);
     for my $i (0 .. $#events) {

@@ -83,11 +83,30 @@ static void rates_widen(void)
     ok(rate.used <= RATE_BUCKETS, "the end of time has a place");
 }
 
+static struct commits commits;
+
+static void commits_are_measured(void)
+{
+    commits_add(&commits, 1000, 10, 0);
+    commits_add(&commits, 5000, 20, 10);
+    is_int(commits.latency_ns.count, 0, "a frame that nothing overlapped is not measured");
+    commits_add(&commits, 6000, 30, 10);
+    commits_add(&commits, 9000, 40, 30);
+    is_int(commits.latency_ns.count, 1, "one that was, is");
+    is_int(commits.latency_ns.max, 4000, "up to the frame that knows it to be durable");
+    for (uint64_t i = 0; i < 3ull * COMMITS_MAX; i++)
+        commits_add(&commits, 10000 + i, 50 + i, 40);
+    ok(commits.count <= COMMITS_MAX, "what is never known to be durable is bounded");
+    commits_add(&commits, 99999, UINT64_MAX, UINT64_MAX - 1);
+    is_int(commits.count, 1, "and all is done in the end");
+}
+
 int main(void)
 {
     few_are_exact();
     many_are_bounded();
     spreads_have_groups();
     rates_widen();
+    commits_are_measured();
     return tap_done();
 }

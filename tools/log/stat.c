@@ -207,6 +207,8 @@ static void print_text(const struct statistics *s)
     print_spread("events in a frame (group commit)", &s->frame_records, words_of_number);
     print_spread("size of a frame", &s->frame_sizes, words_of_bytes);
     print_spread("size of a payload", &s->payload_sizes, words_of_bytes);
+    print_spread("commit latency while frames overlapped", &s->commits.latency_ns,
+                 words_of_duration);
     print_spread("time from one frame to the next", &s->frame_gaps_ns, words_of_duration);
     print_top("events", &s->stream_events, words_of_number);
     print_top("bytes of payload", &s->stream_bytes, words_of_bytes);

@@ -60,6 +60,30 @@ void rate_add(struct rate *rate, uint64_t time_ns)
         rate->used = bucket + 1;
 }
 
+void commits_add(struct commits *commits, uint64_t begun_ns, uint64_t last_seq,
+                 uint64_t durable_seq)
+{
+    while (commits->count > 0) {
+        uint32_t at = commits->first % COMMITS_MAX;
+        if (commits->open[at].last_seq > durable_seq)
+            break;
+        if (commits->open[at].overlapped && begun_ns >= commits->open[at].begun_ns)
+            spread_add(&commits->latency_ns, begun_ns - commits->open[at].begun_ns);
+        commits->first++;
+        commits->count--;
+    }
+    for (uint32_t i = 0; i < commits->count; i++)
+        commits->open[(commits->first + i) % COMMITS_MAX].overlapped = true;
+    if (commits->count == COMMITS_MAX) { /* no writer has so many under way */
+        commits->first++;
+        commits->count--;
+    }
+    uint32_t own = (commits->first + commits->count++) % COMMITS_MAX;
+    commits->open[own].last_seq = last_seq;
+    commits->open[own].begun_ns = begun_ns;
+    commits->open[own].overlapped = false;
+}
+
 static void end_frame(struct statistics *s)
 {
     if (s->frame_count == 0)
@@ -91,6 +115,7 @@ static void count_opening(struct statistics *s, const struct record *record)
                           .clean = clean };
     s->crashes += !clean;
     s->frame_before_ns = 0; /* nobody wrote in between */
+    s->commits.count = 0;
 }
 
 static void count_frame(struct statistics *s, const struct record *record,
@@ -98,8 +123,10 @@ static void count_frame(struct statistics *s, const struct record *record,
 {
     if (place->segment_no != s->segment_no || place->frame_offset != s->frame_offset)
         end_frame(s);
-    if (s->frame_count == 0)
+    if (s->frame_count == 0) {
         s->frame_ns = record->time_ns;
+        commits_add(&s->commits, record->time_ns, place->frame_last_seq, place->frame_durable_seq);
+    }
     s->segments += place->segment_no != s->segment_no;
     s->segment_no = place->segment_no;
     s->frame_offset = place->frame_offset;

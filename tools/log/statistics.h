@@ -35,6 +35,24 @@ struct rate {
 
 void rate_add(struct rate *rate, uint64_t time_ns);
 
+#define COMMITS_MAX 256u
+
+/* How long frames took to become durable, as far as later ones know: each says what was durable
+ * when it was built. Only of frames behind which another was built meanwhile, since else nobody
+ * knows when they were; what is measured ends with the frame that knows, so it is never too short.
+ */
+struct commits {
+    struct {
+        uint64_t last_seq, begun_ns;
+        bool overlapped; /* another frame was built while it was not durable */
+    } open[COMMITS_MAX];
+    uint32_t first, count;
+    struct spread latency_ns;
+};
+
+void commits_add(struct commits *commits, uint64_t begun_ns, uint64_t last_seq,
+                 uint64_t durable_seq);
+
 struct kind_count {
     uint64_t events, bytes;
 };
@@ -55,6 +73,7 @@ struct statistics {
     uint64_t frame_bytes, header_bytes; /* of frames and records */
     struct spread frame_records, frame_sizes, frame_gaps_ns, payload_sizes;
     struct rate rate;
+    struct commits commits;
     struct top stream_events, stream_bytes;
     struct log_lineage lineage;
     bool live, closed;

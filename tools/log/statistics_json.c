@@ -135,6 +135,7 @@ void statistics_to_json(const struct statistics *s, struct text *text)
     json_spread(text, "frame_sizes", &s->frame_sizes);
     json_spread(text, "payload_sizes", &s->payload_sizes);
     json_spread(text, "frame_gaps_ns", &s->frame_gaps_ns);
+    json_spread(text, "commit_latency_ns", &s->commits.latency_ns);
     json_rate(text, &s->rate);
     json_top(text, "streams_by_events", "events", &s->stream_events);
     json_top(text, "streams_by_bytes", "payload_bytes", &s->stream_bytes);
