@@ -5,10 +5,10 @@
 #include "core/event/event.h"
 #include "log/restore.h"
 #include "log/storage.h"
+#include "tools/log/words.h"
 
 #include <limits.h>
 #include <stdio.h>
-#include <time.h>
 
 #define MEMORY_MAX (1u << 20) /* to unpack one event */
 #define BACKUP_NAME "BACKUP"  /* what a backup says of itself (daa-log backup) */
@@ -103,21 +103,13 @@ const char *beginning_name(enum beginning_state state)
     return names[state];
 }
 
-static void add_time(struct text *text, uint64_t time_ns)
-{
-    char target[32];
-    time_t seconds = (time_t)(time_ns / 1000000000u);
-    struct tm tm;
-    strftime(target, sizeof target, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
-    text_add_string(text, target);
-}
-
 static void describe_removed(const struct beginning *beginning, uint64_t first_seq,
                              struct text *text)
 {
+    char time[WORDS_SIZE];
     text_printf(text, "events 1 to %llu were removed by retention (event %llu, ",
                 big(first_seq - 1), big(beginning->removed_event));
-    add_time(text, beginning->removed_time_ns);
+    text_add_string(text, words_of_time(time, beginning->removed_time_ns));
     text_add_string(text, ")");
     if (beginning->removed_last_seq >= first_seq)
         text_printf(text, ", and those up to %llu are to follow", big(beginning->removed_last_seq));
