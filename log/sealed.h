@@ -123,7 +123,8 @@ void sealed_close(struct sealed *sealed);
 
 /* Reads the tables, if that was not done: `offsets` says where the chunks are then. */
 int sealed_load(struct sealed *sealed, int fd, uint64_t *bytes_read);
-/* Unpacks one chunk of which `there` packed bytes are at hand: 0, ERROR_TRUNCATED, ERROR_DAMAGED. */
+/* Unpacks one chunk of which `there` packed bytes are at hand: 0, ERROR_TRUNCATED, ERROR_DAMAGED.
+ */
 int sealed_unpack(struct sealed *sealed, uint32_t chunk, const uint8_t *packed, uint64_t there,
                   uint8_t *target);
 
