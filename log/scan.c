@@ -158,6 +158,24 @@ int scan_next(struct scan *scan, struct frame_header *frame, const uint8_t **byt
     return SCAN_FRAME;
 }
 
+uint64_t scan_find_resume(struct scan *scan, struct frame_header *frame)
+{
+    const uint8_t *bytes;
+    const char *what;
+    uint64_t offset = scan->here.end_offset + LOG_BLOCK_SIZE;
+    for (; offset < scan->limit; offset += LOG_BLOCK_SIZE) {
+        if (source_bytes(scan->source, offset, FRAME_HEADER_SIZE, &bytes) < 0 ||
+            !scan_header_is_ours(&scan->header, offset, bytes, frame) ||
+            frame->first_seq <= scan->here.last_seq)
+            continue;
+        uint64_t size = frame_size(frame);
+        if (size <= scan->limit - offset && source_bytes(scan->source, offset, size, &bytes) == 0 &&
+            frame_check(bytes, frame, &what) == 0)
+            return offset;
+    }
+    return scan->limit;
+}
+
 /* Walking backwards: once a window, reads the whole window before `end`. */
 static int read_before(struct source *source, uint64_t end, uint64_t size, const uint8_t **bytes)
 {

@@ -73,6 +73,10 @@ int scan_next(struct scan *scan, struct frame_header *frame, const uint8_t **byt
 bool scan_header_is_ours(const struct segment_header *segment, uint64_t offset,
                          const uint8_t bytes[FRAME_HEADER_SIZE], struct frame_header *header);
 
+/* Where a whole frame stands that may follow the bad one at the scan's place, with its header; the
+ * limit if none does. */
+uint64_t scan_find_resume(struct scan *scan, struct frame_header *frame);
+
 /* Finds the frame that ends at `end_offset` with `last_seq` by looking at the blocks before it.
  * 1 found (*bytes is the frame, checked), 0 not, negative. */
 int scan_last_frame(struct source *source, const struct segment_header *segment,

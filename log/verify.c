@@ -400,26 +400,6 @@ static void take_frame(struct verifying *v, const struct frame_header *frame, co
     tell_progress(v, (uint64_t)frame->block_count * LOG_BLOCK_SIZE);
 }
 
-/* Where a frame stands that may follow the damage at the scan's place; the limit if none does. */
-static uint64_t find_resume(struct verifying *v, struct frame_header *frame)
-{
-    struct scan *scan = &v->scan;
-    const uint8_t *bytes;
-    const char *what;
-    uint64_t offset = scan->here.end_offset + LOG_BLOCK_SIZE;
-    for (; offset < scan->limit; offset += LOG_BLOCK_SIZE) {
-        if (source_bytes(scan->source, offset, FRAME_HEADER_SIZE, &bytes) < 0 ||
-            !scan_header_is_ours(&scan->header, offset, bytes, frame) ||
-            frame->first_seq <= scan->here.last_seq)
-            continue;
-        uint64_t size = (uint64_t)frame->block_count * LOG_BLOCK_SIZE;
-        if (size <= scan->limit - offset && source_bytes(scan->source, offset, size, &bytes) == 0 &&
-            frame_check(bytes, frame, &what) == 0)
-            return offset;
-    }
-    return scan->limit;
-}
-
 /* True if what should stand at the scan's place was never copied here, as far as its bytes show. */
 static bool is_missing(struct verifying *v, int result)
 {
@@ -455,7 +435,7 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     snprintf(why, sizeof why, "%s", what);
     bool missing = is_missing(v, result);
     diagnose(v, &finding);
-    uint64_t offset = find_resume(v, &frame);
+    uint64_t offset = scan_find_resume(scan, &frame);
     finding.size = offset - finding.offset;
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
     if (finding.last_seq < finding.first_seq)
