@@ -208,11 +208,6 @@ int place_judge(struct log_recovery *result, const struct directory *directory,
     uint64_t first_seq = 0, last_seq = 0;
     if (!result->moved)
         return 0;
-    if (result->clean) {
-        if (result->verdict != LOG_DAMAGED)
-            add_reason(result, "; the directory was moved or copied");
-        return 0;
-    }
     if (tail->shape != LOG_DAMAGED && tail->witness.seq > result->last_seq) {
         call_incomplete(result, result->last_seq + 1, tail->witness.seq, tail->witness.name);
         return 1;
@@ -226,6 +221,8 @@ int place_judge(struct log_recovery *result, const struct directory *directory,
                              error);
     if (found == 1)
         call_incomplete(result, first_seq, last_seq, "a later segment");
+    else if (result->clean && result->verdict != LOG_DAMAGED)
+        add_reason(result, "; the directory was moved or copied");
     else if (result->verdict == LOG_DAMAGED)
         add_reason(result, "; it may be a copy of a live log: " PLACE_ADVICE);
     else

@@ -30,9 +30,10 @@ bool place_is_moved(const char *dir, const struct segment_header *newest);
 int place_note(const char *dir, const uint8_t log_uuid[UUID_SIZE], struct error *error);
 
 /* Adds to what recovery found at the end what is to be said when the directory is not where the log
- * was written (result->moved). Looks at the last frame of every segment when the log was not closed
- * there: a copy of a live log may end in the middle of any. 1: it misses events, and nothing else
- * needs to be known of it; 0; negative when a file cannot be read. */
+ * was written (result->moved). Looks at the last frame of every segment: a copy of a live log may
+ * end in the middle of any, also when its newest one, which was copied last, ends with CLOSE. 1: it
+ * misses events, and nothing else needs to be known of it; 0; negative when a file cannot be read.
+ */
 int place_judge(struct log_recovery *result, const struct directory *directory,
                 const struct segment_header *newest, const struct tail *tail, struct error *error);
 

@@ -11,9 +11,9 @@
  * headers, CHECKPOINT, and those the caller brings (LMDB's applied_seq, a Postgres position).
  *
  * A directory that was copied while a writer ran holds files of different moments. When it is not
- * where the log was written, was not closed, and misses events that a witness or a later segment
- * knows of, the verdict is damaged and the reason gives the way out; this costs a look at the end
- * of each segment, in such a directory only.
+ * where the log was written and misses events that a witness or a later segment knows of, the
+ * verdict is damaged and the reason gives the way out; this costs a look at the end of each
+ * segment, in such a directory only.
  *
  * What it counts is synced first: a reader shows it, and it must not be gone after a loss of power.
  *

@@ -325,6 +325,34 @@ static void copied_over_a_roll(void)
     is_int(log_names_verify(copy, &findings, NULL, 0), LOG_UNPROVEN, "verify calls it unproven");
 }
 
+static void copy_segments(uint64_t from, uint64_t to)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    for (uint64_t segment_no = from; segment_no <= to; segment_no++) {
+        segment_name(name, segment_no);
+        copy_file(dir, copy, name);
+    }
+}
+
+/* The copy took so long that the writer had stopped in order before its last files were copied. */
+static void copied_until_close(void)
+{
+    struct segment_header headers[8];
+    struct log *log = copied_live();
+    uint64_t last_seq = log_durable_seq(log);
+    append(log, 12, 30000);
+    close_log(log);
+    unsigned count = log_names_headers(dir, headers, 8);
+    ok(count > 2, "a log that rolls and is closed");
+    copy_segments(2, count);
+    copy_file(dir, copy, LOG_CHECKPOINT_NAME);
+    is_refused("its newest segment ends with CLOSE", last_seq + 1, headers[1].prev_last_seq, NULL);
+
+    copy_segments(1, count);
+    opens_saying(copy, "the directory was moved or copied");
+    is_int(log_names_count(copy), 1, "with all of its segments it goes on as it was");
+}
+
 static void without_place(void)
 {
     char path[PATH_SIZE];
@@ -475,6 +503,7 @@ int main(void)
     copied_live_readers();
     copied_live_incomplete();
     copied_over_a_roll();
+    copied_until_close();
     without_place();
     copy_cut_short();
     settled_late();
