@@ -136,9 +136,16 @@ int place_note(const char *dir, const uint8_t log_uuid[UUID_SIZE], struct error 
     return file_replace(dir, LOG_PLACE_NAME, text, size, error);
 }
 
+static int set_unreadable(const struct segment_header *header, int code, struct error *error)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, header->segment_no);
+    return error_set(error, code, "%s cannot be read to its end: %s", name, error_text(code));
+}
+
 /* What of the segment that `source` has open is missing before `last_seq`. */
 static int missing_in(struct source *source, const struct segment_header *header,
-                      const struct segment_header *later, uint64_t *first_seq)
+                      const struct segment_header *later, uint64_t *first_seq, struct error *error)
 {
     struct frame_header frame;
     struct scan scan;
@@ -150,7 +157,7 @@ static int missing_in(struct source *source, const struct segment_header *header
     if (found == 1)
         return 0;
     if (found < 0 && found != ERROR_TRUNCATED)
-        return found;
+        return set_unreadable(header, found, error);
     scan_begin(&scan, source, header);
     scan.limit = later->prev_end_offset;
     while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME)
@@ -162,19 +169,23 @@ static int missing_in(struct source *source, const struct segment_header *header
 /* Events that the segments before the newest do not hold though later ones go on behind them. Looks
  * at each segment's last frame only. 1 with the first and the last that are missing, 0 none are. */
 static int find_hole(const struct directory *directory, struct source *source,
-                     const struct segment_header *newest, uint64_t *first_seq, uint64_t *last_seq)
+                     const struct segment_header *newest, uint64_t *first_seq, uint64_t *last_seq,
+                     struct error *error)
 {
     struct segment_header later = *newest, header;
-    struct error ignored;
     while (later.prev_segment_no != 0) {
+        struct error what = { 0 };
+        char name[LOG_SEGMENT_NAME_SIZE];
         ptrdiff_t index = directory_find(directory, later.prev_segment_no);
         if (index < 0)
             return 0; /* retention took it */
-        int state = directory_segment(directory, (size_t)index, source, &header, &ignored);
+        int state = directory_segment(directory, (size_t)index, source, &header, &what);
+        segment_name(name, later.prev_segment_no);
         if (state != SEGMENT_BEGUN)
-            return state < 0 ? state : ERROR_DAMAGED;
+            return error_set(error, state < 0 ? state : ERROR_DAMAGED, "%s: %s", name,
+                             state == SEGMENT_SPARE ? "it is all zero" : what.text);
         *last_seq = later.prev_last_seq;
-        int found = missing_in(source, &header, &later, first_seq);
+        int found = missing_in(source, &header, &later, first_seq, error);
         if (found != 0)
             return found;
         later = header;
@@ -212,13 +223,10 @@ int place_judge(struct log_recovery *result, const struct directory *directory,
         call_incomplete(result, result->last_seq + 1, tail->witness.seq, tail->witness.name);
         return 1;
     }
-    int found = find_hole(directory, &source, newest, &first_seq, &last_seq);
+    int found = find_hole(directory, &source, newest, &first_seq, &last_seq, error);
     source_close(&source);
     if (found < 0)
-        return place_explain(result,
-                             error_set(error, found, "a segment before segment %llu: %s",
-                                       (unsigned long long)newest->segment_no, error_text(found)),
-                             error);
+        return place_explain(result, found, error);
     if (found == 1)
         call_incomplete(result, first_seq, last_seq, "a later segment");
     else if (result->clean && result->verdict != LOG_DAMAGED)

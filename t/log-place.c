@@ -8,6 +8,7 @@
 #include "log/readers.h"
 #include "log_commands.h"
 #include "log_names.h"
+#include "read_fault.h"
 #include "scratch.h"
 #include "tap.h"
 
@@ -353,6 +354,24 @@ static void copied_until_close(void)
     is_int(log_names_count(copy), 1, "with all of its segments it goes on as it was");
 }
 
+/* An older segment of a copy cannot be read where its last frame is. */
+static void copied_unreadable(void)
+{
+    struct segment_header headers[8];
+    begin_anew();
+    struct log *log = open_log(dir);
+    append(log, 12, 30000);
+    close_log(log);
+    scratch_copy(dir, copy);
+    log_names_headers(copy, headers, 8);
+    struct log_options options = log_names_options(copy, io, &budget);
+    read_fault_set("copy/seg-0000000001.log", headers[1].prev_end_offset - LOG_BLOCK_SIZE, EIO);
+    is_int(log_open(&log, &options, NULL, &error), -EIO, "what cannot be read fails: %s",
+           error.text);
+    read_fault_set(NULL, 0, 0);
+    ok(strstr(error.text, "seg-0000000001.log") != NULL, "and the message names the file");
+}
+
 static void without_place(void)
 {
     char path[PATH_SIZE];
@@ -504,6 +523,7 @@ int main(void)
     copied_live_incomplete();
     copied_over_a_roll();
     copied_until_close();
+    copied_unreadable();
     without_place();
     copy_cut_short();
     settled_late();

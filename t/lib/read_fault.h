@@ -1,0 +1,14 @@
+/* A block of a file that cannot be read, for tests in one process: a program that uses it has a
+ * pread() of its own.
+ *
+ * Threads: one. */
+#ifndef READ_FAULT_H
+#define READ_FAULT_H
+
+#include <stdint.h>
+
+/* From now on every pread() that touches the block of 4096 bytes at `offset` of a file whose path
+ * ends with `name` fails with the errno `number`. NULL: none does any more. */
+void read_fault_set(const char *name, uint64_t offset, int number);
+
+#endif
