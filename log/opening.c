@@ -74,8 +74,8 @@ static int lock_directory(struct log *log, struct error *error)
 
 static int recover(struct log *log, struct log_recovery *recovery, struct error *error)
 {
-    int result =
-        log_recover(log->dir, log->options.witnesses, log->options.witness_count, recovery, error);
+    int result = log_recover_to_write(log->dir, log->options.witnesses, log->options.witness_count,
+                                      recovery, error);
     if (result < 0)
         return result;
     if (recovery->exists && log->options.event_schema < recovery->event_schema)

@@ -136,61 +136,98 @@ int place_note(const char *dir, const uint8_t log_uuid[UUID_SIZE], struct error 
     return file_replace(dir, LOG_PLACE_NAME, text, size, error);
 }
 
-static int set_unreadable(const struct segment_header *header, int code, struct error *error)
+/* Events that the older segments do not hold though later ones go on behind them. */
+struct hole {
+    uint64_t first_seq, last_seq;
+    uint64_t segment_no, offset; /* where the first of them should stand */
+    bool missing;                /* nothing stands there; else it is damaged */
+    char what[128];
+};
+
+/* Where the scan stopped before its limit. */
+static void take_hole(struct hole *hole, struct scan *scan, int result, uint64_t last_seq)
 {
-    char name[LOG_SEGMENT_NAME_SIZE];
-    segment_name(name, header->segment_no);
-    return error_set(error, code, "%s cannot be read to its end: %s", name, error_text(code));
+    struct frame_header frame;
+    const uint8_t *sector;
+    const char *what = result == SCAN_BAD ? scan->what : "the next segment goes on elsewhere";
+    *hole = (struct hole){ .segment_no = scan->header.segment_no,
+                           .offset = scan->here.end_offset,
+                           .first_seq = scan->here.last_seq + 1 };
+    snprintf(hole->what, sizeof hole->what, "%s", what);
+    hole->missing = result == ERROR_TRUNCATED ||
+                    (source_bytes(scan->source, hole->offset, LOG_SECTOR_SIZE, &sector) == 0 &&
+                     bytes_are_zero(sector, LOG_SECTOR_SIZE));
+    hole->last_seq = scan_find_resume(scan, &frame) < scan->limit ? frame.first_seq - 1 : last_seq;
+    if (hole->last_seq < hole->first_seq)
+        hole->last_seq = hole->first_seq;
 }
 
-/* What of the segment that `source` has open is missing before `last_seq`. */
-static int missing_in(struct source *source, const struct segment_header *header,
-                      const struct segment_header *later, uint64_t *first_seq, struct error *error)
+static int set_unreadable(const struct scan *scan, int code, struct error *error)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, scan->header.segment_no);
+    return error_set(error, code, "%s, frame at offset %llu with event %llu: %s", name,
+                     (unsigned long long)scan->here.end_offset,
+                     (unsigned long long)scan->here.last_seq + 1,
+                     code == ERROR_NEWER ? scan->what : error_text(code));
+}
+
+/* Looks for a hole in the segment that `source` has open and `later` goes on behind: at its last
+ * frame, or at all. 1 there is one, 0, negative. */
+static int look_into(struct source *source, const struct segment_header *header,
+                     const struct segment_header *later, bool all, struct hole *hole,
+                     struct error *error)
 {
     struct frame_header frame;
     struct scan scan;
     const uint8_t *bytes;
-    if (later->prev_end_offset == LOG_BLOCK_SIZE)
+    int result;
+    if (!all && (later->prev_end_offset == LOG_BLOCK_SIZE ||
+                 scan_last_frame(source, header, later->prev_end_offset, later->prev_last_seq,
+                                 &frame, &bytes) == 1))
         return 0;
-    int found = scan_last_frame(source, header, later->prev_end_offset, later->prev_last_seq,
-                                &frame, &bytes);
-    if (found == 1)
-        return 0;
-    if (found < 0 && found != ERROR_TRUNCATED)
-        return set_unreadable(header, found, error);
     scan_begin(&scan, source, header);
-    scan.limit = later->prev_end_offset;
-    while (scan_next(&scan, &frame, &bytes) == SCAN_FRAME)
-        continue;
-    *first_seq = scan.here.last_seq + 1;
+    if (later->prev_end_offset < scan.limit)
+        scan.limit = later->prev_end_offset;
+    do {
+        result = scan_next(&scan, &frame, &bytes);
+    } while (result == SCAN_FRAME);
+    if (result == SCAN_BAD && scan.fault == SCAN_NEWER)
+        return set_unreadable(&scan, ERROR_NEWER, error);
+    if (result < 0 && result != ERROR_TRUNCATED)
+        return set_unreadable(&scan, result, error);
+    if (result == SCAN_END && scan.counted.end_offset == later->prev_end_offset &&
+        scan.counted.last_seq == later->prev_last_seq)
+        return 0;
+    take_hole(hole, &scan, result, later->prev_last_seq);
     return 1;
 }
 
-/* Events that the segments before the newest do not hold though later ones go on behind them. Looks
- * at each segment's last frame only. 1 with the first and the last that are missing, 0 none are. */
+/* The first hole in the segments before the newest: 1, 0 there is none, negative. */
 static int find_hole(const struct directory *directory, struct source *source,
-                     const struct segment_header *newest, uint64_t *first_seq, uint64_t *last_seq,
+                     const struct segment_header *newest, bool all, struct hole *hole,
                      struct error *error)
 {
     struct segment_header later = *newest, header;
+    int found = 0;
     while (later.prev_segment_no != 0) {
         struct error what = { 0 };
         char name[LOG_SEGMENT_NAME_SIZE];
         ptrdiff_t index = directory_find(directory, later.prev_segment_no);
         if (index < 0)
-            return 0; /* retention took it */
+            return found; /* retention took it */
         int state = directory_segment(directory, (size_t)index, source, &header, &what);
         segment_name(name, later.prev_segment_no);
         if (state != SEGMENT_BEGUN)
             return error_set(error, state < 0 ? state : ERROR_DAMAGED, "%s: %s", name,
                              state == SEGMENT_SPARE ? "it is all zero" : what.text);
-        *last_seq = later.prev_last_seq;
-        int found = missing_in(source, &header, &later, first_seq, error);
-        if (found != 0)
-            return found;
+        int code = look_into(source, &header, &later, all, hole, error);
+        if (code < 0)
+            return code;
+        found |= code;
         later = header;
     }
-    return 0;
+    return found;
 }
 
 static void add_reason(struct log_recovery *result, const char *text)
@@ -212,23 +249,40 @@ static void call_incomplete(struct log_recovery *result, uint64_t first_seq, uin
              (unsigned long long)first_seq, (unsigned long long)last_seq, who);
 }
 
+static void call_damaged(struct log_recovery *result, const struct hole *hole)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    segment_name(name, hole->segment_no);
+    result->verdict = LOG_DAMAGED;
+    snprintf(result->reason, sizeof result->reason,
+             "it was moved or copied, and %s is damaged at offset %llu, where events %llu to %llu "
+             "should stand (%s): copy that file again; to go on with what is whole before it: "
+             "daa-log restore COPY NEW",
+             name, (unsigned long long)hole->offset, (unsigned long long)hole->first_seq,
+             (unsigned long long)hole->last_seq, hole->what);
+}
+
 int place_judge(struct log_recovery *result, const struct directory *directory,
-                const struct segment_header *newest, const struct tail *tail, struct error *error)
+                const struct segment_header *newest, const struct tail *tail, bool all,
+                struct error *error)
 {
     struct source source = { .fd = -1 };
-    uint64_t first_seq = 0, last_seq = 0;
+    struct hole hole;
     if (!result->moved)
         return 0;
     if (tail->shape != LOG_DAMAGED && tail->witness.seq > result->last_seq) {
         call_incomplete(result, result->last_seq + 1, tail->witness.seq, tail->witness.name);
         return 1;
     }
-    int found = find_hole(directory, &source, newest, &first_seq, &last_seq, error);
+    all = all && result->verdict != LOG_DAMAGED;
+    int found = find_hole(directory, &source, newest, all, &hole, error);
     source_close(&source);
     if (found < 0)
         return place_explain(result, found, error);
-    if (found == 1)
-        call_incomplete(result, first_seq, last_seq, "a later segment");
+    if (found == 1 && hole.missing)
+        call_incomplete(result, hole.first_seq, hole.last_seq, "a later segment");
+    else if (found == 1)
+        call_damaged(result, &hole);
     else if (result->clean && result->verdict != LOG_DAMAGED)
         add_reason(result, "; the directory was moved or copied");
     else if (result->verdict == LOG_DAMAGED)

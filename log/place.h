@@ -30,12 +30,13 @@ bool place_is_moved(const char *dir, const struct segment_header *newest);
 int place_note(const char *dir, const uint8_t log_uuid[UUID_SIZE], struct error *error);
 
 /* Adds to what recovery found at the end what is to be said when the directory is not where the log
- * was written (result->moved). Looks at the last frame of every segment: a copy of a live log may
- * end in the middle of any, also when its newest one, which was copied last, ends with CLOSE. 1: it
- * misses events, and nothing else needs to be known of it; 0; negative when a file cannot be read.
- */
+ * was written (result->moved). A copy of a live log may lack the end of any segment, or something
+ * in its middle, also when its newest one, which was copied last, ends with CLOSE. With `all` every
+ * frame of every segment is looked at, else the last of each. 1: it misses events or some are
+ * damaged, and nothing else needs to be known of it; 0; negative when a file cannot be read. */
 int place_judge(struct log_recovery *result, const struct directory *directory,
-                const struct segment_header *newest, const struct tail *tail, struct error *error);
+                const struct segment_header *newest, const struct tail *tail, bool all,
+                struct error *error);
 
 /* Passes an error on; adds the advice when files do not fit in such a directory. */
 int place_explain(const struct log_recovery *result, int code, struct error *error);

@@ -26,8 +26,14 @@
 /* How often the names are read anew when old segments are being removed. */
 #define ATTEMPTS_MAX 4
 
+enum purpose {
+    LOOK,  /* waits for the last write of a process that was killed */
+    WRITE, /* the same, and looks at all of a copy */
+    READ,  /* does not wait */
+};
+
 struct recovering {
-    bool wait;
+    enum purpose purpose;
     struct directory directory;
     struct source source;
     struct log_recovery *result;
@@ -199,7 +205,7 @@ static int lock_segment(struct recovering *r, struct error *error)
     for (int waited_ms = 0; flock(r->source.fd, LOCK_SH | LOCK_NB) < 0; waited_ms += LOCK_POLL_MS) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return 0; /* a filesystem without locks */
-        if (!r->wait || waited_ms >= LOCK_WAIT_MS)
+        if (r->purpose == READ || waited_ms >= LOCK_WAIT_MS)
             return error_set(error, ERROR_LOCKED, "its newest segment is still being written");
         poll(NULL, 0, LOCK_POLL_MS);
     }
@@ -383,7 +389,7 @@ static int scan_last(struct recovering *r, struct error *error)
     take_mark(r, &scan);
     weigh_beyond(r, &tail);
     take_tail(r, &tail);
-    code = place_judge(r->result, &r->directory, &r->header, &tail, error);
+    code = place_judge(r->result, &r->directory, &r->header, &tail, r->purpose == WRITE, error);
     if (code != 0)
         return code < 0 ? code : 0;
     code = place_explain(r->result, find_last_record(r, &scan, error), error);
@@ -453,13 +459,13 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
 }
 
 static int recover_dir(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
-                       bool wait, struct log_recovery *recovery, struct error *error)
+                       enum purpose purpose, struct log_recovery *recovery, struct error *error)
 {
     CHECK(witnesses != NULL || witness_count == 0);
     int code = 0;
     bool again = true;
     for (int i = 0; again && i < ATTEMPTS_MAX; i++) {
-        struct recovering r = { .wait = wait, .source = { .fd = -1 }, .last = -1 };
+        struct recovering r = { .purpose = purpose, .source = { .fd = -1 }, .last = -1 };
         *recovery = (struct log_recovery){ .exists = false };
         r.result = recovery;
         r.witness.name = "nothing";
@@ -478,11 +484,17 @@ static int recover_dir(const char *dir, const struct log_witness *witnesses, uns
 int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                 struct log_recovery *recovery, struct error *error)
 {
-    return recover_dir(dir, witnesses, witness_count, true, recovery, error);
+    return recover_dir(dir, witnesses, witness_count, LOOK, recovery, error);
+}
+
+int log_recover_to_write(const char *dir, const struct log_witness *witnesses,
+                         unsigned witness_count, struct log_recovery *recovery, struct error *error)
+{
+    return recover_dir(dir, witnesses, witness_count, WRITE, recovery, error);
 }
 
 int log_recover_now(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                     struct log_recovery *recovery, struct error *error)
 {
-    return recover_dir(dir, witnesses, witness_count, false, recovery, error);
+    return recover_dir(dir, witnesses, witness_count, READ, recovery, error);
 }

@@ -12,8 +12,8 @@
  *
  * A directory that was copied while a writer ran holds files of different moments. When it is not
  * where the log was written and misses events that a witness or a later segment knows of, the
- * verdict is damaged and the reason gives the way out; this costs a look at the end of each
- * segment, in such a directory only.
+ * verdict is damaged and the reason gives the way out. In such a directory only, this costs a look
+ * at the end of each segment, and before it is written to for the first time a read of all of it.
  *
  * What it counts is synced first: a reader shows it, and it must not be gone after a loss of power.
  *
@@ -71,6 +71,12 @@ struct log_recovery {
  * segments are missing or belong to another log, unless a later one forked from it. */
 int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                 struct log_recovery *recovery, struct error *error);
+
+/* The same for whoever is about to write: of a directory that is not where the log was written all
+ * is read, since a copy may miss events in the middle of a segment too. */
+int log_recover_to_write(const char *dir, const struct log_witness *witnesses,
+                         unsigned witness_count, struct log_recovery *recovery,
+                         struct error *error);
 
 /* The same for readers, which do not wait for the last write of a process that was killed:
  * ERROR_LOCKED while the newest segment is held by a writer. */

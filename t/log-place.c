@@ -354,6 +354,64 @@ static void copied_until_close(void)
     is_int(log_names_count(copy), 1, "with all of its segments it goes on as it was");
 }
 
+static void flip(const char *where, uint64_t segment_no, uint64_t offset)
+{
+    char name[LOG_SEGMENT_NAME_SIZE], path[PATH_SIZE];
+    uint8_t byte;
+    segment_name(name, segment_no);
+    snprintf(path, sizeof path, "%s/%s", where, name);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || pread(fd, &byte, 1, (off_t)offset) != 1)
+        tap_bail_out("cannot read %s", path);
+    byte ^= 1;
+    if (pwrite(fd, &byte, 1, (off_t)offset) != 1)
+        tap_bail_out("cannot write %s", path);
+    close(fd);
+}
+
+/* Where a record stands, and how much its frame takes. */
+static struct log_place place_of(const char *where, uint64_t seq, uint64_t *size)
+{
+    struct log_reader_options options = { .dir = where };
+    struct log_reader *reader;
+    struct log_place place, next;
+    struct record record;
+    if (log_reader_open(&reader, &options, &error) < 0 ||
+        log_reader_get(reader, seq, &record, &place, &error) != 1 ||
+        log_reader_get(reader, place.frame_last_seq + 1, &record, &next, &error) != 1)
+        tap_bail_out("%s", error.text);
+    *size = next.frame_offset - place.frame_offset;
+    log_reader_close(reader);
+    return place;
+}
+
+/* Blocks in the middle of a segment were written while its file was copied. */
+static void copied_with_hole(bool closed)
+{
+    const char *what = closed ? "in the middle, closed" : "in the middle";
+    uint64_t size;
+    begin_anew();
+    struct log *log = open_log(dir);
+    append(log, 12, 30000);
+    if (closed)
+        close_log(log);
+    else
+        log_abandon(&log);
+    scratch_copy(dir, copy);
+    struct log_place place = place_of(copy, 4, &size);
+    is_int(place.segment_no, 1, "%s: of an older segment", what);
+    write_zeros(copy, 1, place.frame_offset, size);
+    is_refused(what, 4, place.frame_last_seq, NULL);
+
+    scratch_remove(copy);
+    scratch_copy(dir, copy);
+    flip(copy, 1, place.frame_offset + size / 2);
+    struct log_options options = log_names_options(copy, io, &budget);
+    is_int(log_open(&log, &options, NULL, &error), ERROR_DAMAGED, "%s: damage: %s", what,
+           error.text);
+    ok(strstr(error.text, "damaged at offset") != NULL, "%s: is not called missing", what);
+}
+
 /* An older segment of a copy cannot be read where its last frame is. */
 static void copied_unreadable(void)
 {
@@ -523,6 +581,8 @@ int main(void)
     copied_live_incomplete();
     copied_over_a_roll();
     copied_until_close();
+    copied_with_hole(false);
+    copied_with_hole(true);
     copied_unreadable();
     without_place();
     copy_cut_short();
