@@ -214,10 +214,13 @@ static int find_hole(const struct directory *directory, struct source *source,
         struct error what = { 0 };
         char name[LOG_SEGMENT_NAME_SIZE];
         ptrdiff_t index = directory_find(directory, later.prev_segment_no);
-        if (index < 0)
+        if (index < 0 && directory->segments[0] > later.prev_segment_no)
             return found; /* retention took it */
-        int state = directory_segment(directory, (size_t)index, source, &header, &what);
         segment_name(name, later.prev_segment_no);
+        if (index < 0)
+            return error_set(error, ERROR_DAMAGED,
+                             "%s is missing, though segments before and behind it are there", name);
+        int state = directory_segment(directory, (size_t)index, source, &header, &what);
         if (state != SEGMENT_BEGUN)
             return error_set(error, state < 0 ? state : ERROR_DAMAGED, "%s: %s", name,
                              state == SEGMENT_SPARE ? "it is all zero" : what.text);

@@ -412,6 +412,24 @@ static void copied_with_hole(bool closed)
     ok(strstr(error.text, "damaged at offset") != NULL, "%s: is not called missing", what);
 }
 
+/* Further back than recovery looks in a log that was not copied. */
+static void copied_without_file(void)
+{
+    begin_anew();
+    struct log *log = open_log(dir);
+    append(log, 280, 30000);
+    close_log(log);
+    scratch_copy(dir, copy);
+    remove_file(copy, "seg-0000000002.log");
+    struct log_options options = log_names_options(copy, io, &budget);
+    is_int(log_open(&log, &options, NULL, &error), ERROR_DAMAGED, "a file is missing: %s",
+           error.text);
+    remove_file(copy, "seg-0000000001.log");
+    log = open_log(copy);
+    ok(log_failure(log) == NULL, "but not when it is the log's beginning that is gone");
+    close_log(log);
+}
+
 /* An older segment of a copy cannot be read where its last frame is. */
 static void copied_unreadable(void)
 {
@@ -583,6 +601,7 @@ int main(void)
     copied_until_close();
     copied_with_hole(false);
     copied_with_hole(true);
+    copied_without_file();
     copied_unreadable();
     without_place();
     copy_cut_short();
