@@ -20,6 +20,7 @@
 
 #define MARKER_SIZE_MAX 32768 /* of RESTORING */
 #define MARKER_WHOLE "whole\n"
+#define MARKER_PLAIN "plain " /* then the first and last event that are missing, and the reason */
 #define STAGE_NAME "log.restoring" /* the log, until it is whole */
 
 static unsigned long long big(uint64_t number)
@@ -70,9 +71,50 @@ static bool says_whole(const char *text, size_t size)
     return size >= sizeof last - 1 && strcmp(text + size - (sizeof last - 1), last) == 0;
 }
 
+/* Of a plain copy the marker keeps what is missing behind its end, so that a run that only finishes
+ * it can say so too. */
+static void add_outcome(struct restore *restore)
+{
+    const struct log_restore_result *result = restore->result;
+    char reason[sizeof result->reason];
+    if (!result->plain)
+        return;
+    snprintf(reason, sizeof reason, "%s", result->reason);
+    for (char *at = reason; (at = strchr(at, '\n')) != NULL;)
+        *at = ' ';
+    text_printf(&restore->marker, MARKER_PLAIN "%llu %llu %s\n", big(result->missing_first),
+                big(result->missing_last), reason);
+}
+
+/* Takes it from the line before the last of a marker that says "whole". */
+static void take_outcome(struct log_restore_result *result, const char *text, size_t size)
+{
+    const char *end = text + size - sizeof MARKER_WHOLE; /* of that line: its newline */
+    const char *before = memrchr(text, '\n', (size_t)(end - text));
+    const char *line = before == NULL ? text : before + 1;
+    unsigned long long first, last;
+    int used = 0;
+    if (sscanf(line, MARKER_PLAIN "%llu %llu%n", &first, &last, &used) != 2 || line + used >= end)
+        return;
+    result->plain = true;
+    result->missing_first = first;
+    result->missing_last = last;
+    snprintf(result->reason, sizeof result->reason, "%.*s", (int)(end - line - used - 1),
+             line + used + 1);
+}
+
+/* What may stand behind the names of what is restored. */
+static bool is_end_of_marker(const char *text, bool whole)
+{
+    return *text == '\0' || (whole && (strcmp(text, MARKER_WHOLE) == 0 ||
+                                       strncmp(text, MARKER_PLAIN, sizeof MARKER_PLAIN - 1) == 0));
+}
+
 /* 1 it is there and says the same, 0 it is not there, negative. *whole: its last line is. Then it
- * does not matter of what when the backups are gone, which nobody needs any more. */
-static int read_marker(const struct restore *restore, bool *whole, struct error *error)
+ * does not matter of what when the backups are gone, which nobody needs any more, and
+ * `outcome` (may be NULL) gets what it says of the end. */
+static int read_marker(const struct restore *restore, bool *whole,
+                       struct log_restore_result *outcome, struct error *error)
 {
     const char *dir = restore->options->dir;
     char was[MARKER_SIZE_MAX + sizeof MARKER_WHOLE] = "";
@@ -84,11 +126,13 @@ static int read_marker(const struct restore *restore, bool *whole, struct error 
     if (fd >= 0)
         close(fd);
     *whole = got > 0 && says_whole(was, (size_t)got);
-    if (*whole && restore->unreachable != NULL)
+    bool same = got >= (int64_t)size && memcmp(was, restore->marker.bytes, size) == 0 &&
+                is_end_of_marker(was + size, *whole);
+    if (same || (*whole && restore->unreachable != NULL)) {
+        if (*whole && outcome != NULL)
+            take_outcome(outcome, was, (size_t)got);
         return 1;
-    if (got >= (int64_t)size && memcmp(was, restore->marker.bytes, size) == 0 &&
-        (was[size] == '\0' || strcmp(was + size, MARKER_WHOLE) == 0))
-        return 1;
+    }
     return error_set(error, ERROR_INVALID,
                      "a restore of something else has not come to its end in %s (%s/%s says of "
                      "what): name that again, or remove the directory",
@@ -98,7 +142,7 @@ static int read_marker(const struct restore *restore, bool *whole, struct error 
 int restore_mark(struct restore *restore, struct error *error)
 {
     bool whole;
-    int found = read_marker(restore, &whole, error);
+    int found = read_marker(restore, &whole, NULL, error);
     restore->result->resumed = found == 1;
     return found != 0 ? (found < 0 ? found : 0)
                       : file_replace(restore->options->dir, LOG_RESTORING_NAME,
@@ -273,6 +317,7 @@ static int publish(struct restore *restore, struct error *error)
     int code = log_fork_request(restore->stage, error);
     if (code == 0)
         code = note_beginning(restore, error);
+    add_outcome(restore);
     text_add_string(&restore->marker, MARKER_WHOLE);
     if (code == 0)
         code = restore->marker.failed;
@@ -299,7 +344,7 @@ static int finish_old(struct restore *restore, struct error *error)
     struct log_restore_result *result = restore->result;
     struct log_recovery found;
     bool whole = false;
-    int code = read_marker(restore, &whole, error);
+    int code = read_marker(restore, &whole, result, error);
     if (code < 0)
         return code;
     if (!whole || is_there(restore->stage))

@@ -6,10 +6,12 @@
 #include "log/restore.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "log_backups.h"
@@ -27,6 +29,19 @@ static void name_paths(void)
     snprintf(since, sizeof since, "%s", scratch_path("since"));
     snprintf(restored, sizeof restored, "%s", scratch_path("restored"));
     snprintf(inner, sizeof inner, "%s", scratch_path("restored/log"));
+}
+
+static bool keeps_marker;
+
+/* In the place of libc's: what a restore removes last cannot be. */
+int unlink(const char *path)
+{
+    const char *name = strrchr(path, '/');
+    if (keeps_marker && name != NULL && strcmp(name, "/RESTORING") == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
 static int restore_one(const char *from)
@@ -198,6 +213,34 @@ static void cut_copy(const char *name, uint64_t from)
         tap_bail_out("%s", path);
 }
 
+/* A run that only has to finish what was restored, also when the copy is gone. */
+static void test_said_again(void)
+{
+    struct log_restore_result first = got;
+    const char *paths[] = { backup };
+    char away[4200];
+    keeps_marker = true;
+    is_int(restore_one(backup), -EIO, "RESTORING cannot be removed");
+    keeps_marker = false;
+    is_int(log_backups_restore(paths, 1, restored, &got), 0, "so the next run does");
+    ok(got.finished_before && got.plain && got.missing_first == first.missing_first &&
+           got.missing_last == first.missing_last && strcmp(got.reason, first.reason) == 0,
+       "and says what is missing too: %llu to %llu, %s", (unsigned long long)got.missing_first,
+       (unsigned long long)got.missing_last, got.reason);
+    keeps_marker = true;
+    is_int(restore_one(backup), -EIO, "once more");
+    keeps_marker = false;
+    snprintf(away, sizeof away, "%.4000s.away", backup);
+    if (rename(backup, away) < 0)
+        tap_bail_out("%s", away);
+    is_int(log_backups_restore(paths, 1, restored, &got), 0,
+           "the copy is gone when it is finished");
+    ok(got.missing_first == first.missing_first && strcmp(got.reason, first.reason) == 0,
+       "and what is missing is said");
+    if (rename(away, backup) < 0)
+        tap_bail_out("%s", away);
+}
+
 static void test_plain(void)
 {
     char name[LOG_SEGMENT_NAME_SIZE];
@@ -225,6 +268,7 @@ static void test_plain(void)
     ok(got.missing_last >= last_seq - 1, "and it says what is missing: %s", got.reason);
     ok(log_backups_sound(inner, got.last_seq) && log_backups_same(dir, inner, got.last_seq),
        "what is there is sound");
+    test_said_again();
     segment_name(name, 2);
     log_backups_put(backup, name, (const unsigned char *)"", 0);
     is_int(restore_one(backup), 0, "one with an empty segment");
