@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define MARKER_SIZE_MAX 32768 /* of RESTORING */
+#define MARKER_END_MAX 1280   /* of that, what is said when the log is whole */
 #define MARKER_WHOLE "whole\n"
 #define MARKER_PLAIN "plain " /* then the first and last event that are missing, and the reason */
 #define STAGE_NAME "log.restoring" /* the log, until it is whole */
@@ -51,7 +52,7 @@ static int make_marker(struct restore *restore, struct error *error)
     const struct log_restore_options *options = restore->options;
     struct text *marker = &restore->marker;
     char path[PATH_MAX];
-    marker->size_max = MARKER_SIZE_MAX;
+    marker->size_max = MARKER_SIZE_MAX - MARKER_END_MAX;
     text_add_string(marker, "daa-log restore has not come to its end here: run it again, with\n");
     for (size_t i = 0; i < options->backup_count; i++) {
         bool found = realpath(options->backups[i], path) != NULL;
@@ -61,7 +62,14 @@ static int make_marker(struct restore *restore, struct error *error)
         }
         text_printf(marker, "%s\n", found ? path : options->backups[i]);
     }
-    return marker->failed < 0 ? error_set(error, marker->failed, "too many backups at once") : 0;
+    marker->size_max = MARKER_SIZE_MAX;
+    if (marker->failed == 0)
+        return 0;
+    return error_set(error, marker->failed,
+                     marker->failed == -ENOMEM
+                         ? "no memory for the names of the backups"
+                         : "the paths of the backups are too long to be noted together: give them "
+                           "shorter ones, or make a whole backup");
 }
 
 /* True if the last of its lines says so. */
@@ -319,8 +327,9 @@ static int publish(struct restore *restore, struct error *error)
         code = note_beginning(restore, error);
     add_outcome(restore);
     text_add_string(&restore->marker, MARKER_WHOLE);
-    if (code == 0)
-        code = restore->marker.failed;
+    if (code == 0 && restore->marker.failed < 0)
+        code = error_set(error, restore->marker.failed, "%s/%s: no memory for what it is to say",
+                         dir, LOG_RESTORING_NAME);
     if (code == 0)
         code = file_replace(dir, LOG_RESTORING_NAME, restore->marker.bytes, restore->marker.size,
                             error);

@@ -384,10 +384,27 @@ static void test_backup_gone(void)
            "though not by the name of something else that is there");
 }
 
+/* As many names as RESTORING holds, but for the line that says that the log is whole. */
+static void test_many(void)
+{
+    enum { COUNT = 9, SIZE = 3631 };
+    char names[COUNT][SIZE + 1];
+    const char *paths[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        memset(names[i], 'a' + i, SIZE);
+        names[i][SIZE] = '\0';
+        paths[i] = names[i];
+    }
+    is_int(log_backups_restore(paths, COUNT, restored, &got), ERROR_TOO_LARGE,
+           "more names than can be noted with the end are refused");
+    ok(log_backups_says("too long to be noted together"),
+       "with a sentence, before anything is done");
+}
+
 int main(void)
 {
-    void (*const tests[])(void) = { test_whole,   test_several, test_damage,     test_plain,
-                                    test_resumed, test_refused, test_backup_gone };
+    void (*const tests[])(void) = { test_whole,   test_several, test_damage,      test_plain,
+                                    test_resumed, test_refused, test_backup_gone, test_many };
     name_paths();
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tests[i]();
