@@ -160,6 +160,8 @@ static bool fields_agree(const struct segment_header *header)
 {
     if (header->capacity < LOG_SEGMENT_SIZE_MIN || header->capacity > LOG_SEGMENT_SIZE_MAX)
         return false;
+    if (header->prev_end_offset > LOG_SEGMENT_SIZE_MAX)
+        return false;
     if (header->capacity % LOG_BLOCK_SIZE != 0 || header->prev_end_offset % LOG_BLOCK_SIZE != 0)
         return false;
     if (header->segment_no == 0 || header->segment_no > SEGMENT_NO_MAX || header->epoch == 0)

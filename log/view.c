@@ -99,7 +99,10 @@ int view_set_end(struct view *view, const struct directory *directory,
             return code;
     }
     view->closed = true;
-    view->end_offset = next->prev_end_offset;
+    /* Only checksums vouch for `next`, and a forged one has them: nothing is looked for behind the
+     * segment. */
+    view->end_offset = next->prev_end_offset < view->header.capacity ? next->prev_end_offset
+                                                                     : view->header.capacity;
     view->last_seq = next->prev_last_seq;
     view->next_segment_no = next->segment_no;
     if (view->lock_fd < 0)

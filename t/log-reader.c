@@ -1,4 +1,6 @@
 /* log_reader: what it shows of whole, crashed, damaged and incomplete logs, made by hand. */
+#include "core/base/bytes.h"
+#include "core/base/crc32c.h"
 #include "log/reader.h"
 
 #include <stdio.h>
@@ -190,6 +192,39 @@ static void test_damaged_header(void)
     end();
 }
 
+/* Its checksums are right. */
+static void forge_header(unsigned number, uint64_t at, uint64_t value)
+{
+    unsigned long size;
+    char *path = segment_path(number);
+    unsigned char *block = scratch_read(path, &size);
+    bytes_put_u64(block + at, value);
+    bytes_put_u32(block + SEGMENT_AT_CRC,
+                  crc32c_more(crc32c(block, SEGMENT_AT_CRC), block + SEGMENT_AT_LOG_UUID,
+                              LOG_BLOCK_SIZE - SEGMENT_AT_LOG_UUID));
+    patch(number, 0, block, LOG_BLOCK_SIZE);
+    free(block);
+    free(path);
+}
+
+/* A header that says that the segment before it ends far behind its file. */
+static void test_forged_end(void)
+{
+    uint64_t count, last, ends[] = { 1ull << 62, 1u << 30 };
+    for (int i = 0; i < 2; i++) {
+        make_log();
+        forge_header(2, SEGMENT_AT_PREV_END_OFFSET, ends[i]);
+        patch(1, 2ull * LOG_BLOCK_SIZE + 200, "\xff\xff\xff", 3);
+        alarm(60); /* the way that this fails is not to end */
+        struct log_reader *reader = open_reader(true);
+        is_int(read_all(reader, &count, &last), 0, "a log with a forged header is read");
+        is_int(last, maker.next_seq - 1, "to its end");
+        alarm(0);
+        log_reader_close(reader);
+        end();
+    }
+}
+
 static void test_damaged_end(void)
 {
     uint64_t count, last;
@@ -311,6 +346,7 @@ int main(void)
     test_damage();
     test_missing();
     test_damaged_header();
+    test_forged_end();
     test_damaged_end();
     test_runs();
     test_crashes();
