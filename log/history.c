@@ -116,6 +116,13 @@ void history_cut(struct history *history, const char *format, ...)
 
 /* Segments. */
 
+/* What is wrong is in the file, and will be the next time too. */
+static bool is_damage(int state)
+{
+    return state == SEGMENT_DAMAGED || state == SEGMENT_LOST || state == SEGMENT_SHORT ||
+           state == -EIO;
+}
+
 int history_find(struct history *history, size_t *index, struct segment_header *header,
                  struct error *error)
 {
@@ -136,8 +143,11 @@ int history_find(struct history *history, size_t *index, struct segment_header *
                 "%s/%s was removed in the meantime, by retention: run the same command "
                 "again; if it misses events then, with a new directory",
                 directory->path, name);
-        if (history->salvage) {
-            history_cut(history, "%s: %.900s", name, what.text);
+        if (history->salvage && is_damage(state)) {
+            if (state < 0)
+                history_cut(history, "%.1000s", what.text); /* it names the file */
+            else
+                history_cut(history, "%s: %.900s", name, what.text);
             return 0;
         }
         return error_set(error, state < 0 ? state : ERROR_DAMAGED, "%s/%s: %s", directory->path,

@@ -47,7 +47,8 @@ int history_open(struct history *history, const char *path, bool salvage, struct
 void history_close(struct history *history);
 
 /* The first segment at or behind *index that was begun and belongs to the history: 1, with its
- * index and header; 0 none; negative: one that stands between cannot be read as a segment. */
+ * index and header; 0 none, or, of salvage, damage ends it here; negative: one that stands between
+ * cannot be read as a segment. */
 int history_find(struct history *history, size_t *index, struct segment_header *header,
                  struct error *error);
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "log_backups.h"
+#include "read_fault.h"
 #include "scratch.h"
 #include "tap.h"
 
@@ -280,6 +281,25 @@ static void test_plain(void)
        "one without a beginning is not: %s", log_backups_error.text);
 }
 
+/* A header that cannot be read: of a copy that may be whole, or of one that is not. */
+static void test_unreadable(void)
+{
+    static const int numbers[] = { EACCES, EMFILE, ENOMEM };
+    uint64_t last_seq = log_backups_go_on(dir, 60);
+    scratch_copy(dir, backup);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        read_fault_set("backup/seg-0000000002.log", 0, numbers[i]);
+        is_int(restore_one(backup), -numbers[i], "a plain copy of which a file cannot be read");
+        ok(log_backups_says("seg-0000000002.log") && !log_backups_has(restored, "log"),
+           "is not cut there");
+    }
+    read_fault_set("backup/seg-0000000002.log", 0, EIO);
+    is_int(restore_one(backup), 0, "one with a bad sector there is");
+    ok(got.missing_first == got.last_seq + 1 && got.missing_last == last_seq,
+       "and it says what is missing: %s", got.reason);
+    read_fault_set(NULL, 0, 0);
+}
+
 /* What is refused, and what is gone on with. */
 
 static void flip_segment(void)
@@ -403,8 +423,9 @@ static void test_many(void)
 
 int main(void)
 {
-    void (*const tests[])(void) = { test_whole,   test_several, test_damage,      test_plain,
-                                    test_resumed, test_refused, test_backup_gone, test_many };
+    void (*const tests[])(void) = { test_whole,   test_several,     test_damage,
+                                    test_plain,   test_unreadable,  test_resumed,
+                                    test_refused, test_backup_gone, test_many };
     name_paths();
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tests[i]();
