@@ -128,12 +128,29 @@ static int copy_frames(struct passage *passage, struct error *what, struct error
     return 0;
 }
 
+/* A block behind the last event: no event is in it. Salvage takes zeros in its place, and says so
+ * if there is nothing worse to say. */
+static int unreadable_rest(struct passage *passage, uint64_t at, int code, struct error *error)
+{
+    struct history *history = passage->history;
+    error_set(error, code, "%s, block at offset %llu, behind its last event: %s", passage->path,
+              big(at), error_text(code));
+    if (!history->salvage || (code != -EIO && code != ERROR_DAMAGED))
+        return advise(history, code, error);
+    if (history->reason[0] == '\0')
+        snprintf(history->reason, sizeof history->reason,
+                 "%.900s, block at offset %llu, behind its last event: %s", passage->path, big(at),
+                 error_text(code));
+    return 0;
+}
+
 /* What a crash left behind the end of a closed segment belongs to its evidence. */
 static int copy_rest(struct passage *passage, struct error *error)
 {
     struct source *source = passage->scan.source;
     uint64_t end =
         source->size < passage->header.capacity ? source->size : passage->header.capacity;
+    static const uint8_t zeros[LOG_BLOCK_SIZE];
     const uint8_t *block;
     int code = 0;
     if (!passage->closed || passage->scan.ended)
@@ -141,9 +158,12 @@ static int copy_rest(struct passage *passage, struct error *error)
     for (uint64_t at = passage->limit; code == 0 && at + LOG_BLOCK_SIZE <= end;
          at += LOG_BLOCK_SIZE) {
         code = source_bytes(source, at, LOG_BLOCK_SIZE, &block);
-        if (code < 0)
-            return damaged(passage, code, error_text(code), error);
-        code = copying_add_sparse(&passage->history->copying, block, error);
+        if (code < 0) {
+            block = zeros;
+            code = unreadable_rest(passage, at, code, error);
+        }
+        if (code == 0)
+            code = copying_add_sparse(&passage->history->copying, block, error);
     }
     return code;
 }

@@ -3,6 +3,7 @@
 #include "log/scan.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -88,14 +89,15 @@ static bool attach_image(struct live_end *end, const struct directory *directory
     return load_image(end, index);
 }
 
-/* The newest segment that was begun; 1 found, 0 none. */
-static int newest_begun(const struct directory *directory, struct source *probe,
-                        struct segment_header *header, struct error *error)
+/* The newest segment that was begun; 1 found, 0 none. Whoever is tolerant goes on over a bad sector
+ * in a header behind it, perhaps of a spare. */
+static int newest_begun(const struct live_end *end, const struct directory *directory,
+                        struct source *probe, struct segment_header *header, struct error *error)
 {
     for (size_t i = directory->count; i-- > 0;) {
         struct error what = { 0 };
         int state = directory_segment(directory, i, probe, header, &what);
-        if (state < 0)
+        if (state < 0 && !(end->tolerant && state == -EIO))
             return error_set(error, state, "%s", what.text);
         if (state == SEGMENT_BEGUN)
             return 1;
@@ -158,7 +160,7 @@ static int prove_end(struct live_end *end, const struct directory *directory, st
     unsigned damaged;
     end->mode = LIVE_NOTHING;
     (void)directory_checkpoint(directory, probe, &checkpoint, &damaged);
-    int found = newest_begun(directory, probe, &header, error);
+    int found = newest_begun(end, directory, probe, &header, error);
     if (found <= 0)
         return found;
     take_up_walks(end, probe, &header);
@@ -173,17 +175,18 @@ static int prove_end(struct live_end *end, const struct directory *directory, st
     return 0;
 }
 
-/* The log is damaged so that it cannot be recovered; show what there is. */
+/* The log is damaged so that it cannot be recovered, as `why` says; shows what there is. */
 static int salvage_end(struct live_end *end, const struct directory *directory,
-                       struct source *probe, struct error *error)
+                       struct source *probe, const struct error *why, struct error *error)
 {
     struct segment_header header;
-    int found = newest_begun(directory, probe, &header, error);
+    int found = newest_begun(end, directory, probe, &header, error);
     if (found <= 0)
         return found;
     walk_to_end(end, probe, &header);
     end->recovery.last_segment_no = header.segment_no;
     end->recovery.verdict = LOG_DAMAGED;
+    snprintf(end->recovery.reason, sizeof end->recovery.reason, "%.500s", why->text);
     end->mode = LIVE_STOPPED;
     return 0;
 }
@@ -193,11 +196,13 @@ static int recover_end(struct live_end *end, const struct directory *directory,
 {
     if (end->mode == LIVE_STOPPED && is_still_last(end, directory, probe))
         return 0;
+    struct error why = { 0 };
     end->mode = LIVE_NOTHING;
-    int code = log_recover_now(directory->path, NULL, 0, &end->recovery, error);
+    int code = log_recover_now(directory->path, NULL, 0, &end->recovery, &why);
+    if (code < 0 && end->tolerant && code != ERROR_LOCKED)
+        return salvage_end(end, directory, probe, &why, error);
     if (code < 0)
-        return end->tolerant && code != ERROR_LOCKED ? salvage_end(end, directory, probe, error)
-                                                     : code;
+        return error_set(error, code, "%s", why.text);
     if (!end->recovery.exists)
         return 0;
     end->segment_no = end->recovery.last_segment_no;

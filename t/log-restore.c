@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "log_backups.h"
+#include "log_maker.h"
 #include "read_fault.h"
 #include "scratch.h"
 #include "tap.h"
@@ -300,6 +301,38 @@ static void test_unreadable(void)
     read_fault_set(NULL, 0, 0);
 }
 
+/* Bad sectors where no event is: behind the end that a crash left, and in a spare. */
+static void test_unreadable_nothing(void)
+{
+    struct io *io;
+    struct log_commands commands = { .count = 0 };
+    struct log *log = log_backups_open(dir, &io, &commands.time_ns);
+    if (!log_backups_fill(log, &commands, 1))
+        tap_bail_out("the log fails");
+    log_backups_abandon(&log, &io);
+    log_commands_free(&commands);
+    uint64_t last_seq = log_backups_go_on(dir, 5);
+    scratch_copy(dir, backup);
+    read_fault_set("log/seg-0000000001.log", 200u << 10, EIO);
+    is_int(log_backups_make(dir, since, 0, &made), -EIO,
+           "a backup of a log with a bad sector behind a crash");
+    ok(log_backups_says("block at offset 204800"), "names the block");
+    read_fault_set("backup/seg-0000000001.log", 200u << 10, EIO);
+    is_int(restore_one(backup), 0, "but a plain copy can be restored");
+    ok(got.last_seq == last_seq && got.missing_first == 0 && log_backups_sound(inner, last_seq),
+       "with all of its events");
+    ok(strstr(got.reason, "block at offset 204800") != NULL, "and it says why: %s", got.reason);
+    log_maker_write_spare(backup, 9, LOG_SEGMENT_SIZE_MIN);
+    read_fault_set("backup/seg-0000000009.log", 0, EIO);
+    is_int(restore_one(backup), 0, "so can one with a bad sector in a spare");
+    ok(got.last_seq == last_seq && got.missing_first == 0 && log_backups_sound(inner, last_seq),
+       "with all of its events");
+    ok(strstr(got.reason, "seg-0000000009.log") != NULL, "and it says why: %s", got.reason);
+    read_fault_set("backup/seg-0000000009.log", 0, EACCES);
+    is_int(restore_one(backup), -EACCES, "not one that may not be read");
+    read_fault_set(NULL, 0, 0);
+}
+
 /* What is refused, and what is gone on with. */
 
 static void flip_segment(void)
@@ -423,9 +456,10 @@ static void test_many(void)
 
 int main(void)
 {
-    void (*const tests[])(void) = { test_whole,   test_several,     test_damage,
-                                    test_plain,   test_unreadable,  test_resumed,
-                                    test_refused, test_backup_gone, test_many };
+    void (*const tests[])(void) = { test_whole,   test_several,    test_damage,
+                                    test_plain,   test_unreadable, test_unreadable_nothing,
+                                    test_resumed, test_refused,    test_backup_gone,
+                                    test_many };
     name_paths();
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {
         tests[i]();
