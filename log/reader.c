@@ -267,12 +267,14 @@ static int open_at_wanted(struct log_reader *reader, struct error *error)
             return code;
         opened = reader_open_for(reader, &reader->cursor, reader->wanted_seq, error);
     }
-    if (opened <= 0 || reader->cursor.view.header.first_seq <= reader->wanted_seq ||
-        reader->wanted_seq == 0)
-        return opened;
     uint64_t first_seq = reader->cursor.view.header.first_seq;
+    if (opened <= 0 || (reader->wanted_seq != 0 && first_seq <= reader->wanted_seq))
+        return opened;
+    int code = reader_check_beginning(reader, reader->skip_damage ? NULL : error);
+    if (code < 0 ? reader->skip_damage : reader->wanted_seq == 0)
+        return opened;
     view_close(&reader->cursor.view);
-    return reader_set_removed(reader->wanted_seq, first_seq, error);
+    return code < 0 ? code : reader_set_removed(reader->wanted_seq, first_seq, error);
 }
 
 static int next_record(struct log_reader *reader, struct record *record, struct log_place *place,
@@ -329,10 +331,13 @@ int log_reader_seek(struct log_reader *reader, uint64_t seq, struct error *error
     view_close(&reader->cursor.view);
     reader->wanted_seq = seq;
     uint64_t first_seq = log_reader_first_seq(reader);
-    if (seq == 0 || first_seq <= seq)
+    if (first_seq == 0 || (seq != 0 && first_seq <= seq))
         return 0;
+    int code = reader_check_beginning(reader, error);
+    if (seq == 0 || (code < 0 && !reader->skip_damage))
+        return code;
     reader->wanted_seq = first_seq;
-    return reader_set_removed(seq, first_seq, error);
+    return code < 0 ? code : reader_set_removed(seq, first_seq, error);
 }
 
 void log_reader_trim(struct log_reader *reader)

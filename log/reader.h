@@ -53,7 +53,9 @@ int log_reader_open(struct log_reader **reader, const struct log_reader_options 
 void log_reader_close(struct log_reader *reader);
 
 /* The next log_reader_next() gives the first record with seq >= `seq`. 0, or ERROR_NOT_FOUND when
- * the log begins later (the error names its first), and then reading starts there. */
+ * the log begins later (the error names its first), and then reading starts there. ERROR_DAMAGED:
+ * what would come first is in a segment whose header is damaged (the error names it); with
+ * skip_damage reading starts behind it. */
 int log_reader_seek(struct log_reader *reader, uint64_t seq, struct error *error);
 
 /* 1: *record is the next one, valid until the next call on this reader. 0: no more that is durable

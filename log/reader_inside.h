@@ -50,6 +50,7 @@ struct log_reader {
     uint64_t durable_seq; /* the highest that was answered */
     uint64_t skipped;
     bool past_end, end_counted; /* a damaged end is being passed over, and was counted */
+    bool beginning_counted;     /* so was a damaged beginning */
     struct error failed;        /* code 0: none */
 
     struct point points[READER_POINTS];
@@ -75,6 +76,10 @@ int reader_set_limit(struct log_reader *reader, struct opened *opened, struct er
  * of the log was removed meanwhile, but nothing that is still wanted: try again.
  * ERROR_NOT_FOUND: what is wanted next went with it. Else what it was: `error` is left as it is. */
 int reader_look_again(struct log_reader *reader, struct error *error);
+
+/* To be asked when the first segment that can be read begins behind what is wanted. ERROR_DAMAGED:
+ * one before it is there and damaged, which is counted as skipped; 0: all before it was removed. */
+int reader_check_beginning(struct log_reader *reader, struct error *error);
 
 /* ERROR_NOT_FOUND with its sentence. */
 int reader_set_removed(uint64_t seq, uint64_t first_seq, struct error *error);

@@ -31,6 +31,35 @@ int reader_open_from(struct log_reader *reader, struct opened *opened, size_t in
     return 0;
 }
 
+int reader_check_beginning(struct log_reader *reader, struct error *error)
+{
+    struct directory *directory = &reader->directory;
+    struct segment_header header;
+    struct error what, first = { 0 };
+    char name[LOG_SEGMENT_NAME_SIZE];
+    uint64_t damaged_no = 0;
+    int state = SEGMENT_SPARE;
+    for (size_t i = 0; i < directory->count && state != SEGMENT_BEGUN; i++) {
+        state = directory_segment(directory, i, &reader->probe, &header, &what);
+        bool damaged = state == SEGMENT_DAMAGED || state == SEGMENT_LOST || state == -EIO;
+        if (damaged && damaged_no == 0) {
+            damaged_no = directory->segments[i];
+            first = what;
+        }
+    }
+    /* What nothing goes on behind was never begun. */
+    if (state != SEGMENT_BEGUN || damaged_no == 0 || damaged_no > header.prev_segment_no)
+        return 0;
+    reader->skipped += reader->skip_damage && !reader->beginning_counted;
+    reader->beginning_counted = true;
+    segment_name(name, damaged_no);
+    return error_set(
+        error, ERROR_DAMAGED,
+        "%s: %.700s: events before %llu cannot be read: run daa-log verify and put the "
+        "file back from a copy",
+        name, first.text, (unsigned long long)header.first_seq);
+}
+
 int reader_look_again(struct log_reader *reader, struct error *error)
 {
     struct directory *directory = &reader->directory;
@@ -41,8 +70,13 @@ int reader_look_again(struct log_reader *reader, struct error *error)
     uint64_t first_seq = log_reader_first_seq(reader);
     if (first_seq == 0)
         return -ENOENT;
-    if (reader->wanted_seq != 0 && reader->wanted_seq < first_seq)
-        return reader_set_removed(reader->wanted_seq, first_seq, error);
+    if (reader->wanted_seq != 0 && reader->wanted_seq < first_seq) {
+        int code = reader_check_beginning(reader, reader->skip_damage ? NULL : error);
+        if (code == 0)
+            return reader_set_removed(reader->wanted_seq, first_seq, error);
+        if (!reader->skip_damage)
+            return code;
+    }
     /* It is found again by what is wanted. */
     view_close(&reader->cursor.view);
     return 0;

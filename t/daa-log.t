@@ -148,6 +148,12 @@ subtest 'damage' => sub {
     ($status, $said) = daa_log('verify', $bit);
     like($said, qr/^  flipping bit 5 of byte 0x212d makes it whole$/m, 'verify names a flipped bit');
     is_deeply(((lines((daa_log('verify', '--json', $bit))[1]))[0] // {})->{flipped}, { offset => $place, bit => 5 }, 'also as JSON');
+    my $headless = copy_of($dir, 'headless');
+    patch("$headless/seg-0000000001.log", 40, "\x07");
+    ($status, $said, $complained) = daa_log('cat', '--json', $headless);
+    ok($status == 1 && $complained =~ /seg-0000000001\.log: .* events before (\d+) cannot be read/ && (lines($said))[0]{seq} == $1,
+        'of a segment whose header is damaged cat says that it cannot be read, not that it was removed') or diag($complained);
+    is((daa_log('stat', $headless))[0], 1, 'and stat exits 1');
     unlink "$copy/seg-0000000001.log";
     ($status, $said) = daa_log('verify', $copy);
     ok($status == 1 && $said =~ /its beginning is gone/, 'a log whose beginning is gone is damaged')

@@ -225,6 +225,49 @@ static void test_forged_end(void)
     }
 }
 
+/* The oldest segment is there, and its header is not. */
+static void test_damaged_beginning(void)
+{
+    static const uint8_t zeros[LOG_BLOCK_SIZE];
+    struct record record;
+    uint64_t count, last;
+    for (int lost = 0; lost < 2; lost++) {
+        make_log();
+        struct log_reader *reader = open_reader(false);
+        patch(1, 0, lost ? zeros : (const uint8_t *)"\7", lost ? sizeof zeros : 1);
+        is_int(read_all(reader, &count, &last), ERROR_DAMAGED, "a damaged beginning is an error");
+        ok(count == 0 && strstr(error.text, "seg-0000000001.log") != NULL,
+           "that names the file: %s", error.text);
+        is_int(log_reader_seek(reader, 3, &error), ERROR_DAMAGED, "what was in it is not removed");
+        is_int(log_reader_next(reader, &record, NULL, &error), ERROR_DAMAGED, "nor passed over");
+        is_int(log_reader_get(reader, 3, &record, NULL, &error), ERROR_DAMAGED, "by no way");
+        is_int(log_reader_seek(reader, 15, &error), 0, "what is behind it is found");
+        is_int(log_reader_next(reader, &record, NULL, &error), 1, "and read");
+        log_reader_close(reader);
+        reader = open_reader(true);
+        is_int(read_all(reader, &count, &last), 0, "with skip_damage reading begins behind it");
+        is_int(count, maker.next_seq - 15, "with all that is there");
+        is_int(log_reader_skipped(reader), 1, "and the beginning is counted");
+        is_int(log_reader_seek(reader, 3, &error), ERROR_DAMAGED, "a seek says so too");
+        is_int(log_reader_next(reader, &record, NULL, &error), 1, "and reading goes on");
+        ok(record.seq == 15 && log_reader_skipped(reader) == 1, "behind it, counted once");
+        log_reader_close(reader);
+        end();
+    }
+    make_log();
+    char *path = segment_path(1);
+    unlink(path);
+    free(path);
+    forge_header(3, SEGMENT_AT_PREV_SEGMENT_NO, 1);
+    patch(2, 0, "\7", 1);
+    struct log_reader *reader = open_reader(true);
+    is_int(log_reader_seek(reader, 3, &error), ERROR_NOT_FOUND,
+           "a damaged file that nothing goes on behind held no event");
+    is_int(log_reader_skipped(reader), 0, "and is not counted");
+    log_reader_close(reader);
+    end();
+}
+
 static void test_damaged_end(void)
 {
     uint64_t count, last;
@@ -347,6 +390,7 @@ int main(void)
     test_missing();
     test_damaged_header();
     test_forged_end();
+    test_damaged_beginning();
     test_damaged_end();
     test_runs();
     test_crashes();

@@ -170,9 +170,11 @@ int listing_run(struct listing *listing, uint64_t last_count)
         if (listing->bounded && listing->live &&
             (listing->filter.to == 0 || listing->filter.to > end))
             listing->filter.to = end;
-        tell_beginning(listing, from);
         /* What begins later, begins there. */
-        (void)log_reader_seek(listing->reader, from, &error);
+        if (log_reader_seek(listing->reader, from, &error) == ERROR_DAMAGED)
+            (void)command_failed_error(listing->command, &error);
+        else
+            tell_beginning(listing, from);
         listing->expected = from > log_reader_first_seq(listing->reader) ? from : 0;
         status = list(listing);
     }
