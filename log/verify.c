@@ -285,6 +285,12 @@ static void check_joint(struct verifying *v, const struct segment_header *header
     struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
     const char *what = NULL;
     bool gap = header->prev_segment_no != before->segment_no;
+    /* None before it could be read, which was reported. */
+    if (before->segment_no == 0) {
+        if (gap)
+            check_gap(v, header);
+        return;
+    }
     /* Where it forked may be in the gap. */
     if (!segment_is_of_line(before, header) && !(gap && segment_is_forked(header)))
         what = "it belongs to another log than the segment before it";

@@ -154,6 +154,10 @@ subtest 'damage' => sub {
     ok($status == 1 && $complained =~ /seg-0000000001\.log: .* events before (\d+) cannot be read/ && (lines($said))[0]{seq} == $1,
         'of a segment whose header is damaged cat says that it cannot be read, not that it was removed') or diag($complained);
     is((daa_log('stat', $headless))[0], 1, 'and stat exits 1');
+    ($status, $said) = daa_log('verify', $headless);
+    my @findings = grep { !/^damaged: events / } $said =~ /^(damaged: .*)$/mg;
+    ok($status == 1 && @findings == 1 && $findings[0] =~ /^damaged: seg-0000000001\.log at 0: /, 'verify finds just that')
+        or diag($said);
     unlink "$copy/seg-0000000001.log";
     ($status, $said) = daa_log('verify', $copy);
     ok($status == 1 && $said =~ /its beginning is gone/, 'a log whose beginning is gone is damaged')
