@@ -68,6 +68,11 @@ static int set_hole(uint64_t segment_no, uint64_t missing_no, const char *what, 
 {
     char name[LOG_SEGMENT_NAME_SIZE], missing[LOG_SEGMENT_NAME_SIZE];
     segment_name(name, segment_no);
+    if (missing_no == 0)
+        return error_set(error, ERROR_DAMAGED,
+                         "%s says that the log begins with it, though segments before it are "
+                         "there: run daa-log verify and put it back from a copy",
+                         name);
     segment_name(missing, missing_no);
     return error_set(error, ERROR_DAMAGED,
                      "%s, behind which %s goes on, %s: run daa-log verify and put it back from a "

@@ -168,6 +168,8 @@ static bool fields_agree(const struct segment_header *header)
         return false;
     if (header->prev_segment_no >= header->segment_no || !parent_agrees(header))
         return false;
+    if (header->prev_segment_no == 0 && header->prev_last_seq != 0)
+        return false;
     return header->first_seq == header->prev_last_seq + 1 &&
            header->durable_seq <= header->prev_last_seq;
 }

@@ -273,7 +273,11 @@ static void check_gap(struct verifying *v, const struct segment_header *header)
                                    .last_seq = header->prev_last_seq };
     if (header->prev_last_seq <= v->resume_seq)
         finding.first_seq = finding.last_seq = 0;
-    if (directory_find(&v->directory, header->prev_segment_no) < 0)
+    if (header->prev_segment_no == 0)
+        report(v, &finding,
+               "it says that the log begins with it, though segments before it are there: put it "
+               "back from a copy");
+    else if (directory_find(&v->directory, header->prev_segment_no) < 0)
         report(v, &finding,
                "segment %llu, behind which it goes on, is missing: put it back from a copy",
                big(header->prev_segment_no));

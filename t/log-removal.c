@@ -86,6 +86,15 @@ static void remove_by_hand(unsigned number)
 
 /* Listing. */
 
+static struct log_verify_result verify_log(void)
+{
+    struct log_verify_options options = { .dir = dir };
+    struct log_verify_result result;
+    if (log_verify(&options, &result, &error) < 0)
+        tap_note("%s", error.text);
+    return result;
+}
+
 struct listed {
     struct log_segment items[16];
     unsigned count;
@@ -133,20 +142,28 @@ static void test_list(void)
            "so is a header that is not whole");
     free(path);
     end();
+    make_log();
+    struct segment_header header = maker.header;
+    uint8_t block[LOG_BLOCK_SIZE];
+    header.segment_no = 2;
+    header.first_seq = 1;
+    header.prev_segment_no = header.prev_last_seq = header.prev_end_offset = header.durable_seq = 0;
+    segment_header_encode(block, &header);
+    path = segment_path(2);
+    file = fopen(path, "r+b");
+    if (file == NULL || fwrite(block, sizeof block, 1, file) != 1 || fclose(file) != 0)
+        tap_bail_out("cannot patch %s", path);
+    is_int(log_segments(dir, take, &listed, &error), ERROR_DAMAGED,
+           "so is one that says that the log begins with it: %s", error.text);
+    ok(strstr(error.text, "seg-0000000002.log") != NULL, "by its name");
+    is_int(verify_log().verdict, LOG_DAMAGED, "verify finds it too");
+    free(path);
+    end();
     is_int(log_segments(scratch_path("nowhere"), take, &listed, &error), -ENOENT,
            "a directory that is not there is said");
 }
 
 /* Removing. */
-
-static struct log_verify_result verify_log(void)
-{
-    struct log_verify_options options = { .dir = dir };
-    struct log_verify_result result;
-    if (log_verify(&options, &result, &error) < 0)
-        tap_note("%s", error.text);
-    return result;
-}
 
 static void test_remove(void)
 {

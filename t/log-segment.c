@@ -107,6 +107,7 @@ static void forged(void)
         { "a witness to what comes after", SEGMENT_AT_DURABLE_SEQ, 8, 51, ERROR_DAMAGED },
         { "an end beyond the largest segment", SEGMENT_AT_PREV_END_OFFSET, 8, 1ull << 62,
           ERROR_DAMAGED },
+        { "no segment before it, but events", SEGMENT_AT_PREV_SEGMENT_NO, 8, 0, ERROR_DAMAGED },
         { "epoch 0", SEGMENT_AT_EPOCH, 4, 0, ERROR_DAMAGED },
         { "a reserved byte in use", SEGMENT_AT_RESERVED + 3, 1, 1, ERROR_DAMAGED },
         { "format 1.0 with an event schema", SEGMENT_AT_MINOR, 2, 0, ERROR_DAMAGED },
