@@ -100,6 +100,8 @@ subtest 'filters' => sub {
     is_deeply($shown->('--until', $events->[50]{time}), [1 .. 50], 'what is before a time');
     is_deeply($shown->('--since', $events->[$last - 3]{time}), [$last - 2 .. $last], 'what is not');
     is_deeply([$shown->('--until', '-1d'), $shown->('--since', '-1d')], [[], [1 .. $last]], 'a time before now');
+    is_deeply($shown->('--since', '2600-01-01T00:00:00Z'), [], 'a time behind all that can be told');
+    is(scalar @{ $shown->('--until', '9999-12-31T23:59:59Z') }, scalar @$events, 'also as the end');
     my ($status, $said, $complained) = daa_log('cat', '--since', 'tomorrow', $dir);
     ok($status == 2 && $complained =~ /'tomorrow' is not a time/, 'a time that is none is wrong usage');
     ($status, $said, $complained) = daa_log('cat', '--stream', 'wf-0000000000000000-2', $dir);
