@@ -128,6 +128,31 @@ int file_sync_dir(const char *dir, struct error *error)
     return 0;
 }
 
+static int set_not_made(const char *path, int code, struct error *error)
+{
+    return error_set(error, code, "%s cannot be made a directory: %s", path, error_text(code));
+}
+
+int file_make_dir(const char *path, struct error *error)
+{
+    char parent[PATH_MAX];
+    struct stat status;
+    struct error what = { 0 };
+    bool made = mkdir(path, 0700) == 0;
+    if (!made && (errno != EEXIST || stat(path, &status) < 0))
+        return set_not_made(path, -errno, error);
+    if (!made && !S_ISDIR(status.st_mode))
+        return set_not_made(path, -ENOTDIR, error);
+    if (snprintf(parent, sizeof parent, "%s/..", path) >= (int)sizeof parent)
+        return error_set(error, -ENAMETOOLONG, "%s: the path is too long", path);
+    int code = file_sync_dir(parent, &what);
+    /* It was given to whoever may not read what it lies in, or does not lie on a disk's filesystem:
+     * that can be no crash's doing. */
+    if (!made && (code == -EACCES || code == -EROFS || code == -EINVAL))
+        return 0;
+    return code < 0 ? error_set(error, code, "%s", what.text) : 0;
+}
+
 static int write_whole(const char *path, const void *bytes, size_t size)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

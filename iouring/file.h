@@ -26,6 +26,10 @@ int file_make_zeroed(const char *dir, const char *name, uint64_t size, struct er
 /* Syncs a directory, so that names made or removed in it are durable. */
 int file_sync_dir(const char *dir, struct error *error);
 
+/* Makes the directory `path` (0700) when it is missing, and its name durable. That also when it is
+ * there: whoever made it may have ended before that. */
+int file_make_dir(const char *path, struct error *error);
+
 /* Writes a small file whole: `<name>.tmp` (mode 0600), fsync, rename, directory sync. */
 int file_replace(const char *dir, const char *name, const void *bytes, size_t size,
                  struct error *error);

@@ -39,17 +39,6 @@ static int check_filesystem(const struct log *log, const char **note, struct err
     return 0;
 }
 
-static int make_directory(const struct log *log, struct error *error)
-{
-    char parent[PATH_MAX + 4];
-    if (mkdir(log->dir, 0700) < 0)
-        return errno == EEXIST
-                   ? 0
-                   : error_set(error, -errno, "cannot make %s: %s", log->dir, error_text(-errno));
-    snprintf(parent, sizeof parent, "%s/..", log->dir);
-    return file_sync_dir(parent, error);
-}
-
 static int lock_directory(struct log *log, struct error *error)
 {
     char path[PATH_MAX + sizeof LOG_LOCK_NAME + 1], pid[16];
@@ -290,7 +279,7 @@ static int recover_and_reserve(struct log *log, struct log_recovery *recovery, s
 static int open_all(struct log *log, struct log_recovery *recovery, struct error *error)
 {
     const char *note = "";
-    int result = make_directory(log, error);
+    int result = file_make_dir(log->dir, error);
     if (result == 0)
         result = check_filesystem(log, &note, error);
     if (result == 0)

@@ -65,15 +65,12 @@ static int readers_path(char path[PATH_MAX], const char *dir, struct error *erro
 
 /* Writing. */
 
+/* Its name is made durable together with that of a file in it. */
 static int make_directory(const char *path, struct error *error)
 {
-    char parent[PATH_MAX + 4];
-    if (mkdir(path, 0700) < 0)
-        return errno == EEXIST
-                   ? 0
-                   : error_set(error, -errno, "cannot make %s: %s", path, error_text(-errno));
-    (void)snprintf(parent, sizeof parent, "%s/..", path);
-    return file_sync_dir(parent, error);
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return 0;
+    return error_set(error, -errno, "cannot make %s: %s", path, error_text(-errno));
 }
 
 static void encode(struct text *text, const struct log_reader_position *position)
@@ -117,7 +114,10 @@ static int replace(const char *readers, const char *name, struct span bytes, boo
         (void)unlink(temporary);
         return error_set(error, result, "cannot write %s: %s", path, error_text(result));
     }
-    return is_new || sync_dir ? file_sync_dir(readers, error) : 0;
+    if (!is_new && !sync_dir)
+        return 0;
+    result = file_sync_dir(readers, error);
+    return result < 0 ? result : file_make_dir(readers, error);
 }
 
 int log_reader_position_write(const char *dir, const struct log_reader_position *position,

@@ -226,7 +226,7 @@ static int restore_history(struct restore *restore, struct history *history, str
     if (code == 0)
         code = restore_mark(restore, error);
     if (code == 0)
-        code = target_make_dir(restore->stage, error);
+        code = file_make_dir(restore->stage, error);
     if (code == 0 && manifest_read(&restore->whole, restore->stage, error) < 0)
         code = error->code;
     if (code == 0 && manifest_read_part(&restore->whole, restore->stage, error) < 0)

@@ -110,7 +110,7 @@ static int restore_snapshots(struct restore *restore, const struct backup_set *s
 {
     int code = 0;
     if (restore->whole.snapshot_count > 0)
-        code = target_make_dir(restore->snapshots, error);
+        code = file_make_dir(restore->snapshots, error);
     for (size_t i = 0; code == 0 && i < restore->whole.snapshot_count; i++) {
         const struct backup_snapshot *snapshot = &restore->whole.snapshots[i];
         char from[PATH_MAX];
@@ -179,7 +179,7 @@ static int restore_set(struct restore *restore, const struct backup_set *set, st
     if (code == 0)
         code = restore_mark(restore, error);
     if (code == 0)
-        code = target_make_dir(restore->stage, error);
+        code = file_make_dir(restore->stage, error);
     for (size_t i = 0; i < whole->segment_count; i++)
         restore->all_bytes += 2 * whole->segments[i].bytes;
     for (size_t i = 0; code == 0 && i < whole->segment_count; i++) {

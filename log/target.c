@@ -56,23 +56,6 @@ int target_check_apart(const char *path, const char *other, struct error *error)
                      path, other);
 }
 
-int target_make_dir(const char *path, struct error *error)
-{
-    char parent[PATH_MAX];
-    struct stat status;
-    if (mkdir(path, 0700) < 0) {
-        int code = -errno;
-        if (code == -EEXIST)
-            code = stat(path, &status) < 0 ? -errno : S_ISDIR(status.st_mode) ? 0 : -ENOTDIR;
-        return code == 0 ? 0
-                         : error_set(error, code, "%s cannot be made a directory: %s", path,
-                                     error_text(code));
-    }
-    if (snprintf(parent, sizeof parent, "%s/..", path) >= (int)sizeof parent)
-        return error_set(error, -ENAMETOOLONG, "%s: the path is too long", path);
-    return file_sync_dir(parent, error);
-}
-
 /* What a filesystem brings along, and what is left of a file that was being written when a run was
  * killed, may be there. */
 static bool is_nothing(const char *name)
@@ -106,7 +89,7 @@ int target_open(struct target *target, const char *path, struct error *error)
     *target = (struct target){ .fd = -1 };
     if (snprintf(target->path, sizeof target->path, "%s", path) >= (int)sizeof target->path)
         return error_set(error, -ENAMETOOLONG, "%s: the path is too long", path);
-    int code = target_make_dir(path, error);
+    int code = file_make_dir(path, error);
     if (code < 0)
         return code;
     target->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -206,7 +189,7 @@ static int take_snapshot(const char *from, const char *to, log_snapshot_check *c
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/%s", to, snapshot->name) >= (int)sizeof path)
         return error_set(error, -ENAMETOOLONG, "%s: the path is too long", to);
-    int code = target_make_dir(to, error);
+    int code = file_make_dir(to, error);
     if (code < 0)
         return code;
     code = copying_file(from, to, snapshot->name, &snapshot->bytes, snapshot->sha256, error);

@@ -30,9 +30,6 @@ void target_close(struct target *target);
 
 bool target_has(const struct target *target, const char *name);
 
-/* Makes a directory unless it is there, and its name durable. */
-int target_make_dir(const char *path, struct error *error);
-
 /* Removes a file, which may be missing, and makes that durable. */
 int target_remove(const char *dir, const char *name, struct error *error);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "scratch.h"
+#include "sync_watch.h"
 #include "tap.h"
 
 enum { SIZE = 3 * 1024 * 1024 + 4096 };
@@ -214,6 +215,25 @@ static void the_probe_measures(void)
     is_int(file_system_name(dir, little, sizeof little), -ENAMETOOLONG, "which must have room");
 }
 
+static void a_directory_is_made_durable(void)
+{
+    struct error error = { 0 };
+    const char *dir = new_dir("outer");
+    char path[4200], file[4300];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/inner", dir);
+    sync_watch_begin(dir);
+    is_int(file_make_dir(path, &error), 0, "a directory is made");
+    ok(stat(path, &status) == 0 && (status.st_mode & 07777) == 0700, "for its owner only");
+    is_int(sync_watch_count(), 1, "and its name is durable");
+    is_int(file_make_dir(path, &error), 0, "one that is there is taken");
+    is_int(sync_watch_count(), 2, "and its name is made durable too: its maker may have died");
+    snprintf(file, sizeof file, "%s/file", path);
+    if (close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)) < 0)
+        tap_bail_out("cannot make %s", file);
+    is_int(file_make_dir(file, &error), -ENOTDIR, "a file is none: %s", error.text);
+}
+
 int main(void)
 {
     a_zeroed_file_is_written_and_allocated();
@@ -223,6 +243,7 @@ int main(void)
     a_disk_that_refuses_leaves_nothing();
     a_replaced_file_is_old_or_new();
     a_direct_file_reads_in_blocks();
+    a_directory_is_made_durable();
     the_probe_measures();
     return tap_done();
 }

@@ -19,6 +19,7 @@
 
 #include "log_backups.h"
 #include "scratch.h"
+#include "sync_watch.h"
 #include "tap.h"
 
 enum { ROUNDS = 20, COMMANDS_A_ROUND = 45 };
@@ -239,7 +240,11 @@ static void test_refused(void)
            "events that are to come");
     ok(log_backups_says("there is nothing since event"), "it says where the log ends");
     scratch_remove(target);
+    if (mkdir(target, 0700) < 0)
+        tap_bail_out("cannot make %s", target);
+    sync_watch_begin(scratch_dir());
     is_int(log_backups_make(dir, target, 0, &result), 0, "a whole backup");
+    ok(sync_watch_count() > 0, "in a directory whose name is durable, whoever made it");
     is_int(log_backups_make(dir, target, 5, &result), ERROR_INVALID, "then --since on it");
     is_int(log_backups_make(other, target, 0, &result), ERROR_MISMATCH, "another log on it");
     ok(log_backups_says("back it up into a new directory"), "it says what to do");

@@ -10,6 +10,7 @@
 #include "log_names.h"
 #include "read_fault.h"
 #include "scratch.h"
+#include "sync_watch.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -125,6 +126,18 @@ static void remove_file(const char *where, const char *name)
     snprintf(path, sizeof path, "%s/%s", where, name);
     if (unlink(path) < 0)
         tap_bail_out("cannot remove %s", path);
+}
+
+/* An opening that was killed may have made it, and nothing that makes its name durable. */
+static void made_before(void)
+{
+    begin_anew();
+    if (mkdir(dir, 0700) < 0)
+        tap_bail_out("cannot make %s", dir);
+    sync_watch_begin(scratch_memory_dir());
+    struct log *log = open_log(dir);
+    ok(sync_watch_count() > 0, "the name of a directory that is there is made durable");
+    close_log(log);
 }
 
 static void renamed(void)
@@ -592,6 +605,7 @@ int main(void)
     snprintf(before_dir, sizeof before_dir, "%s/before", scratch_memory_dir());
     if (io_open_plain(&io) < 0)
         tap_bail_out("no engine");
+    made_before();
     renamed();
     copied_after_close();
     copied_live_whole();

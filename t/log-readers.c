@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "scratch.h"
+#include "sync_watch.h"
 #include "tap.h"
 
 static struct error error;
@@ -70,7 +71,12 @@ static void test_write(void)
     memset(position.chain, 0xa5, sizeof position.chain);
     free(list(&count));
     is_int(count, 0, "a log that nobody reads has no readers");
+    snprintf(path, sizeof path, "%s/readers", dir);
+    if (mkdir(path, 0700) < 0)
+        tap_bail_out("cannot make %s", path);
+    sync_watch_begin(dir);
     is_int(log_reader_position_write(dir, &position, false, &error), 0, "a position is written");
+    is_int(sync_watch_count(), 1, "and its directory is durable, whoever made that");
     struct log_reader_position *positions = list(&count);
     is_int(count, 1, "there is one reader then");
     if (count == 1)

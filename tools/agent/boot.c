@@ -45,9 +45,9 @@ static int make_dirs(const char *path, struct error *error)
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        if (mkdir(part, 0700) < 0 && errno != EEXIST)
-            return error_set(error, -errno, "data directory %s: cannot make %s: %s", path, part,
-                             error_text(-errno));
+        int status = file_make_dir(part, error);
+        if (status < 0)
+            return error_wrap(error, status, "data directory %s", path);
     }
     return 0;
 }
