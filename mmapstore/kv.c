@@ -160,13 +160,19 @@ static int set_map_size(struct kv *kv, uint64_t size)
     return code;
 }
 
+static int begin_first(struct kv *kv, unsigned flags, MDB_txn **txn)
+{
+    int code;
+    while ((code = translate(mdb_txn_begin(kv->env, NULL, flags, txn))) == -EAGAIN)
+        if ((code = translate(mdb_env_set_mapsize(kv->env, 0))) < 0) /* another process grew it */
+            return code;
+    return code;
+}
+
 static int open_table(struct kv *kv)
 {
     MDB_txn *txn = NULL;
-    int code;
-    while ((code = translate(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn))) == -EAGAIN)
-        if ((code = translate(mdb_env_set_mapsize(kv->env, 0))) < 0) /* another process grew it */
-            return code;
+    int code = begin_first(kv, MDB_RDONLY, &txn);
     if (code < 0)
         return code;
     code = translate(mdb_dbi_open(txn, NULL, 0, &kv->table));
@@ -185,24 +191,45 @@ static bool has_lock_file(const char *dir)
     return snprintf(path, sizeof path, "%s/lock.mdb", dir) < PATH_MAX && access(path, F_OK) == 0;
 }
 
-/* LMDB reads its pages through a map, so one behind the end of a file that was cut is a signal, not
- * an error. A hole in its place is a page that LMDB itself calls damaged. */
-static int fill_cut_end(struct kv *kv)
+/* By how much the file is shorter than its pages: 0 it is not, negative. */
+static int64_t missing_end(struct kv *kv, const char *path, int64_t *size)
 {
     MDB_envinfo info;
     MDB_stat stat_of;
     struct stat file;
-    char path[PATH_MAX + sizeof "/data.mdb"];
     int code = translate(mdb_env_info(kv->env, &info));
     if (code == 0)
         code = translate(mdb_env_stat(kv->env, &stat_of));
     if (code < 0)
         return code;
-    off_t size = (off_t)(info.me_last_pgno + 1) * stat_of.ms_psize;
+    *size = (int64_t)(info.me_last_pgno + 1) * stat_of.ms_psize;
+    return stat(path, &file) == 0 && file.st_size < *size ? *size - file.st_size : 0;
+}
+
+/* LMDB reads its pages through a map, so one behind the end of a file that was cut is a signal, not
+ * an error. A hole in its place is a page that LMDB itself calls damaged; who only reads gets no
+ * further. */
+static int fill_cut_end(struct kv *kv, bool read_only)
+{
+    MDB_txn *txn = NULL;
+    char path[PATH_MAX + sizeof "/data.mdb"];
+    int64_t size;
     snprintf(path, sizeof path, "%s/data.mdb", kv->dir);
-    if (stat(path, &file) == 0 && file.st_size < size && truncate(path, size) < 0)
-        return -errno;
-    return 0;
+    int64_t missing = missing_end(kv, path, &size);
+    if (missing <= 0)
+        return (int)missing;
+    if (read_only)
+        return ERROR_DAMAGED;
+    /* Under the writers' lock: the file may not grow between the look and the truncate(), which
+     * would cut it then. */
+    int code = begin_first(kv, 0, &txn);
+    if (code < 0)
+        return code;
+    missing = missing_end(kv, path, &size);
+    if (missing > 0 && truncate(path, size) < 0)
+        missing = -errno;
+    mdb_txn_abort(txn);
+    return missing < 0 ? (int)missing : 0;
 }
 
 static int open_env_of(struct kv *kv, const struct kv_options *options, uint64_t size)
@@ -257,7 +284,7 @@ static int open_env(struct kv *kv, const struct kv_options *options)
     if (code == ERROR_DAMAGED && emptied_unbegun(options))
         code = open_env_sized(kv, options);
     if (code == 0)
-        code = fill_cut_end(kv);
+        code = fill_cut_end(kv, options->read_only);
     if (code == 0) /* readers that were killed keep pages from being used again */
         code = translate(mdb_reader_check(kv->env, &dead));
     return code == 0 ? open_table(kv) : code;

@@ -33,12 +33,13 @@ struct kv_options {
     const char *dir;   /* made when missing (0700) */
     uint64_t size_max; /* bytes of address space, grown by doubling when full; 0: 64 GiB, or as
                           much of it as the process may have */
-    bool read_only;    /* for tools: never makes anything; the size grows with what is there */
+    bool read_only;    /* for tools: never makes or changes anything; grows with what is there */
 };
 
 /* ERROR_NOT_FOUND: `read_only` and nothing there; ERROR_DAMAGED: not an environment, or a broken
- * one; ERROR_NEWER: of another version of LMDB. A file that is too short to hold anything, because
- * its creation was cut short, is begun anew unless `read_only`. */
+ * one, or `read_only` and its file was cut; ERROR_NEWER: of another version of LMDB. A file that is
+ * too short to hold anything, because its creation was cut short, is begun anew unless `read_only`.
+ */
 int kv_open(struct kv **kv, const struct kv_options *options, struct error *error);
 void kv_close(struct kv *kv);
 

@@ -409,6 +409,35 @@ static void one_that_was_never_begun_is_begun_anew(void)
     }
 }
 
+static void a_file_that_was_cut_is_damaged(void)
+{
+    static uint8_t value[100000];
+    struct kv_options reading = { scratch_path("short"), 0, true };
+    struct error error = { 0 };
+    struct stat status;
+    struct span got;
+    struct kv *kv = open_kv("short", 0, false);
+    struct kv_writer *writer = begin(kv);
+    kv_put(writer, span_of_text("a"), span_of(value, sizeof value));
+    is_int(kv_commit(writer, &error), 0, "(a large value)");
+    kv_close(kv);
+    char path[512];
+    snprintf(path, sizeof path, "%s", scratch_path("short/data.mdb"));
+    if (truncate(path, 16384) < 0)
+        tap_bail_out("%s", path);
+    is_int(kv_open(&kv, &reading, &error), ERROR_DAMAGED, "a file that was cut is not read: %s",
+           error.text);
+    ok(stat(path, &status) == 0 && status.st_size == 16384, "nor changed by whoever only reads");
+    kv = open_kv("short", 0, false);
+    ok(stat(path, &status) == 0 && status.st_size > 100000, "its end is a hole for who may write");
+    struct kv_reader *reader = open_reader(kv);
+    read_begin(reader);
+    ok(kv_get(reader, span_of_text("a"), &got) != 0, "which kills nobody");
+    kv_read_end(reader);
+    kv_reader_close(reader);
+    kv_close(kv);
+}
+
 static void a_damaged_page_is_an_error(void)
 {
     static const uint8_t zeros[65536];
@@ -749,6 +778,7 @@ int main(void)
     reading_makes_nothing();
     what_is_no_environment_is_refused();
     one_that_was_never_begun_is_begun_anew();
+    a_file_that_was_cut_is_damaged();
     a_damaged_page_is_an_error();
     writing_on_damage_is_an_error();
     a_failed_meta_page_is_got_over();
