@@ -60,12 +60,14 @@ static void ignore_ended(uint64_t stream, void *context)
 static void *run(void *argument)
 {
     struct loop_daemon *daemon = argument;
-    struct boot_hooks hooks = { .ended = ignore_ended, .segments_removed = ignore_removed };
+    struct boot_hooks hooks = { .ended = daemon->ended != NULL ? daemon->ended : ignore_ended,
+                                .segments_removed = ignore_removed };
     daemon->status = boot_open(&daemon->boot, &hooks, &daemon->error);
     sem_post(&daemon->booted);
     if (daemon->status < 0)
         return NULL;
     daemon->status = loop_run(daemon->boot.loop, &daemon->error);
+    sem_wait(&daemon->released);
     struct error error;
     if (boot_close(&daemon->boot, daemon->status == 0, &error) < 0)
         tap_note("%s", error.text);
@@ -88,6 +90,7 @@ void loop_daemon_start(struct loop_daemon *daemon)
     daemon->boot.before_read_ahead = daemon->before_read_ahead;
     sem_init(&daemon->booted, 0, 0);
     sem_init(&daemon->answered, 0, 0);
+    sem_init(&daemon->released, 0, 0);
     if (pthread_create(&daemon->thread, NULL, run, daemon) != 0)
         tap_bail_out("no thread");
     sem_wait(&daemon->booted);
@@ -102,11 +105,13 @@ void loop_daemon_stop(struct loop_daemon *daemon)
         daemon->boot.effects = NULL;
         loop_stop(daemon->boot.loop);
     }
+    sem_post(&daemon->released);
     pthread_join(daemon->thread, NULL);
     is_int(daemon->status, 0, "the loop ends in order");
     config_free(&daemon->loaded);
     sem_destroy(&daemon->booted);
     sem_destroy(&daemon->answered);
+    sem_destroy(&daemon->released);
 }
 
 struct question {

@@ -9,12 +9,13 @@
 #include <semaphore.h>
 
 struct loop_daemon {
-    const char *config;              /* more TOML; NULL: none */
-    void (*before_read_ahead)(void); /* NULL: none */
+    const char *config;                            /* more TOML; NULL: none */
+    void (*before_read_ahead)(void);               /* NULL: none */
+    void (*ended)(uint64_t stream, void *context); /* NULL: none */
     struct config loaded;
     struct boot boot;
     pthread_t thread;
-    sem_t booted, answered;
+    sem_t booted, answered, released;
     int status;
     struct error error;
 };

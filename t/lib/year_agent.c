@@ -69,6 +69,8 @@ static void *run(void *argument)
     if (agent->status < 0)
         return NULL;
     agent->status = loop_run(agent->boot.loop, &agent->error);
+    while (sem_wait(&agent->released) < 0 && errno == EINTR)
+        ;
     struct error error;
     int closed = boot_close(&agent->boot, agent->status == 0, &error);
     if (closed < 0 && agent->status == 0) {
@@ -108,6 +110,7 @@ bool year_agent_start(struct year_agent *agent, int kind, bool after_crash)
     pthread_mutex_init(&agent->lock, NULL);
     sem_init(&agent->booted, 0, 0);
     sem_init(&agent->answered, 0, 0);
+    sem_init(&agent->released, 0, 0);
     boot_init(&agent->boot, &agent->config);
     agent->boot.host_clock = &year_clock;
     agent->boot.allow_tmpfs = true;
@@ -136,6 +139,7 @@ void year_agent_stop(struct year_agent *agent)
         boot->effects = NULL;
         loop_stop(boot->loop);
     }
+    sem_post(&agent->released);
     pthread_join(agent->thread, NULL);
     if (agent->status < 0)
         year_fail(agent->world, "the agent does not stop in order: %s", agent->error.text);

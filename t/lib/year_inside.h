@@ -88,7 +88,7 @@ struct year_agent {
     struct config config;
     struct boot boot;
     pthread_t thread;
-    sem_t booted, answered;
+    sem_t booted, answered, released;
     int status;
     struct error error;
     double cpu_ms;

@@ -371,6 +371,10 @@ void loop_stop(struct loop *loop)
 {
     atomic_store(&loop->stopping, true);
     inbox_refuse(loop->options.inbox);
+    pthread_mutex_lock(&loop->lock);
+    while (!loop->ended)
+        pthread_cond_wait(&loop->moved, &loop->lock);
+    pthread_mutex_unlock(&loop->lock);
 }
 
 void loop_counts_get(struct loop *loop, struct loop_counts *counts)

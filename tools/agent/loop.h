@@ -62,7 +62,8 @@ int loop_run(struct loop *loop, struct error *error);
  * effects were started, so that the effects may be closed. False: the loop has ended. */
 bool loop_drain(struct loop *loop);
 
-/* After loop_drain() and the end of the effects: does what is left in the inbox, then ends. */
+/* After loop_drain() and the end of the effects: returns when what is left in the inbox is done and
+ * the loop has ended. It calls nobody any more then: neither `ended` nor a request's done(). */
 void loop_stop(struct loop *loop);
 
 struct loop_counts {
