@@ -66,4 +66,23 @@ is($orderly, $stops, "$stops stops under load are orderly") or diag(join "\n", s
 cmp_ok($acknowledged, '>', 0, "$acknowledged workflows were acknowledged meanwhile");
 is("@lost", '', 'and those that are asked for are there after the next start');
 is($agent->stop, 0, 'a stop without load is one too');
+
+# Half a request keeps the API there for a while after everything else has ended.
+sub has_thread {
+    my ($agent, $name) = @_;
+    return scalar grep { (slurp($_) // '') eq "$name\n" } glob '/proc/' . $agent->pid . '/task/*/comm';
+}
+$agent->start_again;
+my $half = $agent->client;
+$half->send("POST /api/v1/workflows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{");
+wait_until(sub { $agent->get('/status')->{json}{api}{under_way} == 2 }) or die 'half a request is not under way';
+has_thread($agent, 'daa-housekeeper') or die 'there is no housekeeper';
+$agent->signal('TERM');
+wait_until(sub { !has_thread($agent, 'daa-housekeeper') }) or die 'its housekeeper does not end';
+my $answer = $agent->get('/status');
+is($answer->{status}, 200, 'the status is told until the end');
+is($answer->{json}{state_of_agent}, 'stopping', 'and says that this is a stop');
+$half->close;
+ok(wait_until(sub { $agent->reap(POSIX::WNOHANG()) }), 'it ends') or $agent->kill;
+is($agent->{status}, 0, 'in order');
 done_testing();

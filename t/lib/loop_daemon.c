@@ -101,8 +101,7 @@ void loop_daemon_start(struct loop_daemon *daemon)
 void loop_daemon_stop(struct loop_daemon *daemon)
 {
     if (loop_drain(daemon->boot.loop)) {
-        effects_close(daemon->boot.effects, 0);
-        daemon->boot.effects = NULL;
+        effects_end(daemon->boot.effects, 0);
         loop_stop(daemon->boot.loop);
     }
     sem_post(&daemon->released);

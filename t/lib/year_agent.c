@@ -135,8 +135,7 @@ void year_agent_stop(struct year_agent *agent)
     housekeeper_stop(atomic_load(&boot->housekeeper));
     snapshots_stop(boot->snapshots);
     if (loop_drain(boot->loop)) {
-        effects_close(boot->effects, 0);
-        boot->effects = NULL;
+        effects_end(boot->effects, 0);
         loop_stop(boot->loop);
     }
     sem_post(&agent->released);

@@ -165,8 +165,7 @@ static int stop(struct daemon *daemon, struct error *error)
     snapshots_stop(boot->snapshots);
     doctor_stop(boot->doctor);
     if (loop_drain(boot->loop)) {
-        effects_close(boot->effects, EFFECTS_GRACE_NS);
-        boot->effects = NULL;
+        effects_end(boot->effects, EFFECTS_GRACE_NS); /* the API shows how many are under way */
         loop_stop(boot->loop);
     }
     housekeeper_join(atomic_load(&boot->housekeeper)); /* it calls the API */

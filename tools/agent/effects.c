@@ -197,14 +197,19 @@ static void wait_until_idle(struct effects *effects, uint64_t grace_ns)
     pthread_mutex_unlock(&effects->lock);
 }
 
-void effects_close(struct effects *effects, uint64_t grace_ns)
+void effects_end(struct effects *effects, uint64_t grace_ns)
 {
-    if (effects == NULL)
-        return;
     wait_until_idle(effects, grace_ns);
     atomic_store(&effects->muted, true);
     http_client_close(effects);
     exec_pool_close(effects);
+}
+
+void effects_close(struct effects *effects, uint64_t grace_ns)
+{
+    if (effects == NULL)
+        return;
+    effects_end(effects, grace_ns);
     secrets_close(effects->secrets);
     pthread_cond_destroy(&effects->idle);
     pthread_mutex_destroy(&effects->lock);

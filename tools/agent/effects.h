@@ -64,7 +64,11 @@ void effects_cancel(struct effects *effects, uint64_t stream);
 uint64_t effects_underway(const struct effects *effects);
 
 /* Waits up to `grace_ns` for what is under way, then ends the rest without posting (a restart finds
- * them as orphans); no post() is called after it returns. */
+ * them as orphans); no post() is called after it returns. Nothing is started or cancelled any more;
+ * effects_underway() may be asked until effects_close(). */
+void effects_end(struct effects *effects, uint64_t grace_ns);
+
+/* The same, and releases all. NULL is fine. */
 void effects_close(struct effects *effects, uint64_t grace_ns);
 
 /* Ends the process group of an exec that survived us, if pid and start time (and boot) still match.

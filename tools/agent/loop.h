@@ -59,7 +59,7 @@ void loop_close(struct loop *loop);
 int loop_run(struct loop *loop, struct error *error);
 
 /* From now on no step begins and no timer fires. Returns when what had begun is durable and its
- * effects were started, so that the effects may be closed. False: the loop has ended. */
+ * effects were started, so that the effects may be ended. False: the loop has ended. */
 bool loop_drain(struct loop *loop);
 
 /* After loop_drain() and the end of the effects: returns when what is left in the inbox is done and

@@ -59,7 +59,7 @@ static void start_effects(struct loop *loop, struct turn *turn)
 {
     for (struct effect *effect = turn->effects, *next; effect; effect = next) {
         next = effect->next;
-        /* Once drained, the effects may be closed: what is intended now is for the next start. */
+        /* Once drained, the effects may be ended: what is intended now is for the next start. */
         if (effect->kind != EFFECT_FINISHED && !loop->drained) {
             effects_start(loop->options.effects, effect);
             continue;
