@@ -534,9 +534,11 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     boot->doctor = NULL;
     if (boot->snapshots)
         snapshots_stop(boot->snapshots);
-    housekeeper_close(atomic_exchange(&boot->housekeeper, NULL));
+    /* Each calls the other: both threads end before either is released. */
+    housekeeper_join(atomic_load(&boot->housekeeper));
     snapshots_close(boot->snapshots);
     boot->snapshots = NULL;
+    housekeeper_close(atomic_exchange(&boot->housekeeper, NULL));
     bool damaged = boot->loop && loop_documents_damaged(boot->loop);
     if (boot->effects)
         effects_close(boot->effects, 0);
