@@ -2,6 +2,7 @@
 #include "loop_daemon.h"
 #include "scratch.h"
 #include "tap.h"
+#include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
 #include "tools/agent/loop.h"
@@ -56,9 +57,58 @@ static void a_snapshot_that_cannot_be_recorded(void)
     loop_daemon_stop(&daemon);
 }
 
+/* Its program is ended with no word on what came of it: so its workflow has to be loaded before it
+ * may go, and an event names one such alone. */
+static uint64_t submit_a_program(struct loop_daemon *daemon)
+{
+    uint64_t stream = 0;
+    struct flow_problem problem;
+    struct command command = { .kind = COMMAND_SUBMIT };
+    static const char source[] = "{\"name\":\"p\",\"steps\":[{\"id\":\"a\",\"exec\":"
+                                 "{\"argv\":[\"/bin/sleep\",\"300\"]},\"timeout\":\"400s\"}]}";
+    if (flow_compile(&command.submit.flow, &daemon->boot.budget, span_of_text(source), &problem) <
+            0 ||
+        loop_daemon_ask(daemon, &command, &stream) != REQUEST_DURABLE)
+        tap_bail_out("a workflow is not taken");
+    flow_unref(command.submit.flow);
+    return stream;
+}
+
+static void it_counts_what_has_expired(void)
+{
+    struct loop_daemon daemon = { .config = "[exec]\nenabled = true\nallow = [\"/bin/sleep\"]\n"
+                                            "[state]\nfinished_ttl = \"1h\"\n" };
+    struct housekeeper_status status = { 0 };
+    loop_daemon_start(&daemon);
+    uint64_t streams[3];
+    for (int i = 0; i < 3; i++)
+        streams[i] = submit_a_program(&daemon);
+    while (effects_underway(daemon.boot.effects) < 3)
+        (void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    for (int i = 0; i < 3; i++) {
+        struct command cancel = { .kind = COMMAND_CANCEL, .stream = streams[i] };
+        if (loop_daemon_ask(&daemon, &cancel, NULL) != REQUEST_DURABLE)
+            tap_bail_out("a workflow is not cancelled");
+    }
+    while (effects_underway(daemon.boot.effects) > 0)
+        (void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    loop_daemon_pass(7200ull * 1000000000);
+    inbox_wake(daemon.boot.inbox);
+    struct loop_counts counts = { 0 };
+    for (loop_counts_get(daemon.boot.loop, &counts);
+         counts.agent.finished > 0 || status.workflows_expired < 3;
+         loop_counts_get(daemon.boot.loop, &counts)) {
+        wait_for_looks(&daemon, 1);
+        housekeeper_status_get(daemon.boot.housekeeper, &status);
+    }
+    is_int(status.workflows_expired, 3, "each workflow that has expired is counted once");
+    loop_daemon_stop(&daemon);
+}
+
 int main(void)
 {
     loop_daemon_set_clocks(1000000000ull, 1700000000000000000ull);
+    it_counts_what_has_expired();
     a_snapshot_that_cannot_be_recorded();
     return tap_done();
 }

@@ -141,7 +141,7 @@ static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *co
     if (!ask(keeper, &command) || keeper->request.seq == 0)
         return false;
     pthread_mutex_lock(&keeper->lock);
-    keeper->status.keys_expired += keys.count;
+    keeper->status.keys_expired += keeper->request.expired;
     pthread_mutex_unlock(&keeper->lock);
     return keys.count == COMMAND_EXPIRE_MAX;
 }
@@ -240,7 +240,7 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
     if (!done)
         return false;
     pthread_mutex_lock(&keeper->lock);
-    keeper->status.workflows_expired += workflows.count;
+    keeper->status.workflows_expired += keeper->request.expired;
     pthread_mutex_unlock(&keeper->lock);
     return workflows.count == COMMAND_EXPIRE_MAX || workflows.too_much > 0;
 }

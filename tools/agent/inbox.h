@@ -37,6 +37,7 @@ struct request {
     struct refusal refusal;
     uint64_t stream;      /* the workflow */
     uint64_t seq;         /* of the event that answers it */
+    uint64_t expired;     /* of COMMAND_EXPIRE_...: so many the event names */
     bool replayed;        /* the key was known: this is what the first one made */
     struct request *next; /* whoever owns it */
 };

@@ -109,6 +109,19 @@ static void append_one(struct loop *loop, const struct record *record, struct ev
     log_append(loop->options.log, &full);
 }
 
+/* An event of housekeeping may name fewer than it was offered. */
+static uint64_t count_expired(const Daa__Event *event)
+{
+    switch ((int)event->body_case) {
+    case DAA__EVENT__BODY_KEYS_EXPIRED:
+        return event->keys_expired->n_keys;
+    case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
+        return event->workflows_expired->n_workflows;
+    default:
+        return 0;
+    }
+}
+
 static void append_events(struct loop *loop, uint64_t first_seq, struct request *request)
 {
     struct decision *decision = &loop->decision;
@@ -135,6 +148,7 @@ static void append_events(struct loop *loop, uint64_t first_seq, struct request 
     if (request && request->command.kind != COMMAND_SUBMIT) {
         request->stream = request->command.stream;
         request->seq = first_seq;
+        request->expired = count_expired(&decision->events[0].event);
     }
     loop->changed = true;
 }
