@@ -21,6 +21,8 @@ static const char *title_of(int status)
         return "The request did not arrive in time";
     case 409:
         return "That contradicts what is there";
+    case 410:
+        return "It was here and is gone";
     case 413:
         return "The request is too large";
     case 415:
@@ -31,6 +33,8 @@ static const char *title_of(int status)
         return "A limit is reached";
     case 503:
         return "Not available at the moment";
+    case 507:
+        return "The disk has no room";
     default:
         return "The agent failed";
     }
