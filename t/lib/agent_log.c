@@ -144,11 +144,11 @@ static void append(struct agent_log *made, const struct event_header *header,
     made->events++;
 }
 
-/* Applies and appends what was decided; the stream of the first event. */
+/* Applies and appends what was decided; the workflow that was submitted, if one was. */
 static uint64_t apply_all(struct agent_log *made)
 {
     struct decision *decision = &made->decision;
-    uint64_t size = 0, created = 0, previous = 0;
+    uint64_t size = 0, created = 0, previous = 0, submitted = 0;
     for (uint32_t i = 0; i < decision->event_count; i++)
         size += event_size(&decision->events[i].event);
     uint64_t first = reserve(made, size);
@@ -167,8 +167,10 @@ static uint64_t apply_all(struct agent_log *made)
             tap_bail_out("%s of its own decision cannot be applied: %s",
                          event_kind_name(header.kind), error_text(result));
         append(made, &header, &draft->event);
+        if (header.kind == DAA__EVENT__BODY_WORKFLOW_SUBMITTED)
+            submitted = header.seq;
     }
-    return created;
+    return submitted;
 }
 
 static uint64_t decide(struct agent_log *made, const struct command *command)

@@ -132,6 +132,11 @@ static int load(struct rebuild *rebuild, struct span key, int levels, struct err
     free(bytes);
     if (status == 0)
         return 0;
+    if (status == ERROR_BUDGET)
+        return error_set(error, status,
+                         "a document of the state cannot be loaded: %s; raise [memory] "
+                         "max_heap_size",
+                         error_text(status));
     rebuild->result->documents_damaged = status > 0 || status == ERROR_DAMAGED;
     return error_set(error, status < 0 ? status : ERROR_DAMAGED,
                      "a document of the state cannot be loaded: %s; move %s away and it is rebuilt "
@@ -208,11 +213,25 @@ static void take_change(struct span key, struct span bytes, void *batch)
     state_batch_add(key, bytes, batch);
 }
 
+static uint64_t at_most(const struct rebuild *rebuild, uint64_t bytes, uint64_t share)
+{
+    uint64_t part = rebuild->options->budget->limit / share;
+    return part < bytes ? part : bytes;
+}
+
+/* By what the agent holds: what waits for LMDB has a bound of its own. */
+static uint64_t memory_held(const struct rebuild *rebuild)
+{
+    const struct budget *budget = rebuild->options->budget;
+    return atomic_load(&budget->owner_used[BUDGET_WORKFLOWS]) +
+           atomic_load(&budget->owner_used[BUDGET_DEFINITIONS]);
+}
+
 static int wait_for_disk(struct rebuild *rebuild, struct error *error)
 {
     struct state *state = rebuild->options->state;
     struct error trouble;
-    while (state_pending_bytes(state) > REPLAY_LAG) {
+    while (state_pending_bytes(state) > at_most(rebuild, REPLAY_LAG, REPLAY_LAG_SHARE)) {
         if (state_trouble(state, &trouble))
             return error_set(error, trouble.code, "replay: %s", trouble.text);
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
@@ -235,9 +254,43 @@ static int hand_over(struct rebuild *rebuild, struct error *error)
         state_mark(state, rebuild->mark.seq, rebuild->mark.chain);
     rebuild->count = 0;
     rebuild->handed_bytes = rebuild->bytes;
+    rebuild->handed_held = memory_held(rebuild);
     atomic_store(&rebuild->progress->at, rebuild->at);
     atomic_store(&rebuild->progress->bytes, rebuild->bytes);
     return wait_for_disk(rebuild, error);
+}
+
+static bool is_enough(const struct rebuild *rebuild)
+{
+    uint64_t share = rebuild->options->budget->limit / REPLAY_BATCH_SHARE;
+    return rebuild->count >= REPLAY_BATCH ||
+           rebuild->bytes - rebuild->handed_bytes >= REPLAY_BATCH_BYTES ||
+           memory_held(rebuild) > rebuild->handed_held + share;
+}
+
+/* All that was applied up to now goes to LMDB, since it holds the memory for what is next. First
+ * what was handed over before: to hand over needs some too. */
+static int make_room(struct rebuild *rebuild, struct error *error)
+{
+    struct state *state = rebuild->options->state;
+    int status = state_commit_now(state, error);
+    if (status == 0)
+        status = hand_over(rebuild, error);
+    return status == 0 ? state_commit_now(state, error) : status;
+}
+
+static int load_needs(struct rebuild *rebuild, struct event_header *header, const Daa__Event *event,
+                      struct error *error)
+{
+    struct document_key key;
+    while (agent_event_needs(rebuild->options->agent, header, event, &key)) {
+        int status = load(rebuild, document_key_span(&key), LOAD_LEVELS, error);
+        if (status == ERROR_BUDGET && rebuild->count > 0)
+            status = make_room(rebuild, error);
+        if (status < 0)
+            return status;
+    }
+    return 0;
 }
 
 static int not_applied(const struct record *record, int status, struct error *error)
@@ -262,22 +315,31 @@ static int replay_event(struct rebuild *rebuild, const struct record *record, st
                                    .stream_prev_seq = record->stream_prev_seq,
                                    .kind = record->kind };
     Daa__Event *event;
-    struct document_key key;
     arena_reset(&rebuild->arena);
     int status = event_unpack(record->kind, record->payload, &rebuild->arena, &event);
-    while (status == 0 && agent_event_needs(agent, &header, event, &key)) {
-        status = load(rebuild, document_key_span(&key), LOAD_LEVELS, error);
+    if (status == 0) {
+        status = load_needs(rebuild, &header, event, error);
         if (status < 0)
             return status;
-    }
-    if (status == 0)
         status = agent_apply(agent, &header, event);
+    }
     if (status < 0)
         return not_applied(record, status, error);
     rebuild->result->replayed++;
-    bool is_enough = ++rebuild->count >= REPLAY_BATCH ||
-                     rebuild->bytes - rebuild->handed_bytes >= REPLAY_BATCH_BYTES;
-    return is_enough ? hand_over(rebuild, error) : 0;
+    rebuild->count++;
+    return 0;
+}
+
+static void note_applied(struct rebuild *rebuild, const struct record *record,
+                         const struct log_place *place)
+{
+    rebuild->at = record->seq;
+    rebuild->bytes += record_size(record->payload.size);
+    rebuild->result->time_ns = record->time_ns;
+    if (place->frame_last_seq != record->seq)
+        return;
+    rebuild->mark.seq = record->seq;
+    memcpy(rebuild->mark.chain, place->frame_chain, SHA256_SIZE);
 }
 
 static int replay_records(struct rebuild *rebuild, uint64_t last, struct error *error)
@@ -295,14 +357,10 @@ static int replay_records(struct rebuild *rebuild, uint64_t last, struct error *
                              last, rebuild->at);
         if (record.seq > last)
             break;
-        rebuild->at = record.seq;
-        rebuild->bytes += record_size(record.payload.size);
-        rebuild->result->time_ns = record.time_ns;
-        if (place.frame_last_seq == record.seq) {
-            rebuild->mark.seq = record.seq;
-            memcpy(rebuild->mark.chain, place.frame_chain, SHA256_SIZE);
-        }
         if (record.kind > LOG_KIND_OWN_MAX && (status = replay_event(rebuild, &record, error)) < 0)
+            return status;
+        note_applied(rebuild, &record, &place);
+        if (is_enough(rebuild) && (status = hand_over(rebuild, error)) < 0)
             return status;
     }
     return 0;
@@ -322,7 +380,8 @@ static int replay(struct rebuild *rebuild, uint64_t applied_seq, struct error *e
     if (status < 0)
         return status;
     arena_init(&rebuild->arena, rebuild->options->budget, BUDGET_READERS, 4096);
-    state_pace(state, REPLAY_COMMIT_NS, REPLAY_COMMIT_BYTES);
+    rebuild->handed_held = memory_held(rebuild);
+    state_pace(state, REPLAY_COMMIT_NS, at_most(rebuild, REPLAY_COMMIT_BYTES, REPLAY_COMMIT_SHARE));
     status = replay_records(rebuild, last, error);
     if (status == 0)
         status = hand_over(rebuild, error);

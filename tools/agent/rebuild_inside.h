@@ -6,14 +6,18 @@
 #include "core/base/arena.h"
 #include "tools/agent/rebuild.h"
 
-/* Between two hand-overs: a workflow that begins and ends in between is encoded once. */
+/* Between two hand-overs: a workflow that begins and ends in between is encoded once. A short event
+ * may change a large workflow, so memory has a bound of its own. */
 #define REPLAY_BATCH 4096u              /* events */
 #define REPLAY_BATCH_BYTES (4ull << 20) /* of log */
+#define REPLAY_BATCH_SHARE 16           /* one part in so many of the budget */
 /* What waits for LMDB at most, so that a start stays within its memory; and what is committed at
- * once, so that two of them fit. */
+ * once, so that two of them fit. With less memory less. */
 #define REPLAY_LAG (40ull << 20)
+#define REPLAY_LAG_SHARE 4
 #define REPLAY_COMMIT_NS 1000000000ull
 #define REPLAY_COMMIT_BYTES (16ull << 20)
+#define REPLAY_COMMIT_SHARE 10
 
 struct log_reader;
 
@@ -24,8 +28,9 @@ struct rebuild {
     struct log_reader *reader;
     struct arena arena;
     unsigned count;         /* events since the last hand-over */
-    uint64_t at, bytes;     /* the newest record seen; of all records seen */
+    uint64_t at, bytes;     /* the newest record applied; of all of them */
     uint64_t handed_bytes;  /* of all records handed over */
+    uint64_t handed_held;   /* memory that the agent held behind the last hand-over */
     struct state_mark mark; /* the last whole frame up to `at` */
 };
 
