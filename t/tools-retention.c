@@ -45,6 +45,9 @@ static const struct {
     size_t required; /* how many of `names` */
     struct log_reader_position readers[2];
     size_t reader_count;
+    uint64_t wall_ns; /* 0: NOW */
+    bool degraded;
+    uint64_t changed_ago_ns; /* of the first reader; 0: it was not */
     size_t wanted, segments;
     const char *reason, *held; /* parts of what is said; NULL: nothing */
 } cases[] = {
@@ -97,6 +100,32 @@ static const struct {
     { "a reader whose clock is ahead", .max_bytes = 300, .snapshot_seq = 60,
       .readers = { { .name = "pgsync", .flushed_seq = 9, .time_ns = NOW + 100 * DAY } },
       .reader_count = 1, .wanted = 3, .reason = "max_bytes", .held = "last seen 0 s ago" },
+    { "a reader that lives by a wall clock which is behind log time", .max_bytes = 300,
+      .snapshot_seq = 60, .wall_ns = NOW - 30 * DAY,
+      .readers = { { .name = "pgsync", .flushed_seq = 9, .time_ns = NOW - 30 * DAY - 2 * HOUR } },
+      .reader_count = 1, .wanted = 3, .reason = "max_bytes",
+      .held = "stands at event 9, last seen 2 h ago" },
+    { "one that is gone by that clock", .max_bytes = 300, .snapshot_seq = 60,
+      .wall_ns = NOW - 30 * DAY,
+      .readers = { { .name = "pgsync", .flushed_seq = 9, .time_ns = NOW - 38 * DAY } },
+      .reader_count = 1, .wanted = 3, .segments = 3, .reason = "max_bytes" },
+    { "while the clock is not trusted nobody is gone", .max_bytes = 300, .snapshot_seq = 60,
+      .wall_ns = NOW + 30 * DAY, .degraded = true,
+      .readers = { { .name = "pgsync", .flushed_seq = 9, .time_ns = NOW } }, .reader_count = 1,
+      .wanted = 3, .reason = "max_bytes", .held = "stands at event 9" },
+    { "when it is accepted nobody is older by that", .max_bytes = 300, .snapshot_seq = 60,
+      .wall_ns = NOW, .shift_ns = 30 * DAY, .shifted_at_ns = NOW - 30 * DAY,
+      .readers = { { .name = "pgsync", .flushed_seq = 9, .time_ns = NOW - 30 * DAY - HOUR } },
+      .reader_count = 1, .wanted = 3, .reason = "max_bytes",
+      .held = "stands at event 9, last seen 60 min ago" },
+    { "one that was seen to write, whatever its clock says", .max_bytes = 300, .snapshot_seq = 60,
+      .readers = { { .name = "pgsync", .flushed_seq = 9, .time_ns = NOW - 30 * DAY } },
+      .changed_ago_ns = HOUR, .reader_count = 1, .wanted = 3, .reason = "max_bytes",
+      .held = "stands at event 9, last seen 60 min ago" },
+    { "long ago", .max_bytes = 300, .snapshot_seq = 60,
+      .readers = { { .name = "pgsync", .flushed_seq = 9, .time_ns = NOW - 30 * DAY } },
+      .changed_ago_ns = 8 * DAY, .reader_count = 1, .wanted = 3, .segments = 3,
+      .reason = "max_bytes" },
     { "one that calls itself required", .max_bytes = 300, .snapshot_seq = 60,
       .readers = { { .name = "pgsync",
                      .flushed_seq = 10,
@@ -149,7 +178,14 @@ static void test_rules(void)
                                                  .reader_ttl_ns = 7 * DAY,
                                                  .required = names,
                                                  .required_count = cases[i].required };
+        const uint64_t changed_ago_ns[] = { cases[i].changed_ago_ns > 0 ? cases[i].changed_ago_ns
+                                                                        : UINT64_MAX,
+                                            UINT64_MAX };
         const struct retention_bounds bounds = { .now_ns = NOW,
+                                                 .wall_ns =
+                                                     cases[i].wall_ns > 0 ? cases[i].wall_ns : NOW,
+                                                 .degraded = cases[i].degraded,
+                                                 .changed_ago_ns = changed_ago_ns,
                                                  .shift_ns = cases[i].shift_ns,
                                                  .shifted_at_ns = cases[i].shifted_at_ns,
                                                  .snapshot_seq = cases[i].snapshot_seq,
@@ -250,7 +286,7 @@ static void test_keeper(void)
 static void test_keeper_readers(void)
 {
     struct log_reader_position position = { .name = "pgsync", .seq = 30, .flushed_seq = 15 };
-    struct keeper_bounds bounds = { .now_ns = NOW, .snapshot_seq = 1000 };
+    struct keeper_bounds bounds = { .now_ns = NOW, .wall_ns = NOW, .snapshot_seq = 1000 };
     struct keeper_removal removal;
     struct keeper keeper;
     struct config config;
@@ -268,6 +304,17 @@ static void test_keeper_readers(void)
     is_int(removal.last_segment, 1, "and nothing else");
     is_str(removal.held, "the reader pgsync stands at event 15, last seen 60 min ago",
            "and is named");
+    bounds.wall_ns = NOW + 100 * DAY;
+    is_int(keeper_plan(&keeper, &bounds, &removal, &error), 1, "(much later by the wall clock)");
+    is_int(removal.last_segment, 3, "it is gone");
+    bounds.elapsed_ns = HOUR;
+    position.seq = 31;
+    log_reader_position_write(dir, &position, false, &error);
+    is_int(keeper_plan(&keeper, &bounds, &removal, &error), 1, "(then it writes)");
+    is_int(removal.last_segment, 1, "and is not, whatever the clock says");
+    bounds.elapsed_ns += 7 * DAY + 1;
+    is_int(keeper_plan(&keeper, &bounds, &removal, &error), 1, "(it writes no more)");
+    is_int(removal.last_segment, 3, "and is gone when so much has elapsed");
     config_free(&config);
     load(&config, "");
     keeper_init(&keeper, &config, dir, &error);

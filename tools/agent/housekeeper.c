@@ -351,6 +351,9 @@ static void look_at_segments(struct housekeeper *keeper, const struct loop_count
     keeper->looked_bound = snapshots.bound_seq;
     keeper->looked_ns = now_ns;
     struct keeper_bounds bounds = { .now_ns = counts->now_ns,
+                                    .wall_ns = counts->wall_ns,
+                                    .elapsed_ns = counts->elapsed_ns,
+                                    .degraded = counts->agent.clock_stepped,
                                     .shift_ns = counts->agent.shift_ns,
                                     .shifted_at_ns = counts->agent.shifted_at_ns,
                                     .snapshot_seq = snapshots.bound_seq,

@@ -65,7 +65,37 @@ static void fill(struct keeper_removal *removal, const struct log_segment *segme
     memcpy(removal->reason, decision->reason, sizeof removal->reason);
 }
 
-static int decide(const struct keeper *keeper, const struct keeper_bounds *bounds,
+static struct keeper_seen *find_seen(struct keeper *keeper, const char *name)
+{
+    for (size_t i = 0; i < keeper->seen_count; i++)
+        if (strcmp(keeper->seen[i].name, name) == 0)
+            return &keeper->seen[i];
+    return NULL;
+}
+
+/* Elapsed since the reader's file was found changed; UINT64_MAX: it was not. */
+static uint64_t look_at_reader(struct keeper *keeper, const struct log_reader_position *reader,
+                               uint64_t elapsed_ns)
+{
+    struct keeper_seen *seen = find_seen(keeper, reader->name);
+    bool is_new = seen == NULL;
+    if (is_new && keeper->seen_count == KEEPER_SEEN_MAX)
+        return UINT64_MAX;
+    if (is_new) {
+        seen = &keeper->seen[keeper->seen_count++];
+        memcpy(seen->name, reader->name, sizeof seen->name);
+        seen->changed_ns = UINT64_MAX;
+    } else if (seen->seq != reader->seq || seen->flushed_seq != reader->flushed_seq ||
+               seen->time_ns != reader->time_ns) {
+        seen->changed_ns = elapsed_ns;
+    }
+    seen->seq = reader->seq;
+    seen->flushed_seq = reader->flushed_seq;
+    seen->time_ns = reader->time_ns;
+    return seen->changed_ns == UINT64_MAX ? UINT64_MAX : elapsed_ns - seen->changed_ns;
+}
+
+static int decide(struct keeper *keeper, const struct keeper_bounds *bounds,
                   const struct collected *segments, struct keeper_removal *removal,
                   struct error *error)
 {
@@ -75,19 +105,31 @@ static int decide(const struct keeper *keeper, const struct keeper_bounds *bound
     int code = log_reader_positions(keeper->log_dir, &readers, &reader_count, error);
     if (code < 0)
         return code;
+    uint64_t *changed_ago_ns = calloc(reader_count + 1, sizeof *changed_ago_ns);
+    for (size_t i = 0; changed_ago_ns != NULL && i < reader_count; i++)
+        changed_ago_ns[i] = look_at_reader(keeper, &readers[i], bounds->elapsed_ns);
+    if (changed_ago_ns == NULL) {
+        free(readers);
+        return error_set(error, -ENOMEM, "log %s: no memory for the list of its readers",
+                         keeper->log_dir);
+    }
     const struct retention_bounds all = { .now_ns = bounds->now_ns,
+                                          .wall_ns = bounds->wall_ns,
+                                          .degraded = bounds->degraded,
                                           .shift_ns = bounds->shift_ns,
                                           .shifted_at_ns = bounds->shifted_at_ns,
                                           .snapshot_seq = bounds->snapshot_seq,
                                           .readers = readers,
+                                          .changed_ago_ns = changed_ago_ns,
                                           .reader_count = reader_count };
     retention_decide(segments->items, segments->count, &keeper->policy, &all, &decision);
     fill(removal, segments->items, &decision);
+    free(changed_ago_ns);
     free(readers);
     return decision.segments > 0;
 }
 
-int keeper_plan(const struct keeper *keeper, const struct keeper_bounds *bounds,
+int keeper_plan(struct keeper *keeper, const struct keeper_bounds *bounds,
                 struct keeper_removal *removal, struct error *error)
 {
     struct collected segments = { .removed_segment = bounds->removed_segment };

@@ -23,9 +23,20 @@
 #include <limits.h>
 #include <stdint.h>
 
+/* When the file of a reader was found changed, so that a wall clock which is set makes no reader
+ * old. Of more readers than these only the wall clock counts. */
+#define KEEPER_SEEN_MAX 64u
+struct keeper_seen {
+    char name[LOG_READER_NAME_SIZE];
+    uint64_t seq, flushed_seq, time_ns; /* that it said */
+    uint64_t changed_ns;                /* elapsed time; UINT64_MAX: it was always so */
+};
+
 struct keeper {
     char log_dir[PATH_MAX];
     struct retention_policy policy; /* points into the configuration */
+    struct keeper_seen seen[KEEPER_SEEN_MAX];
+    size_t seen_count;
 };
 
 /* `config` has to stay. -ENAMETOOLONG. */
@@ -35,6 +46,8 @@ int keeper_init(struct keeper *keeper, const struct config *config, const char *
 /* What the agent knows. */
 struct keeper_bounds {
     uint64_t now_ns;                  /* log time */
+    uint64_t wall_ns, elapsed_ns;     /* of the host's clocks, then */
+    bool degraded;                    /* the wall clock is not trusted */
     uint64_t shift_ns, shifted_at_ns; /* as in tools/agent/retention.h */
     uint64_t snapshot_seq;    /* of the older of the two newest verified snapshots; 0: there are not
                                  two */
@@ -50,9 +63,10 @@ struct keeper_removal {
     char held[320];   /* why not more goes, as a sentence; "" when all goes that should */
 };
 
-/* Changes nothing. 1 something should go; 0 nothing may or should (`held` says which, also when
- * nothing goes); negative when the log or its readers cannot be read: then nothing goes. */
-int keeper_plan(const struct keeper *keeper, const struct keeper_bounds *bounds,
+/* Changes nothing but what it has seen. 1 something should go; 0 nothing may or should (`held` says
+ * which, also when nothing goes); negative when the log or its readers cannot be read: then nothing
+ * goes. */
+int keeper_plan(struct keeper *keeper, const struct keeper_bounds *bounds,
                 struct keeper_removal *removal, struct error *error);
 
 /* Removes the segments up to and with `last_segment`, once the event that names it is durable, or

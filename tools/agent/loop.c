@@ -218,6 +218,7 @@ static void publish_counts(struct loop *loop)
     loop->counts.reads_ahead = loop->reads_ahead;
     loop->counts.now_ns = loop->now_ns;
     loop->counts.elapsed_ns = loop->monotonic_ns;
+    loop->counts.wall_ns = loop->wall_ns;
     loop->counts.shift_ns = loop->watch.shift_ns;
     loop->counts.next_deadline_ns = agent_next_deadline(loop->options.agent);
     pthread_mutex_unlock(&loop->lock);

@@ -74,8 +74,8 @@ struct loop_counts {
     uint64_t long_turns, longest_turn_ns;
     uint64_t reads_ahead; /* times that documents of due workflows had to be read from disk */
     uint64_t now_ns;      /* log time */
-    uint64_t elapsed_ns;  /* of the host's clock, then */
-    uint64_t shift_ns;    /* that is in now_ns */
+    uint64_t elapsed_ns, wall_ns; /* of the host's clocks, then */
+    uint64_t shift_ns;            /* that is in now_ns */
     uint64_t next_deadline_ns;
 };
 void loop_counts_get(struct loop *loop, struct loop_counts *counts);

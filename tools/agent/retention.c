@@ -115,15 +115,27 @@ static bool is_known(const struct retention_bounds *bounds, const char *name)
     return false;
 }
 
-static void bound_by_reader(struct bound *bound, const struct log_reader_position *reader,
-                            const struct retention_policy *policy, uint64_t now_ns)
+/* By the wall clock, since that is what readers write down. It may have been set: so by what
+ * elapsed, when that is less. A reader that lives must never pass for one that is gone. */
+static uint64_t reader_age(const struct retention_bounds *bounds, size_t index)
+{
+    uint64_t time_ns = bounds->readers[index].time_ns;
+    uint64_t ago_ns = bounds->wall_ns > time_ns ? bounds->wall_ns - time_ns : 0;
+    if (time_ns <= bounds->shifted_at_ns)
+        ago_ns -= ago_ns < bounds->shift_ns ? ago_ns : bounds->shift_ns;
+    uint64_t changed_ago_ns = bounds->changed_ago_ns ? bounds->changed_ago_ns[index] : UINT64_MAX;
+    return changed_ago_ns < ago_ns ? changed_ago_ns : ago_ns;
+}
+
+static void bound_by_reader(struct bound *bound, const struct retention_policy *policy,
+                            const struct retention_bounds *bounds, size_t index)
 {
     char ago[32];
-    /* A reader's wall clock may be ahead of log time. */
-    uint64_t ago_ns = now_ns > reader->time_ns ? now_ns - reader->time_ns : 0;
+    const struct log_reader_position *reader = &bounds->readers[index];
+    uint64_t ago_ns = reader_age(bounds, index);
     bool required = reader->required || is_named(policy, reader->name);
     const char *word = required ? "required " : "";
-    if (!required && ago_ns > policy->reader_ttl_ns)
+    if (!required && !bounds->degraded && ago_ns > policy->reader_ttl_ns)
         return;
     (void)ago_text(ago, ago_ns);
     if (reader->problem[0] != '\0')
@@ -150,7 +162,7 @@ static void apply_bounds(struct bound *bound, const struct retention_policy *pol
         if (!is_known(bounds, policy->required[i]))
             lower(bound, 0, "the required reader %s was never seen", policy->required[i]);
     for (size_t i = 0; i < bounds->reader_count; i++)
-        bound_by_reader(bound, &bounds->readers[i], policy, bounds->now_ns);
+        bound_by_reader(bound, policy, bounds, i);
 }
 
 void retention_decide(const struct log_segment *segments, size_t count,

@@ -23,13 +23,18 @@ struct retention_policy {
 };
 
 struct retention_bounds {
-    uint64_t now_ns; /* log time */
+    uint64_t now_ns;  /* log time */
+    uint64_t wall_ns; /* the clock that readers write down; it may be far from log time */
+    /* It is not trusted: nobody can say then that a reader was not seen for long. */
+    bool degraded;
     /* By accepted clocks log time was moved on by shift_ns in all, the last time at shifted_at_ns
      * (log time before it): nothing grew older by that. */
     uint64_t shift_ns, shifted_at_ns;
     uint64_t snapshot_seq; /* of the older of the two newest verified snapshots; 0: there are none,
                               so nothing may go */
     const struct log_reader_position *readers; /* bad ones too: they hold everything */
+    /* Of each: elapsed since its file was found changed; UINT64_MAX: it was not. NULL: of none. */
+    const uint64_t *changed_ago_ns;
     size_t reader_count;
 };
 
