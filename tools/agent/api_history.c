@@ -19,7 +19,9 @@ struct history {
     struct text events; /* one after the other, newest first */
     size_t *ends;       /* of each in `events` */
     uint64_t count, limit;
-    uint64_t next; /* the newest event that is not shown; 0: none */
+    uint64_t from;    /* that was asked for; 0: the newest */
+    uint64_t next;    /* the newest event that is not shown; 0: none */
+    uint64_t removed; /* this one is no longer in the log, nor are those before it; 0: none */
 };
 
 static void event_text(struct history *history, const struct record *record)
@@ -38,6 +40,27 @@ static void event_text(struct history *history, const struct record *record)
     arena_reset(&history->exchange->arena);
 }
 
+/* Retention took the segment that held it. */
+static bool is_removed(struct log_reader *reader, uint64_t seq)
+{
+    return seq < log_reader_first_seq(reader);
+}
+
+/* The event `seq` is not in the log, or of another stream: ERROR_NOT_FOUND when it was removed,
+ * ERROR_INVALID when whoever asks named it, else the documents contradict the log. */
+static int explain_missing(const struct history *history, bool is_there, uint64_t seq,
+                           struct error *error)
+{
+    if (!is_there && is_removed(history->exchange->api->reader, seq))
+        return error_set(error, ERROR_NOT_FOUND,
+                         "event %" PRIu64 " and those before it were removed from the log by "
+                         "retention",
+                         seq);
+    return error_set(error,
+                     history->count == 0 && history->from > 0 ? ERROR_INVALID : ERROR_DAMAGED,
+                     "event %" PRIu64 " is not of this workflow", seq);
+}
+
 /* From event to event of the stream, back in time. */
 static int walk_history(struct history *history, uint64_t stream, uint64_t seq, struct error *error)
 {
@@ -45,13 +68,17 @@ static int walk_history(struct history *history, uint64_t stream, uint64_t seq, 
     struct record record;
     while (seq > 0 && history->count < history->limit && history->events.size < HISTORY_BYTES_MAX) {
         int status = log_reader_get(reader, seq, &record, NULL, error);
-        if (status == ERROR_NOT_FOUND && history->count > 0)
-            break; /* older ones were removed from the log: what asks for them is told */
         if (status < 0)
             return status;
         if (status == 0 || record.stream != stream)
-            return error_set(error, ERROR_INVALID, "event %" PRIu64 " is not of this workflow",
-                             seq);
+            status = explain_missing(history, status == 1, seq, error);
+        if (status == ERROR_NOT_FOUND && history->count > 0) {
+            history->removed = seq;
+            seq = 0;
+            break;
+        }
+        if (status < 0)
+            return status;
         event_text(history, &record);
         history->ends[history->count++] = history->events.size;
         seq = record.stream_prev_seq;
@@ -119,21 +146,35 @@ static enum MHD_Result answer_history(struct history *history)
     } else {
         text_json_null(&text, "next_cursor");
     }
+    if (history->removed > 0)
+        text_json_unsigned(&text, "removed_up_to", history->removed);
     text_json_close_object(&text);
     enum MHD_Result result = operation_answer(history->exchange, 200, &text, NULL);
     text_free(&text);
     return result;
 }
 
+static void cannot_show(struct problem *problem, int status, const struct error *error)
+{
+    const char *why = error->text[0] ? error->text : error_text(status);
+    if (status == ERROR_NOT_FOUND)
+        problem_set(problem, 410, "events-removed", "the history cannot be read: %.400s", why);
+    else if (status == ERROR_INVALID)
+        problem_set(problem, 400, "invalid-parameter",
+                    "?from= and ?cursor=: %.400s; take what next_cursor said, or neither", why);
+    else
+        problem_set(problem, 503, "log-unreadable", "the history cannot be read: %.400s", why);
+}
+
 enum MHD_Result workflow_history(struct exchange *exchange)
 {
     struct history history = { .exchange = exchange, .limit = HISTORY_DEFAULT };
     struct problem problem = { 0 };
-    uint64_t stream, from = 0, newest = 0;
+    uint64_t stream, newest = 0;
     if (!operation_stream(exchange, &stream, &problem) ||
         !operation_read_number(exchange, "limit", 1, HISTORY_MAX, &history.limit, &problem) ||
-        !operation_read_number(exchange, "from", 1, UINT64_MAX, &from, &problem) ||
-        !operation_read_number(exchange, "cursor", 1, UINT64_MAX, &from, &problem))
+        !operation_read_number(exchange, "from", 1, UINT64_MAX, &history.from, &problem) ||
+        !operation_read_number(exchange, "cursor", 1, UINT64_MAX, &history.from, &problem))
         return operation_problem(exchange, &problem);
     int status = newest_event(exchange, stream, &newest);
     if (status <= 0)
@@ -144,14 +185,9 @@ enum MHD_Result workflow_history(struct exchange *exchange)
         return workflow_unreadable(exchange, -ENOMEM);
     text_init(&history.events);
     struct error error = { 0 };
-    status = read_history(&history, stream, from > 0 ? from : newest, &error);
-    if (status == 0)
-        status = 1;
+    status = read_history(&history, stream, history.from > 0 ? history.from : newest, &error);
     if (status < 0)
-        problem_set(&problem, status == ERROR_NOT_FOUND ? 410 : 503,
-                    status == ERROR_NOT_FOUND ? "events-removed" : "log-unreadable",
-                    "the history cannot be read: %.400s",
-                    error.text[0] ? error.text : error_text(status));
+        cannot_show(&problem, status, &error);
     enum MHD_Result result =
         status < 0 ? operation_problem(exchange, &problem) : answer_history(&history);
     text_free(&history.events);
@@ -181,8 +217,8 @@ static bool was_there(struct exchange *exchange, uint64_t stream)
     int status = take_reader(api, &error);
     if (status == 0)
         status = log_reader_get(api->reader, stream, &record, NULL, &error);
-    bool there = status == ERROR_NOT_FOUND ||
-                 (status == 1 && record.kind == DAA__EVENT__BODY_WORKFLOW_SUBMITTED);
+    bool there = status == 1 ? record.kind == DAA__EVENT__BODY_WORKFLOW_SUBMITTED
+                             : status == 0 && is_removed(api->reader, stream);
     pthread_mutex_unlock(&api->reader_lock);
     return there;
 }
