@@ -12,7 +12,7 @@
 
 #define HISTORY_DEFAULT 1000u
 #define HISTORY_MAX 10000u
-#define HISTORY_BYTES_MAX (16u << 20)
+#define HISTORY_BYTES_MAX (4u << 20)
 
 struct history {
     struct exchange *exchange;

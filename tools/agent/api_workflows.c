@@ -17,6 +17,7 @@
 
 #define LIST_DEFAULT 50u
 #define LIST_MAX 1000u
+#define LIST_BYTES_MAX (4u << 20)
 #define LIST_LOOK_MAX 20000u /* documents looked at for one page */
 
 /*--- What all have in common -------------------------------------------------------------------*/
@@ -154,7 +155,8 @@ static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t strea
     return result;
 }
 
-/* 200 when it has ended; else it is waited for, once; then `accepted` says what to answer. */
+/* 200 when it has ended; else it is waited for, once; then `accepted` says what to answer: also
+ * when there is no room to show it, since the submission itself was not refused. */
 static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t stream, bool accepted,
                                        bool may_wait)
 {
@@ -170,7 +172,7 @@ static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t strea
     enum MHD_Result result;
     if (status < 0)
         result = workflow_unreadable(exchange, status);
-    else if (status == 1 && (ended || !accepted))
+    else if (status == 1 && (!accepted || (ended && operation_reserve(exchange, text.size + 1))))
         result = operation_answer(exchange, 200, &text, NULL);
     else
         result =
@@ -297,7 +299,8 @@ static bool list_one(struct span key, struct span bytes, void *context)
     uint64_t stream;
     if (!document_stream_of_key(key, &stream))
         return true;
-    if (list->count == list->limit || list->looked == LIST_LOOK_MAX) {
+    if (list->count == list->limit || list->looked == LIST_LOOK_MAX ||
+        list->text.size >= LIST_BYTES_MAX) {
         list->more = true;
         return false;
     }

@@ -18,6 +18,9 @@
 #include <strings.h>
 
 #define BODY_KEPT_MAX 16384u
+#define ANSWER_SMALL_MAX                                                                           \
+    16384u              /* such an answer is always sent; [api] max_connections bounds them */
+#define ANSWERS_SHARE 4 /* the others: one part in so many of the memory budget */
 #define LAG_BYTES_MAX (256ull << 20)
 #define LAG_NS_MAX (10ull * 1000000000)
 #define SWALLOW_MAX (8ull << 20) /* of a body that is refused, so that its sender reads why */
@@ -71,20 +74,72 @@ static void add_log_seq(struct exchange *exchange, struct MHD_Response *response
         add_header(response, "X-Log-Seq", text);
 }
 
+/* An answer that its client has not read yet. */
+struct answer {
+    struct api *api;
+    uint64_t reserved;
+    char *bytes;
+};
+
+static void release_answer(struct api *api, uint64_t reserved)
+{
+    budget_release(&api->boot->budget, BUDGET_REQUESTS, reserved);
+    atomic_fetch_sub(&api->answer_bytes, reserved);
+}
+
+static void free_answer(void *context)
+{
+    struct answer *answer = context;
+    release_answer(answer->api, answer->reserved);
+    free(answer->bytes);
+    free(answer);
+}
+
+/* Slow readers must not take the memory that workflows need: so all answers have a share only. */
+bool operation_reserve(struct exchange *exchange, size_t size)
+{
+    struct api *api = exchange->api;
+    struct budget *budget = &api->boot->budget;
+    if (size <= ANSWER_SMALL_MAX || exchange->answer_reserved >= size)
+        return true;
+    size_t more = size - exchange->answer_reserved;
+    uint64_t before = atomic_fetch_add(&api->answer_bytes, more);
+    if ((before == 0 || before + more <= budget->limit / ANSWERS_SHARE) &&
+        budget_reserve(budget, BUDGET_REQUESTS, more) == 0) {
+        exchange->answer_reserved = size;
+        return true;
+    }
+    atomic_fetch_sub(&api->answer_bytes, more);
+    return false;
+}
+
+/* Takes the text, and what was reserved for it until it is sent. NULL: no memory. */
+static struct MHD_Response *make_response(struct exchange *exchange, struct text *text)
+{
+    size_t size = 0;
+    struct answer *answer = malloc(sizeof *answer);
+    char *bytes = text_take(text, &size);
+    struct MHD_Response *response = NULL;
+    if (answer && bytes)
+        response = MHD_create_response_from_buffer_with_free_callback_cls(size, bytes, free_answer,
+                                                                          answer);
+    if (!response) {
+        free(bytes);
+        free(answer);
+        return NULL;
+    }
+    *answer = (struct answer){ exchange->api, exchange->answer_reserved, bytes };
+    exchange->answer_reserved = 0;
+    return response;
+}
+
 static enum MHD_Result send_answer(struct exchange *exchange, int status, struct text *text,
                                    const char *type, const char *location,
                                    const struct problem *problem)
 {
-    size_t size = 0;
-    char *bytes = text_take(text, &size);
-    if (!bytes)
+    struct MHD_Response *response = make_response(exchange, text);
+    if (!response)
         return MHD_NO;
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
-    if (!response) {
-        free(bytes);
-        return MHD_NO;
-    }
     add_header(response, "Content-Type", type);
     add_header(response, "X-Request-Id", exchange->request_id);
     add_log_seq(exchange, response);
@@ -112,11 +167,18 @@ enum MHD_Result operation_answer(struct exchange *exchange, int status, struct t
                                  const char *location)
 {
     text_add(text, "\n", 1);
-    if (text->failed == 0)
+    int failed = text->failed;
+    if (failed == 0 && operation_reserve(exchange, text->size))
         return send_answer(exchange, status, text, "application/json", location, NULL);
     text_free(text);
     struct problem problem;
-    problem_set(&problem, 503, "memory-budget", "there is no memory for the answer at the moment");
+    if (failed == 0)
+        problem_set(&problem, 429, "memory-budget",
+                    "answers that their clients have not read yet take all the memory there is for "
+                    "them; try again in a moment, ask for less, or raise [memory] max_heap_size");
+    else
+        problem_set(&problem, 503, "memory-budget",
+                    "there is no memory for the answer at the moment");
     return operation_problem(exchange, &problem);
 }
 
@@ -413,10 +475,15 @@ void exchange_end(struct exchange *exchange)
     exchange->body_size = 0;
     exchange->body_too_large = exchange->waits = exchange->replayed = false;
     exchange->seq = 0;
+    release_answer(exchange->api, exchange->answer_reserved);
+    exchange->answer_reserved = 0;
     exchange->problem.status = 0;
     if (exchange->body_capacity > BODY_KEPT_MAX)
         free_body(exchange);
-    arena_reset(&exchange->arena);
+    if (exchange->arena.reserved > BODY_KEPT_MAX)
+        arena_free(&exchange->arena); /* it would keep its largest piece */
+    else
+        arena_reset(&exchange->arena);
     connection_enter(exchange->connection, CONNECTION_HEAD);
     exchange->under_way = false;
     atomic_fetch_sub(&exchange->api->under_way, 1);

@@ -60,6 +60,7 @@ struct api {
     _Atomic uint64_t requests;  /* begun, ever */
     _Atomic uint64_t under_way; /* not answered yet */
     _Atomic uint64_t request_ids;
+    _Atomic uint64_t answer_bytes;                     /* of large answers that are not sent yet */
     _Atomic bool digest_under_way, snapshot_under_way; /* one of each at a time */
     _Atomic unsigned long_under_way;                   /* threads that answer one of these */
     _Atomic unsigned checks_under_way;                 /* requests that wait for one */
@@ -90,7 +91,8 @@ struct exchange {
     uint64_t wait_deadline_ns; /* monotonic */
     struct flow *flow;
     struct request request;
-    uint64_t seq; /* for X-Log-Seq; 0: none */
+    size_t answer_reserved; /* on the budget, for the answer to come */
+    uint64_t seq;           /* for X-Log-Seq; 0: none */
     bool replayed;
     uint8_t digest[32];
     struct snapshot_info snapshot;
@@ -98,7 +100,12 @@ struct exchange {
     struct error error;
 };
 
-/* Answers with `text`, which is taken. `location` may be NULL. */
+/* Room for an answer of so many bytes, until it is sent or the exchange ends; a small one needs
+ * none. False: there is none now. */
+bool operation_reserve(struct exchange *exchange, size_t size);
+
+/* Answers with `text`, which is taken; with 429 when there is no room for it, so what has changed
+ * something reserves first, or answers little. `location` may be NULL. */
 enum MHD_Result operation_answer(struct exchange *exchange, int status, struct text *text,
                                  const char *location);
 enum MHD_Result operation_problem(struct exchange *exchange, const struct problem *problem);
