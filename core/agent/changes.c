@@ -433,8 +433,8 @@ int agent_take_changes(struct agent *agent, agent_change_function *change, void 
     forget_definitions(agent);
     forget_keys(agent);
     store_take_changes(&agent->usages);
-    store_trim(agent);
     state_pack_ready(agent);
     rest_trim(agent);
+    store_trim(agent); /* behind it: a workflow that has gone uses no definition */
     return 0;
 }

@@ -237,6 +237,7 @@ static void decide_submit(struct plan *plan)
     struct agent *agent = plan->agent;
     const struct command *command = plan->command;
     const struct flow *flow = command->submit.flow;
+    store_trim_definitions(agent); /* while all is refused nothing else would do it */
     struct key_entry *entry = command->keyed ? store_key(agent, command->key_digest) : NULL;
     struct definition *definition = store_definition(agent, flow->digest);
     need_for_submit(plan);

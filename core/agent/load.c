@@ -89,6 +89,7 @@ static int load_definition(struct agent *agent, struct span key,
     const uint8_t *digest = key.bytes + 1;
     if (store_definition(agent, digest) != NULL)
         return 0;
+    store_trim_definitions(agent);
     int result = flow_compile(&flow, agent->options.budget, span_of_data(from->source), &problem);
     if (result < 0)
         return result == ERROR_BUDGET ? result : ERROR_DAMAGED;

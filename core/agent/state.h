@@ -25,6 +25,7 @@
 #include "core/base/table.h"
 
 #define STATE_DEFINITIONS_IDLE_MAX 1024u
+#define STATE_DEFINITIONS_IDLE_SHARE 16u /* one part in so many of the budget */
 #define STATE_KEYS_MAX 4096u
 #define STATE_USAGES_MAX 4096u
 #define STATE_ABSENT_MAX 64u
@@ -166,7 +167,7 @@ struct agent {
     struct workflow *changed, **changed_end;
     struct definition *changed_definitions, **changed_definitions_end;
     struct definition *idle_newest, *idle_oldest;
-    uint64_t idle_count;
+    uint64_t idle_count, idle_bytes; /* of these */
     struct arena removals_arena;
     struct removal *removals, **removals_end;
     struct document_key absent[STATE_ABSENT_MAX];
@@ -274,6 +275,8 @@ void store_drop(struct agent *agent, struct store *store,
 void store_changed(struct store *store, void *item);
 void store_take_changes(struct store *store); /* forgets what was changed */
 void store_trim(struct agent *agent);         /* what the caches hold too much and nobody uses */
+/* The same for definitions alone, but never the one that came last: it may be needed at once. */
+void store_trim_definitions(struct agent *agent);
 void store_free(struct agent *agent);
 bool store_is_absent(const struct agent *agent, const struct document_key *key);
 void store_set_absent(struct agent *agent, const struct document_key *key);

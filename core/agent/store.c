@@ -59,6 +59,7 @@ static void leave_idle(struct agent *agent, struct definition *definition)
     definition->newer = definition->older = NULL;
     definition->idle = false;
     agent->idle_count--;
+    agent->idle_bytes -= flow_memory(definition->flow);
 }
 
 static void enter_idle(struct agent *agent, struct definition *definition)
@@ -71,6 +72,7 @@ static void enter_idle(struct agent *agent, struct definition *definition)
         agent->idle_oldest = definition;
     agent->idle_newest = definition;
     agent->idle_count++;
+    agent->idle_bytes += flow_memory(definition->flow);
 }
 
 void store_definition_enter(struct agent *agent, struct definition *definition)
@@ -230,12 +232,27 @@ static void trim(struct agent *agent, struct store *store, uint64_t count_max)
         remove_oldest(agent, store);
 }
 
+/* Beyond three quarters of the budget nothing is kept for later. */
+static bool are_definitions_too_much(const struct agent *agent)
+{
+    const struct budget *budget = agent->options.budget;
+    return agent->idle_count > STATE_DEFINITIONS_IDLE_MAX ||
+           agent->idle_bytes > budget->limit / STATE_DEFINITIONS_IDLE_SHARE ||
+           atomic_load_explicit(&budget->used, memory_order_relaxed) >
+               budget->limit - budget->limit / 4;
+}
+
+void store_trim_definitions(struct agent *agent)
+{
+    while (agent->idle_count > 1 && !agent->idle_oldest->changed && are_definitions_too_much(agent))
+        store_definition_remove(agent, agent->idle_oldest);
+}
+
 void store_trim(struct agent *agent)
 {
     trim(agent, &agent->keys, STATE_KEYS_MAX);
     trim(agent, &agent->usages, STATE_USAGES_MAX);
-    while (agent->idle_count > STATE_DEFINITIONS_IDLE_MAX && !agent->idle_oldest->changed)
-        store_definition_remove(agent, agent->idle_oldest);
+    store_trim_definitions(agent);
 }
 
 void store_free(struct agent *agent)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define PLACES 64u
+#define SHARE 16u /* of the memory budget, one part in so many for all places */
 
 struct definitions {
     struct budget *budget;
@@ -39,8 +40,11 @@ void definitions_free(struct definitions *definitions)
     free(definitions);
 }
 
+/* One that is large for its place is compiled each time: nobody asks the cache to give way. */
 static void keep(struct definitions *definitions, struct flow **place, struct flow *flow)
 {
+    if (flow_memory(flow) > definitions->budget->limit / SHARE / (2 * PLACES))
+        return;
     pthread_mutex_lock(&definitions->lock);
     struct flow *before = *place;
     *place = flow_ref(flow);

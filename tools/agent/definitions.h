@@ -1,4 +1,5 @@
-/* A small cache of definitions, so that the same one is not compiled, nor looked up, each time.
+/* A small cache of definitions, so that the same one is not compiled, nor looked up, each time. It
+ * has a share of the memory budget.
  *
  * Threads: any (one lock). */
 #ifndef TOOLS_AGENT_DEFINITIONS_H
