@@ -469,6 +469,24 @@ static void a_fork_keeps_what_it_shares(void)
     scratch_remove(forked);
 }
 
+/* A restored log is forked before its documents are made, which may be interrupted before that. */
+static void a_fork_goes_on_when_interrupted(void)
+{
+    uint8_t digest[SHA256_SIZE];
+    struct rebuild_copy copy;
+    struct rebuild_copy_options half = { .log_dir = strdup(scratch_path("half-log")),
+                                         .db_dir = scratch_path("half-db"),
+                                         .until_seq = points[LATE].seq,
+                                         .memory = 1ull << 30 };
+    scratch_copy(log_dir, half.log_dir);
+    fork_log(half.log_dir);
+    is_int(rebuild_copy(&half, &copy, &rebuild_error), 0, "(a rebuild of a fork is interrupted)");
+    struct rebuild_result result = start_on(half.log_dir, half.db_dir, digest);
+    ok(!result.foreign && result.replayed < copy.result.replayed, "the next one goes on from it");
+    is_mem(digest, points[POINTS - 1].digest, SHA256_SIZE, "to the digest that there was");
+    free((char *)half.log_dir);
+}
+
 /*--- The thread --------------------------------------------------------------------------------*/
 
 struct thread_case {
@@ -869,6 +887,7 @@ int main(int argc, char **argv)
     a_beginning_may_be_gone();
     another_history_is_noticed();
     a_fork_keeps_what_it_shares();
+    a_fork_goes_on_when_interrupted();
     two_are_kept();
     one_is_made_when_due();
     a_full_disk_leaves_nothing();

@@ -80,7 +80,8 @@ int rebuild_history(struct log_reader *reader, const uint8_t uuid[16], uint64_t 
     int found = log_reader_get(reader, seq, &record, &place, error);
     if (found < 0 && !same_log)
         return found;
-    if (found == 1 ? memcmp(uuid, place.log_uuid, 16) != 0 : !same_log) {
+    /* Ours at an event of a log that we forked from: a rebuild was interrupted there. */
+    if (!same_log && (found != 1 || memcmp(uuid, place.log_uuid, 16) != 0)) {
         snprintf(why, why_size, "they belong to another event log");
         return 0;
     }

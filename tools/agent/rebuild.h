@@ -5,9 +5,11 @@
  *       history is loaded; a damaged one is said and passed over
  *   what has not ended is loaded into the agent, and the rest of the log is replayed
  *
- * "Of this history": the log's event at the documents' seq lies under the uuid that they name, and
- * the chain at their mark is the log's. So documents and snapshots stay good in a log that goes on
- * from theirs (a restore, a fork), and those of a past that did not become this log's are not used.
+ * "Of this history": the log's event at the documents' seq lies under the uuid that they name, or
+ * that is the uuid of the log's end (a rebuild that was interrupted before it came to the fork says
+ * so), and the chain at their mark is the log's. So documents and snapshots stay good in a log that
+ * goes on from theirs (a restore, a fork), and those of a past that did not become this log's are
+ * not used.
  *
  * Threads: one, that of the state and the agent; progress may be looked at by any. */
 #ifndef TOOLS_AGENT_REBUILD_H
