@@ -114,6 +114,31 @@ subtest 'accepted ahead' => sub {
     ok(never_back($agent), 'in order of time');
 };
 
+subtest 'accepted ahead, and then nothing until a crash' => sub {
+    my $file = clock_file();
+    my $agent = start($file);
+    my ($wall, $slept) = (0, 0);
+    for my $lost (0, 1) {
+        my $id = submit($agent, $sleep, '')->{id};
+        set_clock($file, $wall + $hour, $slept);
+        ok(becomes($agent, 'degraded'), 'set an hour ahead');
+        is(accept_clock($agent)->{status}, 200, 'it is accepted');
+        my $before = $agent->get("/api/v1/workflows/$id")->{json}{steps}[0];
+        $agent->kill;
+        remove_tree($agent->dir . '/db') if $lost;
+        set_clock($file, $wall, $slept);
+        $agent->start_again;
+        ok(becomes($agent, 'degraded'), 'after a crash the true clock is an hour behind log time');
+        is_deeply($agent->get("/api/v1/workflows/$id")->{json}{steps}[0], $before, 'no timer has moved');
+        set_clock($file, $wall += $hour, $slept += $hour);
+        is($agent->get("/api/v1/workflows/$id?wait=20s")->{json}{status}, 'completed', 'nor does it fire late');
+        set_clock($file, $wall += $hour, $slept);
+        ok(becomes($agent, 'ok'), '(the clock is set right)');
+    }
+    is($agent->stop, 0, 'the agent ends in order');
+    ok(never_back($agent), 'log time never goes back');
+};
+
 subtest 'accepted behind' => sub {
     my $file = clock_file();
     my $agent = start($file);

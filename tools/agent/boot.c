@@ -320,7 +320,7 @@ static void resume_clock(struct boot *boot)
 {
     uint64_t elapsed_ns, wall_ns;
     boot->host_clock->read(&elapsed_ns, &wall_ns);
-    agent_clock_resume(boot->agent, &boot->clock, boot->clock.last_ns, elapsed_ns, wall_ns);
+    agent_clock_resume(boot->agent, &boot->clock, clock_least_ns(boot), elapsed_ns, wall_ns);
 }
 
 static int make_state_and_agent(struct boot *boot, struct error *error)

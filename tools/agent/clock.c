@@ -1,8 +1,10 @@
 #include "tools/agent/clock.h"
 
+#include "core/agent/agent.h"
 #include "core/agent/document.h"
 #include "core/event/document.pb-c.h"
 #include "core/event/message.h"
+#include "log/format.h"
 #include "log/reader.h"
 #include "tools/agent/boot.h"
 #include "tools/agent/host.h"
@@ -33,7 +35,7 @@ static int read_document(uint8_t *bytes, size_t size, bool *stepped, uint64_t *s
 
 /*--- At the start ------------------------------------------------------------------------------*/
 
-static int read_change(const struct record *record, bool *stepped)
+static int read_change(const struct record *record, bool *stepped, uint64_t *shift_ns)
 {
     struct budget budget;
     struct arena arena;
@@ -43,6 +45,8 @@ static int read_change(const struct record *record, bool *stepped)
     int status = event_unpack(record->kind, record->payload, &arena, &event);
     if (status == 0)
         *stepped = event->clock_stepped->change == DAA__CLOCK_STEPPED__CHANGE__STEPPED;
+    if (status == 0)
+        *shift_ns = event->clock_stepped->shift_ns;
     arena_free(&arena);
     return status;
 }
@@ -51,13 +55,14 @@ static int look_through(struct log_reader *reader, uint64_t from_seq, bool *step
 {
     struct record record;
     struct error error;
+    uint64_t shift_ns;
     int status = log_reader_seek(reader, from_seq, &error);
     while (status >= 0) {
         status = log_reader_next(reader, &record, NULL, &error);
         if (status == 0)
             return 0;
         if (status == 1 && record.kind == DAA__EVENT__BODY_CLOCK_STEPPED)
-            status = read_change(&record, stepped);
+            status = read_change(&record, stepped, &shift_ns);
     }
     return status;
 }
@@ -80,6 +85,39 @@ bool clock_was_trusted(const struct boot *boot, uint64_t applied_seq)
     status = look_through(reader, applied_seq + 1, &stepped);
     log_reader_close(reader);
     return status == 0 && !stepped;
+}
+
+/* The newest event that the agent itself has appended: 1 found, else not. */
+static int find_newest(struct log_reader *reader, struct record *record)
+{
+    struct error error;
+    int status = 0;
+    for (uint64_t seq = log_reader_durable_seq(reader); seq > 0; seq--) {
+        status = log_reader_get(reader, seq, record, NULL, &error);
+        if (status != 1 || record->kind > LOG_KIND_OWN_MAX)
+            break;
+    }
+    return status;
+}
+
+uint64_t clock_least_ns(const struct boot *boot)
+{
+    struct agent_counts counts;
+    struct log_reader *reader;
+    struct log_reader_options options = { .dir = boot->log_dir };
+    struct record record;
+    struct error error;
+    bool stepped;
+    uint64_t shift_ns = 0, last_ns = boot->clock.last_ns;
+    agent_counts_get(boot->agent, &counts);
+    if (counts.shifted_at_ns == 0 || log_reader_open(&reader, &options, &error) < 0)
+        return last_ns;
+    if (find_newest(reader, &record) == 1 && record.kind == DAA__EVENT__BODY_CLOCK_STEPPED &&
+        record.time_ns <= counts.shifted_at_ns)
+        (void)read_change(&record, &stepped, &shift_ns);
+    log_reader_close(reader);
+    uint64_t least_ns = counts.shifted_at_ns + shift_ns;
+    return shift_ns > 0 && least_ns > last_ns ? least_ns : last_ns;
 }
 
 /*--- Now ---------------------------------------------------------------------------------------*/

@@ -1,6 +1,6 @@
 /* What the daemon needs to know of the clock outside of its loop.
  *
- * Threads: clock_was_trusted() by whoever starts, clock_view_get() by any once the loop is open. */
+ * Threads: the first two by whoever starts, clock_view_get() by any once the loop is open. */
 #ifndef TOOLS_AGENT_CLOCK_H
 #define TOOLS_AGENT_CLOCK_H
 
@@ -13,6 +13,11 @@ struct boot;
  * with a wall clock that was trusted. `applied_seq` is what LMDB, of this log, stands for; the
  * events behind it are looked through. False also when they cannot be read. */
 bool clock_was_trusted(const struct boot *boot, uint64_t applied_seq);
+
+/* Once the log is open and the agent made: what log time has come to at least. The event that
+ * accepts a clock which is ahead has the time before the move; when it is the agent's newest one,
+ * nothing else in the log has the time that was accepted. */
+uint64_t clock_least_ns(const struct boot *boot);
 
 /* The clock as durable events and the host's clocks have it now. */
 struct clock_view {
