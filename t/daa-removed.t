@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Daa qw(wait_until scratch clock_file set_clock);
+use Daa qw(wait_until clock_file set_clock run_program program);
 use Test::More;
 
 my $nap = { name => 'nap', steps => [ { id => 'a', sleep => '0s' } ] };
@@ -46,6 +46,8 @@ cmp_ok(scalar @items, '>', 0, 'as far as it is there');
 cmp_ok($items[0]{seq}, '>', $removed->(), 'and no further') if @items;
 is($history->{json}{next_cursor}, undef, 'there is no more of it');
 ok($history->{json}{removed_up_to} && $history->{json}{removed_up_to} <= $removed->(), 'since the rest was removed, as it says');
+my ($status, $said) = run_program(program('daa-cli'), '--url', $agent->url, 'workflow', 'history', $long);
+ok($status == 0 && $said =~ /^its events up to $history->{json}{removed_up_to} were removed from the log by retention$/m, 'daa-cli says it too') or diag $said;
 my $gone = $agent->get("$workflows/$long/history?cursor=$first");
 is($gone->{status}, 410, 'to ask for that is answered so');
 is($gone->{json}{code}, 'events-removed', 'with a code');

@@ -314,6 +314,7 @@ struct page {
     bool backwards; /* each page is older than the one before it, and in order in itself */
     struct text *bodies;
     size_t count;
+    char removed[24]; /* the newest event of it that is no longer in the log; "": none */
 };
 
 static void show_items(struct page *page, struct cli_json *parsed, struct cli_table *table)
@@ -361,6 +362,9 @@ static int get_page(struct page *page, struct text *cursor, uint64_t *items, str
         uint32_t list = json_member(&parsed.json, 0, "items");
         *items += list != 0 ? parsed.json.nodes[list].count : 0;
         text_add_span(cursor, cli_json_value(&parsed, 0, "next_cursor"));
+        struct span removed = cli_json_value(&parsed, 0, "removed_up_to");
+        snprintf(page->removed, sizeof page->removed, "%.*s", (int)removed.size,
+                 (const char *)removed.bytes);
         page->bodies[page->count++] = answer.body;
     } else {
         client_answer_free(&answer);
@@ -404,6 +408,8 @@ static int show_pages(const struct command *command, struct page *page, const ch
         show_bodies(page, heads);
     if (failed == 0 && !cli.json && (cursor.size > 0 || page->shown < items))
         printf("there are more; --all shows them\n");
+    if (failed == 0 && !cli.json && page->removed[0])
+        printf("its events up to %s were removed from the log by retention\n", page->removed);
     for (size_t i = 0; i < page->count; i++)
         text_free(&page->bodies[i]);
     free(page->bodies);
