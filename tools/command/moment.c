@@ -133,7 +133,11 @@ static bool take_zone(const char **at, int64_t *offset_s)
 
 static bool set_time(int64_t seconds, uint64_t fraction_ns, uint64_t *time_ns)
 {
-    *time_ns = seconds >= 0 ? (uint64_t)seconds * SECOND_NS + fraction_ns : 0;
+    /* Nanoseconds end in the year 2554: what is later is behind all there can be. */
+    if (seconds >= (int64_t)(UINT64_MAX / SECOND_NS))
+        *time_ns = UINT64_MAX;
+    else
+        *time_ns = seconds >= 0 ? (uint64_t)seconds * SECOND_NS + fraction_ns : 0;
     if (*time_ns == 0)
         *time_ns = 1;
     return true;
