@@ -40,6 +40,8 @@ static uint64_t parse(const char *text)
 static void words_count_back_from_now(void)
 {
     is_int(parse("now"), NOW, "now is now");
+    ok(parse("2600-01-01T00:00:00Z") == UINT64_MAX && parse("9999-12-31T23:59:59Z") == UINT64_MAX,
+       "what is behind all that nanoseconds can tell is the end of time");
     is_int(parse("10 min ago"), NOW - 600 * SECOND, "10 min ago");
     is_int(parse("2 hours ago"), NOW - 7200 * SECOND, "2 hours ago");
     is_int(parse("an hour ago"), NOW - 3600 * SECOND, "an hour ago");
