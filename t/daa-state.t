@@ -138,7 +138,7 @@ fails('into a database that is there', 1, qr{/db is there already}, '--into', $r
 fails('behind the end', 1, qr/there is no event 99999999; the log holds 1 to \d+/, '--until', 99999999, '--into', $free, $dir);
 fails('before the beginning', 1, qr/begins later/, '--until', '2001-01-01T00:00:00Z', '--into', $free, $dir);
 fails('until the time of the first event', 1, qr/begins later/, '--until', $events[0]{time}, '--into', $free, $dir);
-fails('until nonsense', 1, qr/is not a time/, '--until', 'yesterday', '--into', $free, $dir);
+fails('until nonsense', 1, qr/is not a time/, '--until', 'tomorrow', '--into', $free, $dir);
 fails('of nothing', 1, qr/./, '--into', $free, scratch() . '/nothing');
 ok(!-e $free, 'none of them makes anything');
 # An event behind the middle that is later than the one before it.
