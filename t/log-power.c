@@ -1,6 +1,7 @@
 /* Power fails at a random moment: while commands are appended, in a roll, while the log is opened,
  * and again while it is opened after that. Whatever a disk may then hold, everything that was
- * acknowledged is there, no command is there by half, and the log opens again by itself.
+ * acknowledged is there, no command is there by half, and the log opens again by itself. In half of
+ * the lives segments are sealed meanwhile.
  *
  * SEED=<n> replays one seed and says more; SEEDS=<n> tries so many. */
 #include "io_power.h"
@@ -59,7 +60,7 @@ struct trial {
     struct random random;
     struct log_commands commands;
     uint64_t acknowledged;
-    unsigned crashes, torn, unproven, lost_opening, rolls;
+    unsigned crashes, torn, unproven, lost_opening, rolls, sealed;
     char fault[400];
 };
 
@@ -74,6 +75,7 @@ static struct log_options options_for(struct trial *trial, struct io *io)
         .frame_target_size = 4096u << random_below(&trial->random, 5),
         .sync = random_below(&trial->random, 4) == 0 ? LOG_SYNC_FDATASYNC : LOG_SYNC_DSYNC,
         .maintain_inline = true,
+        .seal = random_below(&trial->random, 2) == 0,
         .allow_tmpfs = true,
         .start_time_ns = 1700000000000000000u,
         .random = random_bytes,
@@ -113,11 +115,15 @@ static void append_for_a_while(struct trial *trial, struct log *log)
             good = log_wait(log, -1, choice == 0 ? 21000000 : 0) == 0;
         if (good && choice > 96)
             good = log_commands_settle(log);
+        if (good && choice % 16 == 5)
+            while (log_maintain(log, NULL) == 1)
+                ;
         trial->acknowledged = log_durable_seq(log);
     }
     struct log_stats stats;
     log_stats_get(log, &stats);
     trial->rolls += (unsigned)stats.rolls;
+    trial->sealed += (unsigned)stats.sealed;
 }
 
 static bool failed(struct trial *trial, const char *what)
@@ -256,13 +262,16 @@ int main(void)
         sum.unproven += trial.unproven;
         sum.lost_opening += trial.lost_opening;
         sum.rolls += trial.rolls;
+        sum.sealed += trial.sealed;
     }
-    tap_note("%u crashes, %u of them while opening; %u rolls; ends: %u torn, %u unproven",
-             sum.crashes, sum.lost_opening, sum.rolls, sum.torn, sum.unproven);
+    tap_note(
+        "%u crashes, %u of them while opening; %u rolls; %u sealed; ends: %u torn, %u unproven",
+        sum.crashes, sum.lost_opening, sum.rolls, sum.sealed, sum.torn, sum.unproven);
     is_int((intmax_t)bad, 0, "after any loss of power what was acknowledged is there, whole");
     if (one == NULL) {
         ok(sum.torn > 0, "some of the crashes left a torn end");
         ok(sum.rolls > 0, "there were rolls among them");
+        ok(sum.sealed > 0, "and segments were sealed");
         ok(sum.lost_opening > 0, "and openings that did not come to their end");
     }
     return tap_done();
