@@ -482,6 +482,9 @@ subtest 'the command line' => sub {
     ($status, $out) = run_program(program('daa-pgsync'), '--help');
     is($status, 0, '--help succeeds');
     like($out, qr/--follow/, 'and lists the options');
+    like($out, qr/$_\b.*\(not in this version\)$/m, "$_ is marked there") for '--verify', '--rebuild', '--repair';
+    unlike($out, qr/^Usage:.*restore/, 'restore is not offered');
+    like($out, qr/daa-pgsync restore'.* is not in this version/, 'and named as one to come');
 };
 
 subtest 'an older copy of the log' => sub {

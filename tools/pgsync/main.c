@@ -44,19 +44,22 @@ static const struct command_option options[] = {
     { "reader-name", 0, "NAME", COMMAND_TEXT, &reader_name,
       "say under this name in the log's directory how far the copy\n"
       "is (pgsync); \"\": do not" },
-    { "verify", 0, NULL, COMMAND_FLAG, &verify, "compare the copy with the log" },
-    { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild, "make the derived tables anew" },
-    { "repair", 0, NULL, COMMAND_FLAG, &repair, "copy again what --verify found to differ" },
+    { "verify", 0, NULL, COMMAND_FLAG, &verify,
+      "compare the copy with the log (not in this version)" },
+    { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild,
+      "make the derived tables anew (not in this version)" },
+    { "repair", 0, NULL, COMMAND_FLAG, &repair,
+      "copy again what --verify found to differ (not in this version)" },
     { .name = NULL },
 };
 
 static const struct command command = {
     .name = "daa-pgsync",
     .purpose = "Copy an agent's event log into PostgreSQL, each event exactly once.",
-    .arguments = "[restore]",
     .arguments_max = 1,
     .options = options,
-    .notes = "Exit status: 0 done or ended by SIGTERM, 1 failed, 2 usage.",
+    .notes = "'daa-pgsync restore', which makes a log of the copy, is not in this version.\n\n"
+             "Exit status: 0 done or ended by SIGTERM, 1 failed, 2 usage.",
 };
 
 static atomic_bool stopping;
