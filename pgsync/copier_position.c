@@ -253,6 +253,9 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
         return failed;
     *ready = true;
     take_log(copier, copier->family.logs[chosen].log);
+    /* What was refused stood behind the position as it was; it may be in by now. */
+    copier->suspects = 0;
+    copier->refuse_next = false;
     failed = read_position(copier, chosen, error);
     if (failed == 0 && copier->position > copier->family.logs[chosen].end_seq)
         failed = error_set(error, ERROR_UNAVAILABLE, "log %s went on meanwhile; reading it again",

@@ -271,6 +271,23 @@ for my $case ([0, 'never reached the server'], [1, 'was done, but nobody said so
     };
 }
 
+subtest 'a refused event whose COMMIT was done, but nobody said so' => sub {
+    my ($db, $log) = (create_database(), make_log('refused', undef, 'awkward', 'workflows 2'));
+    is((pgsync(make_log('schema', undef), $db))[0], 0, 'the schema is there');
+    $server->sql(q{DELETE FROM daa.events; DELETE FROM daa.replica;
+        ALTER TABLE daa.events ADD CHECK (coalesce(NOT payload->'input' ? 'poison', true))}, $db);
+    my $poison = 1 + 8;    # the log's first event, and the last of the awkward ones
+    my ($dir, $cutter) = start_cutter($poison, 1);
+    (my $host = $dir) =~ s{/}{%2F}g;
+    my ($status, undef, $err) = run_program(program('daa-pgsync'), '--data-dir', $log,
+        '--url', "postgresql://daa\@$host:5432/$db", '--batch-rows', 1);
+    is($status, 0, 'the copy succeeds') or diag($err);
+    is(slurp("$dir/position"), $poison, 'it was cut at the refused event');
+    is($server->sql('SELECT string_agg(seq::text, $$ $$) FROM daa.events WHERE error IS NOT NULL', $db), $poison, 'which alone is without its payload');
+    is_whole_copy($log, $db, 'after that');
+    end_of($cutter, 'KILL');
+};
+
 subtest 'another schema' => sub {
     my $db = create_database();
     is((pgsync($small, $db))[0], 0, 'a copy');
