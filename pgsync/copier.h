@@ -4,7 +4,7 @@
  * and nothing else remembers the position: after a kill, a lost connection or a COMMIT whose answer
  * never came, the copier reads it back and goes on from there.
  *
- *                    connected, schema good          claimed, history the same
+ *                    connected, schema good          history the same, claimed
  *    DISCONNECTED ---------------------> CONNECTED -----------------------> READY
  *      ^   ^                              |     ^                           |   ^
  *      |   '------------ lost ------------'     | refused for now           v   | committed; or
@@ -14,7 +14,8 @@
  *    any -- another history, another schema, taken over, damage in the log --> STOPPED
  *
  * Fencing: the first claim adds 1 to the epoch of the log's row, and every transaction locks the
- * row and compares. So of two copiers the older one stops.
+ * row and compares. So of two copiers the older one stops. What is there already is held against
+ * the log before the claim, so a copier that is refused stops nobody.
  *
  * Refused rows: a batch that the server refuses is tried again with half of the rows, down to one;
  * that one goes in with a null payload, the server's sentence in `error`, and its exact bytes.

@@ -32,13 +32,14 @@ struct copier {
     struct copier_stats stats;
 };
 
-/* Takes position, chain and epoch from a row (last_seq, chain in hex, epoch) of daa.replica. 0;
+/* Takes position and chain from a row (last_seq, chain in hex, epoch) of daa.replica. 0;
  * ERROR_LOCKED when it is not ours any more; ERROR_MISMATCH. */
 int copier_take_position(struct copier *copier, const struct pg_rows *rows, struct error *error);
 
 /* Finds out which log of the family to go on with and from where, holds what was copied against the
- * log, and puts the reader behind it: 1 with *ready. Or registers a fork that PostgreSQL does not
- * know yet: 1, call again. 0 there is no log yet; negative as of the pg and the log. */
+ * log, puts the reader behind it, and then claims it: 1 with *ready. Or registers a fork that
+ * PostgreSQL does not know yet, or finds that the position has moved meanwhile: 1, call again. 0
+ * there is no log yet; negative as of the pg and the log. */
 int copier_find_position(struct copier *copier, bool *ready, struct error *error);
 
 #endif

@@ -20,8 +20,6 @@ int copier_take_position(struct copier *copier, const struct pg_rows *rows, stru
                          "another daa-pgsync has taken over log %s (epoch %" PRIu64
                          ", this one's is %" PRIu64 "); only one can copy it at a time",
                          copier->log_text, epoch, copier->epoch);
-    copier->claimed = true;
-    copier->epoch = epoch;
     copier->position = (uint64_t)pg_rows_integer(rows, 0, 0);
     memset(copier->chain, 0, sizeof copier->chain);
     if (copier->position > 0 &&
@@ -36,21 +34,26 @@ int copier_take_position(struct copier *copier, const struct pg_rows *rows, stru
 
 /*--- Which log -------------------------------------------------------------------------------*/
 
-/* 1 PostgreSQL knows the log, up to *seq; 0 it does not. */
-static int ask_position(struct copier *copier, const uint8_t log[UUID_SIZE], uint64_t *seq,
+/* 1 PostgreSQL knows the log: *row, to be freed, is as copier_take_position() takes it; 0 it does
+ * not. */
+static int ask_position(struct copier *copier, const uint8_t log[UUID_SIZE], struct pg_rows **row,
                         struct error *error)
 {
-    char sql[120], text[UUID_TEXT_SIZE];
+    char sql[160], text[UUID_TEXT_SIZE];
     struct pg_rows *rows;
     uuid_to_text(text, log);
-    (void)snprintf(sql, sizeof sql, "SELECT last_seq FROM daa.replica WHERE log = '%s'", text);
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
+                   " WHERE log = '%s'",
+                   text);
     int failed = pg_query(copier->pg, sql, &rows, error);
     if (failed < 0)
         return failed;
     int found = pg_rows_count(rows);
     if (found == 1)
-        *seq = (uint64_t)pg_rows_integer(rows, 0, 0);
-    pg_rows_free(rows);
+        *row = rows;
+    else
+        pg_rows_free(rows);
     return found;
 }
 
@@ -102,73 +105,42 @@ static int pass_fork(struct copier *copier, size_t parent, struct error *error)
     return 0;
 }
 
-/* The log to go on with: the newest that PostgreSQL knows, else the oldest that has events here.
- * 0; 1 when that one was left, and PostgreSQL knows the next one now. */
-static int choose_log(struct copier *copier, size_t *chosen, struct error *error)
+/* The log to go on with: the newest that PostgreSQL knows, else the oldest that has events here,
+ * and then *row is NULL. 0; 1 when that one was left, and PostgreSQL knows the next one now. */
+static int choose_log(struct copier *copier, size_t *chosen, struct pg_rows **row,
+                      struct error *error)
 {
     const struct family *family = &copier->family;
     size_t i = family->count;
-    uint64_t position = 0;
     int known = 0;
+    *row = NULL;
     while (known == 0 && i-- > 0)
-        known = ask_position(copier, family->logs[i].log, &position, error);
+        known = ask_position(copier, family->logs[i].log, row, error);
     if (known <= 0) {
         *chosen = family->logs[0].gone ? 1 : 0;
         return known;
     }
     *chosen = i;
-    if (position < family->logs[i].end_seq)
+    if ((uint64_t)pg_rows_integer(*row, 0, 0) < family->logs[i].end_seq)
         return 0;
     int failed = pass_fork(copier, i, error);
     return failed < 0 ? failed : 1;
 }
 
-/*--- From where ------------------------------------------------------------------------------*/
-
-/* Claims by the first try of this process; later ones only look. A log whose parent PostgreSQL does
- * not have is put there with its name all the same. */
-static void write_claim(const struct copier *copier, size_t chosen, char *sql, size_t size)
+/* From now on this log is copied, from where its row says. */
+static int take_log(struct copier *copier, size_t chosen, const struct pg_rows *row,
+                    struct error *error)
 {
-    char parent[UUID_TEXT_SIZE + 2] = "NULL", parent_seq[24] = "NULL";
-    if (copier->claimed) {
-        (void)snprintf(sql, size,
-                       "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
-                       " WHERE log = '%s'",
-                       copier->log_text);
-        return;
-    }
-    if (chosen > 0) {
-        char text[UUID_TEXT_SIZE];
-        uuid_to_text(text, copier->family.logs[chosen - 1].log);
-        (void)snprintf(parent, sizeof parent, "'%s'", text);
-        (void)snprintf(parent_seq, sizeof parent_seq, "%" PRIu64,
-                       copier->family.logs[chosen - 1].end_seq);
-    }
-    (void)snprintf(sql, size,
-                   "INSERT INTO daa.replica AS r (log, last_seq, last_chain, epoch, parent,"
-                   " parent_seq) VALUES ('%s', 0, '', 1, %s, %s) ON CONFLICT (log) DO UPDATE"
-                   " SET epoch = r.epoch + 1"
-                   " RETURNING last_seq, encode(last_chain, 'hex'), epoch",
-                   copier->log_text, parent, parent_seq);
-}
-
-static int read_position(struct copier *copier, size_t chosen, struct error *error)
-{
-    char sql[500];
-    struct pg_rows *rows;
-    write_claim(copier, chosen, sql, sizeof sql);
-    int failed = pg_query(copier->pg, sql, &rows, error);
-    if (failed < 0)
-        return failed;
-    if (pg_rows_count(rows) == 1) {
-        failed = copier_take_position(copier, rows, error);
-    } else {
-        copier->claimed = false; /* somebody deleted the row: to be copied anew */
-        failed = error_set(error, ERROR_UNAVAILABLE, "daa.replica has lost its row of log %s",
-                           copier->log_text);
-    }
-    pg_rows_free(rows);
-    return failed;
+    const uint8_t *log = copier->family.logs[chosen].log;
+    if (memcmp(copier->log, log, UUID_SIZE) != 0 || row == NULL)
+        copier->claimed = false;
+    memcpy(copier->log, log, UUID_SIZE);
+    uuid_to_text(copier->log_text, log);
+    copier->position = 0;
+    /* What was refused stood behind the position as it was; it may be in by now. */
+    copier->suspects = 0;
+    copier->refuse_next = false;
+    return row == NULL ? 0 : copier_take_position(copier, row, error);
 }
 
 /*--- The same history ------------------------------------------------------------------------*/
@@ -228,18 +200,51 @@ static int check_history(struct copier *copier, struct error *error)
     return failed == ERROR_NOT_FOUND ? 0 : failed;
 }
 
-/* From now on this log is copied. */
-static void take_log(struct copier *copier, const uint8_t log[UUID_SIZE])
+/*--- Claiming --------------------------------------------------------------------------------*/
+
+/* A log whose parent PostgreSQL does not have is put there with its name all the same. */
+static void write_first_claim(const struct copier *copier, size_t chosen, char *sql, size_t size)
 {
-    if (memcmp(copier->log, log, UUID_SIZE) == 0)
-        return;
-    memcpy(copier->log, log, UUID_SIZE);
-    uuid_to_text(copier->log_text, log);
-    copier->claimed = false;
+    char parent[UUID_TEXT_SIZE + 2] = "NULL", parent_seq[24] = "NULL";
+    if (chosen > 0) {
+        char text[UUID_TEXT_SIZE];
+        uuid_to_text(text, copier->family.logs[chosen - 1].log);
+        (void)snprintf(parent, sizeof parent, "'%s'", text);
+        (void)snprintf(parent_seq, sizeof parent_seq, "%" PRIu64,
+                       copier->family.logs[chosen - 1].end_seq);
+    }
+    (void)snprintf(sql, size,
+                   "INSERT INTO daa.replica (log, last_seq, last_chain, epoch, parent, parent_seq)"
+                   " VALUES ('%s', 0, '', 1, %s, %s) ON CONFLICT DO NOTHING RETURNING epoch",
+                   copier->log_text, parent, parent_seq);
+}
+
+/* Makes any other copier of this log stop. Only of a position that was found to be ours: a run that
+ * is refused must not end the one that works. 0; 1 when the row is another one by now. */
+static int claim(struct copier *copier, size_t chosen, bool known, struct error *error)
+{
+    char sql[400];
+    struct pg_rows *rows;
+    if (known)
+        (void)snprintf(sql, sizeof sql,
+                       "UPDATE daa.replica SET epoch = epoch + 1"
+                       " WHERE log = '%s' AND last_seq = %" PRIu64 " RETURNING epoch",
+                       copier->log_text, copier->position);
+    else
+        write_first_claim(copier, chosen, sql, sizeof sql);
+    int failed = pg_query(copier->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    copier->claimed = pg_rows_count(rows) == 1;
+    if (copier->claimed)
+        copier->epoch = (uint64_t)pg_rows_integer(rows, 0, 0);
+    pg_rows_free(rows);
+    return copier->claimed ? 0 : 1;
 }
 
 int copier_find_position(struct copier *copier, bool *ready, struct error *error)
 {
+    struct pg_rows *row;
     size_t chosen;
     *ready = false;
     int failed = family_read(&copier->family, copier->options.dir, error);
@@ -247,23 +252,20 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
         return 0; /* nothing was ever written there */
     if (failed == 0)
         failed = family_ask(&copier->family, copier->pg, error);
+    if (failed < 0)
+        return failed;
+    failed = choose_log(copier, &chosen, &row, error);
+    bool known = row != NULL;
     if (failed == 0)
-        failed = choose_log(copier, &chosen, error);
+        failed = take_log(copier, chosen, row, error);
+    pg_rows_free(row);
+    if (failed == 0)
+        failed = check_history(copier, error);
+    if (failed == 0 && !copier->claimed)
+        failed = claim(copier, chosen, known, error);
     if (failed != 0)
         return failed;
     *ready = true;
-    take_log(copier, copier->family.logs[chosen].log);
-    /* What was refused stood behind the position as it was; it may be in by now. */
-    copier->suspects = 0;
-    copier->refuse_next = false;
-    failed = read_position(copier, chosen, error);
-    if (failed == 0 && copier->position > copier->family.logs[chosen].end_seq)
-        failed = error_set(error, ERROR_UNAVAILABLE, "log %s went on meanwhile; reading it again",
-                           copier->log_text);
-    if (failed == 0)
-        failed = check_history(copier, error);
-    if (failed < 0)
-        return failed;
     copier->stats.position = copier->position;
     memcpy(copier->stats.log, copier->log, UUID_SIZE);
     return 1;

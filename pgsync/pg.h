@@ -54,7 +54,7 @@ int pg_rows_count(const struct pg_rows *rows);
 /* In text form, valid until the rows are freed; NULL for null. */
 const char *pg_rows_text(const struct pg_rows *rows, int row, int column);
 int64_t pg_rows_integer(const struct pg_rows *rows, int row, int column); /* null: 0 */
-void pg_rows_free(struct pg_rows *rows);
+void pg_rows_free(struct pg_rows *rows);                                  /* NULL is fine */
 
 /* COPY: begin with "COPY ... FROM STDIN ...", send pieces of any size, end. After an error from
  * data or end the statement is over. abort ends it so that the server drops the rows; that leaves

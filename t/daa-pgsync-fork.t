@@ -65,6 +65,7 @@ sub start_pgsync {
     $started{$pid} = 1;
     return $pid;
 }
+sub said { my ($pid) = @_; return slurp(scratch() . "/pgsync-$pid.err") // '' }
 sub ended { my ($pid) = @_; return 0 if waitpid($pid, POSIX::WNOHANG()) == 0; delete $started{$pid}; return 1 }
 sub end_of {
     my ($pid, $signal) = @_;
@@ -107,9 +108,15 @@ my $source_name = name_of($source);
 my @source_rows = list_of($source);
 
 subtest 'a restored backup that nobody has started' => sub {
+    my $follower = start_pgsync($source, $db, '--follow');
+    ok((wait_until { said($follower) =~ /connected/ }), 'while the source is followed');
     my ($status, undef, $err) = pgsync($restored, $db);
     is($status, 1, 'is not copied');
     like($err, qr/up to seq ${\ scalar @source_rows}, but here it ends at $fork: .*start the agent first: it goes on as a log of its own/, 'and the way out is named');
+    write_log($source, 'workflows 1');
+    @source_rows = list_of($source);
+    ok((wait_until { $server->sql('SELECT last_seq FROM daa.replica', $db) == @source_rows || said($follower) =~ m{taken over} }), 'what is refused ends nobody');
+    is(end_of($follower, 'TERM'), 0, 'and the source is still followed') or diag(said($follower));
 };
 
 write_log($restored, 'open e', "complete $a restored", "pause $c late", 'workflows 7');
@@ -131,7 +138,7 @@ subtest 'a position beyond the fork' => sub {
         @source_rows . " - 0\n" . @restored_rows . " $source_name $fork", 'each log has a position');
     is_deeply(flows($db), { a => 'completed|-|"restored"|t', b => 'paused|early|-|f', c => 'paused|late|-|t', d => 'running|-|-|f', e => 'running|-|-|f' },
         'a workflow from before the fork has one row, which is as the restored log has it');
-    is($server->sql('SELECT count(*) FROM daa.workflows', $db), 5 + 20 + 10 + 7, 'and there is no other');
+    is($server->sql('SELECT count(*) FROM daa.workflows', $db), 5 + 20 + 10 + 1 + 7, 'and there is no other');
     is($server->sql(qq{SELECT string_agg(log || ' ' || (id = 'wf-' || left(replace(log::text, '-', ''), 16) || '-' || stream), ', ' ORDER BY name) FROM daa.workflows WHERE name IN ('a', 'e')}, $db),
         "$source_name true, $name true", 'under the log that it was submitted to, with the id that it got there');
     ($status, $out) = pgsync($restored, $db, '--status', '--json');
@@ -280,7 +287,7 @@ subtest 'a copier that follows over a fork' => sub {
     ok((wait_until { ($server->try_sql("SELECT last_seq FROM daa.replica WHERE log = '$new'", $other) || 0) == @rows }), 'and it goes on under that');
     ok((wait_until { (JSON::PP->new->decode(slurp("$log/readers/pgsync") // '{}')->{flushed_seq} // 0) == @rows }), 'and tells the log');
     is(end_of($pid, 'TERM'), 0, 'and ends with 0');
-    like(slurp(scratch() . "/pgsync-$pid.err"), qr/log $new was forked from log $old behind event $end$/m, 'having said so');
+    like(said($pid), qr/log $new was forked from log $old behind event $end$/m, 'having said so');
     holds($other, $old, [@rows[0 .. $end - 1]], 'the old name has what was its');
     holds($other, $new, [@rows[$end .. $#rows]], 'the new one the rest');
     is(flows($other)->{w}, 'completed|-|"forked"|t', 'the workflow has one row');
@@ -305,7 +312,7 @@ subtest 'both followed at the same time' => sub {
     }
     my @rows = map { [list_of($_)] } $log, $branch;
     ok((wait_until { $at->($old) == @{ $rows[0] } && $at->($new) == @{ $rows[1] } } 60), 'both come to their ends');
-    is(end_of($_, 'TERM'), 0, 'neither stops the other') || diag(slurp(scratch() . "/pgsync-$_.err")) for $first, $second;
+    is(end_of($_, 'TERM'), 0, 'neither stops the other') || diag(said($_)) for $first, $second;
     holds($other, $old, $rows[0], 'each event of the source once');
     my $parent_seq = $server->sql(qq{SELECT parent_seq FROM daa.replica WHERE log = '$new'}, $other);
     holds($other, $new, [@{ $rows[1] }[$parent_seq .. $#{ $rows[1] }]], 'each of the branch');
