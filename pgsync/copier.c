@@ -128,7 +128,7 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Locks our row and sees that it is as we left it. */
+/* Locks the row and sees that it is as we left it. 1: it has moved; look_again(). */
 static int begin_transaction(struct copier *copier, bool synchronous, struct error *error)
 {
     char sql[300];
@@ -145,10 +145,19 @@ static int begin_transaction(struct copier *copier, bool synchronous, struct err
     if (pg_rows_count(rows) == 1)
         failed = copier_take_position(copier, rows, error);
     if (failed == 0 && (pg_rows_count(rows) != 1 || copier->position != position))
-        failed = error_set(error, ERROR_UNAVAILABLE,
-                           "somebody else has changed daa.replica; reading it again");
+        failed = 1;
     pg_rows_free(rows);
     return failed;
+}
+
+/* The copier of another log of the family was here: on from where it came to. */
+static int look_again(struct copier *copier, struct error *error)
+{
+    int failed = pg_run(copier->pg, "ROLLBACK", error);
+    if (failed < 0)
+        return fail(copier, failed, error);
+    set_state(copier, COPIER_CONNECTED);
+    return 1;
 }
 
 static int send_rows(struct copier *copier, size_t at_least, struct error *error)
@@ -341,6 +350,8 @@ static int copy_batch(struct copier *copier, struct error *error)
     int failed = schema_extend(&copier->schema, copier->pg, record.seq, error);
     if (failed == 0)
         failed = begin_transaction(copier, false, error);
+    if (failed == 1)
+        return look_again(copier, error);
     if (failed == 0)
         failed = copy_events(copier, &record, &place, error);
     if (failed == 0)
@@ -381,6 +392,8 @@ int copier_flush(struct copier *copier, uint64_t *position, uint8_t chain[SHA256
     CHECK(copier->state == COPIER_READY);
     /* The commit of a transaction that locked a row flushes all that was committed before it. */
     int failed = begin_transaction(copier, true, error);
+    if (failed == 1)
+        return look_again(copier, error);
     if (failed == 0)
         failed = pg_run(copier->pg, "COMMIT", error);
     if (failed < 0)

@@ -17,6 +17,10 @@
  * row and compares. So of two copiers the older one stops. What is there already is held against
  * the log before the claim, so a copier that is refused stops nobody.
  *
+ * Only the newest log of the directory is claimed. The part that it has of an older one may be
+ * copied beside that one's own copier: whoever finds that the row has moved looks again and goes on
+ * from there.
+ *
  * Refused rows: a batch that the server refuses is tried again with half of the rows, down to one;
  * that one goes in with a null payload, the server's sentence in `error`, and its exact bytes.
  *
@@ -99,7 +103,8 @@ int copier_step(struct copier *copier, struct error *error);
 
 /* Makes the server sync what was committed, so that it keeps *position (with the log's chain there)
  * also over a crash of its own: events up to it are not needed again. Only when READY, within no
- * step. 0, or an error as of copier_step(). */
+ * step. 0; 1 when somebody else has moved the position: step first; or an error as of
+ * copier_step(). */
 int copier_flush(struct copier *copier, uint64_t *position, uint8_t chain[SHA256_SIZE],
                  struct error *error);
 

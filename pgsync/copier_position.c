@@ -127,12 +127,18 @@ static int choose_log(struct copier *copier, size_t *chosen, struct pg_rows **ro
     return failed < 0 ? failed : 1;
 }
 
+/* Of the logs in this directory, only the newest is for us alone. */
+static bool is_ours(const struct copier *copier, size_t chosen)
+{
+    return chosen + 1 == copier->family.count;
+}
+
 /* From now on this log is copied, from where its row says. */
 static int take_log(struct copier *copier, size_t chosen, const struct pg_rows *row,
                     struct error *error)
 {
     const uint8_t *log = copier->family.logs[chosen].log;
-    if (memcmp(copier->log, log, UUID_SIZE) != 0 || row == NULL)
+    if (memcmp(copier->log, log, UUID_SIZE) != 0 || row == NULL || !is_ours(copier, chosen))
         copier->claimed = false;
     memcpy(copier->log, log, UUID_SIZE);
     uuid_to_text(copier->log_text, log);
@@ -202,10 +208,25 @@ static int check_history(struct copier *copier, struct error *error)
 
 /*--- Claiming --------------------------------------------------------------------------------*/
 
-/* A log whose parent PostgreSQL does not have is put there with its name all the same. */
-static void write_first_claim(const struct copier *copier, size_t chosen, char *sql, size_t size)
+/* 0; 1 when `sql`, which returns the epoch, found the row to be another one by now. */
+static int run_claim(struct copier *copier, const char *sql, uint64_t *epoch, struct error *error)
 {
-    char parent[UUID_TEXT_SIZE + 2] = "NULL", parent_seq[24] = "NULL";
+    struct pg_rows *rows;
+    int failed = pg_query(copier->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    bool changed = pg_rows_count(rows) == 1;
+    if (changed)
+        *epoch = (uint64_t)pg_rows_integer(rows, 0, 0);
+    pg_rows_free(rows);
+    return changed ? 0 : 1;
+}
+
+/* Puts the log there. One whose parent PostgreSQL does not have gets its name all the same. */
+static int insert_log(struct copier *copier, size_t chosen, struct error *error)
+{
+    char sql[400], parent[UUID_TEXT_SIZE + 2] = "NULL", parent_seq[24] = "NULL";
+    uint64_t epoch;
     if (chosen > 0) {
         char text[UUID_TEXT_SIZE];
         uuid_to_text(text, copier->family.logs[chosen - 1].log);
@@ -213,33 +234,25 @@ static void write_first_claim(const struct copier *copier, size_t chosen, char *
         (void)snprintf(parent_seq, sizeof parent_seq, "%" PRIu64,
                        copier->family.logs[chosen - 1].end_seq);
     }
-    (void)snprintf(sql, size,
+    (void)snprintf(sql, sizeof sql,
                    "INSERT INTO daa.replica (log, last_seq, last_chain, epoch, parent, parent_seq)"
-                   " VALUES ('%s', 0, '', 1, %s, %s) ON CONFLICT DO NOTHING RETURNING epoch",
+                   " VALUES ('%s', 0, '', 0, %s, %s) ON CONFLICT DO NOTHING RETURNING epoch",
                    copier->log_text, parent, parent_seq);
+    return run_claim(copier, sql, &epoch, error);
 }
 
 /* Makes any other copier of this log stop. Only of a position that was found to be ours: a run that
  * is refused must not end the one that works. 0; 1 when the row is another one by now. */
-static int claim(struct copier *copier, size_t chosen, bool known, struct error *error)
+static int claim(struct copier *copier, struct error *error)
 {
-    char sql[400];
-    struct pg_rows *rows;
-    if (known)
-        (void)snprintf(sql, sizeof sql,
-                       "UPDATE daa.replica SET epoch = epoch + 1"
-                       " WHERE log = '%s' AND last_seq = %" PRIu64 " RETURNING epoch",
-                       copier->log_text, copier->position);
-    else
-        write_first_claim(copier, chosen, sql, sizeof sql);
-    int failed = pg_query(copier->pg, sql, &rows, error);
-    if (failed < 0)
-        return failed;
-    copier->claimed = pg_rows_count(rows) == 1;
-    if (copier->claimed)
-        copier->epoch = (uint64_t)pg_rows_integer(rows, 0, 0);
-    pg_rows_free(rows);
-    return copier->claimed ? 0 : 1;
+    char sql[300];
+    (void)snprintf(sql, sizeof sql,
+                   "UPDATE daa.replica SET epoch = epoch + 1"
+                   " WHERE log = '%s' AND last_seq = %" PRIu64 " RETURNING epoch",
+                   copier->log_text, copier->position);
+    int failed = run_claim(copier, sql, &copier->epoch, error);
+    copier->claimed = failed == 0;
+    return failed;
 }
 
 int copier_find_position(struct copier *copier, bool *ready, struct error *error)
@@ -261,8 +274,10 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
     pg_rows_free(row);
     if (failed == 0)
         failed = check_history(copier, error);
-    if (failed == 0 && !copier->claimed)
-        failed = claim(copier, chosen, known, error);
+    if (failed == 0 && !known)
+        failed = insert_log(copier, chosen, error);
+    if (failed == 0 && !copier->claimed && is_ours(copier, chosen))
+        failed = claim(copier, error);
     if (failed != 0)
         return failed;
     *ready = true;

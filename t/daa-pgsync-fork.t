@@ -319,6 +319,57 @@ subtest 'both followed at the same time' => sub {
     is_deeply(flows($other), { map { ("w$_" => $_ == 0 || $_ % 2 && $_ < 6 ? 'completed|-|"branch"|t' : 'running|-|-|f') } 0 .. 9 }, 'and the workflows are as the branch has them');
 };
 
+# Keeps every copier of a database from committing, until what is returned is closed.
+sub hold {
+    my ($db) = @_;
+    my @psql = $server->psql('', $db);
+    open my $hold, '|-', @psql[0 .. $#psql - 2] or die "psql: $!";
+    print $hold "BEGIN; LOCK TABLE daa.events IN EXCLUSIVE MODE;\n";
+    $hold->flush;
+    wait_until { $server->sql(q{SELECT count(*) FROM pg_locks WHERE relation = 'daa.events'::regclass AND mode = 'ExclusiveLock' AND granted}, $db) };
+    return $hold;
+}
+sub waiting { my ($db) = @_; return $server->sql(qq{SELECT count(*) FROM pg_stat_activity WHERE datname = '$db' AND application_name = 'daa-pgsync' AND wait_event_type = 'Lock'}) }
+
+subtest 'both at the same time, from before the fork' => sub {
+    my $log = scratch() . '/common';
+    my ($u, $v) = write_log($log, 'open u', 'open v');
+    my %db = map { $_ => create_database() } 'source first', 'restored log first', 'nothing there';
+    copies($log, $db{$_}, "the beginning is there: $_") for grep { !/nothing/ } sort keys %db;
+    write_log($log, 'workflows 60');
+    my $kept = backup($log, scratch() . '/backup-7');
+    my $parent_seq = () = list_of($log);
+    write_log($log, "complete $u source", 'workflows 5');
+    my $branch = restore($kept);
+    write_log($branch, "complete $v branch", 'workflows 3');
+    my @rows = map { [list_of($_)] } $log, $branch;
+    my ($old, $new) = map { name_of($_) } $log, $branch;
+    for my $case (sort keys %db) {
+        my $other = $db{$case};
+        my $hold = $case =~ /nothing/ ? undef : hold($other);
+        my @pids;
+        for my $dir ($case =~ /^restored/ ? ($branch, $log) : ($log, $branch)) {
+            push @pids, start_pgsync($dir, $other, '--follow', '--batch-rows', 2);
+            ok((wait_until { waiting($other) == @pids }), "$case: copier " . @pids . ' is about to write') if $hold;
+        }
+        close $hold if $hold;
+        my $at = sub { my ($name) = @_; return $server->try_sql("SELECT last_seq FROM daa.replica WHERE log = '$name'", $other) || 0 };
+        my $stopped = sub { return grep { said($_) =~ /taken over/ } @pids };
+        ok((wait_until { ($at->($old) == @{ $rows[0] } && $at->($new) == @{ $rows[1] }) || $stopped->() } 60), "$case: both come to their ends");
+        for my $pid (@pids) {
+            is(end_of($pid, 'TERM'), 0, "$case: neither stops the other");
+            unlike(said($pid), qr/cannot be had/, "$case: nor thinks that the server is gone");
+        }
+        holds($other, $old, $rows[0], "$case: each event of the source once");
+        holds($other, $new, [@{ $rows[1] }[$parent_seq .. $#{ $rows[1] }]], "$case: each of the restored log");
+        is_deeply(flows($other), { u => 'running|-|-|f', v => 'completed|-|"branch"|t' }, "$case: the workflows are as the restored log has them");
+        for my $each ([$log, $old], [$branch, $new]) {
+            my ($status, $out) = pgsync($each->[0], $other, '--status', '--json');
+            is_deeply([@{ JSON::PP::decode_json($out) }{qw(copied_log behind)}], [$each->[1], 0], "$case: nothing is behind");
+        }
+    }
+};
+
 subtest 'a schema of version 1' => sub {
     my $other = create_database();
     copies($source, $other, 'a copy');

@@ -191,7 +191,7 @@ static void tell_progress(struct job *job)
 }
 
 /* Tells the log's directory how far the copy is, when that is due; `last`: for the last time.
- * 0, or an error of the server. */
+ * 0, an error of the server, or 1: it moves just now, so it stays due. */
 static int tell_position(struct job *job, bool last, struct error *error)
 {
     struct copier_stats stats;
