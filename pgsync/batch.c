@@ -350,6 +350,7 @@ int batch_project(struct batch *batch, const struct record *record)
 {
     Daa__Event *event;
     int failed = unpack(batch, record, &event);
+    batch->payload_size += record->payload.size;
     return failed < 0 ? failed : project(batch, record, event);
 }
 

@@ -23,13 +23,15 @@
 /* "COPY ..." for the rows of events that this makes. */
 extern const char batch_events_sql[];
 
+#define BATCH_PAYLOAD_MAX (16u << 20) /* bytes of payload after which a batch should end */
+
 struct batch {
     uint8_t log[UUID_SIZE];
     const struct lineage *owners; /* the caller's */
     struct budget *budget;
     struct binary events;  /* rows that are not sent yet; whoever sends them clears it */
     uint64_t rows;         /* added so far */
-    uint64_t payload_size; /* of them */
+    uint64_t payload_size; /* of all records so far */
     uint64_t lossy_rows;
     uint64_t last_seq; /* of the newest row */
     /* The rest is the batch's own. */

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define PIECE_SIZE 60000u             /* of COPY data handed to libpq at once */
-#define BATCH_PAYLOAD_MAX (16u << 20) /* bytes of payload in one transaction */
+#define PIECE_SIZE 60000u /* of COPY data handed to libpq at once */
 #define BATCH_ROWS_FIRST 1000u
 #define BATCH_ROWS_MIN 64u
 #define COMMIT_GOAL_NS UINT64_C(50000000)

@@ -174,6 +174,12 @@ static int put_changes(struct registration *r, struct error *error)
     return failed;
 }
 
+/* By bytes too: a workflow's input may have megabytes. */
+static bool is_full(const struct batch *batch)
+{
+    return batch->changes.count >= CHANGES_MAX || batch->payload_size >= BATCH_PAYLOAD_MAX;
+}
+
 static int fill_rows(struct registration *r, struct error *error)
 {
     char fetch[40];
@@ -186,11 +192,12 @@ static int fill_rows(struct registration *r, struct error *error)
         if (failed < 0)
             return failed;
         count = pg_rows_count(rows);
-        for (int i = 0; failed == 0 && i < count; i++)
+        for (int i = 0; failed == 0 && i < count; i++) {
             failed = add_record(r, rows, i, error);
+            if (failed == 0 && is_full(r->batch))
+                failed = put_changes(r, error);
+        }
         pg_rows_free(rows);
-        if (failed == 0 && r->batch->changes.count >= CHANGES_MAX)
-            failed = put_changes(r, error);
     }
     return failed < 0 ? failed : put_changes(r, error);
 }

@@ -272,6 +272,23 @@ subtest 'a value that the server refuses at the fork' => sub {
     is($server->sql(q{SELECT status, reason IS NULL, output IS NULL, lossy FROM daa.workflows WHERE name = 'w'}, $other), "paused\x1ft\x1ft\x1ft", 'the row is there without it, and flagged');
 };
 
+subtest 'large inputs at the fork' => sub {
+    my ($log, $other, $size) = (scratch() . '/large', create_database(), 240_000);
+    my @open = write_log($log, map { "open w$_ $size" } 1 .. 80);
+    my $kept = backup($log, scratch() . '/backup-8');
+    write_log($log, map { "complete $_ source" } @open);
+    copies($log, $other, 'the source');
+    $server->sql(q{CREATE TABLE merges (one boolean);
+        CREATE FUNCTION count_merge() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO merges VALUES (true); RETURN NULL; END$$;
+        CREATE TRIGGER count_merge AFTER INSERT ON daa.workflows FOR EACH STATEMENT EXECUTE FUNCTION count_merge()}, $other);
+    my $branch = restore($kept);
+    write_log($branch);
+    copies($branch, $other, 'a fork of it that changes no workflow');
+    is($server->sql('SELECT count(*) FROM merges', $other), 2, 'no more than 16 MiB of them are kept in memory');
+    is_deeply(flows($other), { map { ("w$_" => 'running|-|-|f') } 1 .. 80 }, 'the workflows are what they were at the fork');
+    is($server->sql(q{SELECT sum(length(input #>> '{}')) FROM daa.workflows}, $other), 80 * $size, 'with their inputs');
+};
+
 subtest 'a copier that follows over a fork' => sub {
     my ($log, $other) = (scratch() . '/followed', create_database());
     my ($w) = write_log($log, 'open w');

@@ -4,7 +4,8 @@
  *     workflows N           N whole workflows, a command of 5 events each
  *     parked                a workflow in 5 commands: submitted, paused, resumed, failed; another
  *                           that is only submitted and paused
- *     open NAME             a workflow that is submitted and started; its number is in the answer
+ *     open NAME [SIZE]      a workflow that is submitted and started, with an input of SIZE bytes;
+ *                           its number is in the answer
  *     complete STREAM TEXT  ends it with a string for its output
  *     pause STREAM TEXT     pauses it for that reason
  *     awkward               events that hold what PostgreSQL cannot
@@ -262,10 +263,16 @@ static void make_change(const char *what, uint64_t stream, const char *text)
     append(&pending, stream);
 }
 
-static void make_open(const char *name)
+static void make_open(const char *name, uint64_t size)
 {
     struct pending pending = { .count = 0 };
-    add_submitted(&pending, name, "{}", "{}");
+    char *input = malloc(size + 3);
+    CHECK(input != NULL);
+    memset(input, '7', size + 2);
+    input[0] = input[size + 1] = '"';
+    input[size + 2] = '\0';
+    add_submitted(&pending, name, size > 0 ? input : "{}", "{}");
+    free(input);
     add_started(&pending);
     printf("stream %" PRIu64 " ", append(&pending, 0));
 }
@@ -369,10 +376,10 @@ static void settle(void)
 
 static void obey(const char *dir, const char *line)
 {
-    uint64_t count, size;
+    uint64_t count, size = 0;
     char text[64];
-    if (sscanf(line, "open %63s", text) == 1)
-        make_open(text);
+    if (sscanf(line, "open %63s %" SCNu64, text, &size) >= 1)
+        make_open(text, size);
     else if (sscanf(line, "complete %" SCNu64 " %63s", &count, text) == 2 ||
              sscanf(line, "pause %" SCNu64 " %63s", &count, text) == 2)
         make_change(line, count, text);
