@@ -16,22 +16,18 @@ const char changes_table_sql[] =
     " metadata jsonb, lossy boolean, submitted_at timestamptz, started_at timestamptz,"
     " ended_at timestamptz, last_seq bigint, last_log uuid) ON COMMIT DELETE ROWS";
 
-/* `later` are the histories of logs that were registered behind this one. What an event says
- * nothing about keeps its value; a reason can be taken back, so that one needs a flag. The guard
- * makes a change that is in there already harmless. */
+/* What an event says nothing about keeps its value; a reason can be taken back, so that one needs a
+ * flag. The guard makes a change that is in there already harmless. */
 #define MERGE_SQL                                                                                  \
-    "WITH RECURSIVE later(log, upto) AS ("                                                         \
-    " SELECT parent, parent_seq FROM daa.replica WHERE parent IS NOT NULL"                         \
-    " AND number > (SELECT number FROM daa.replica WHERE log = '%s')"                              \
-    " UNION SELECT r.parent, least(r.parent_seq, l.upto)"                                          \
-    " FROM later l JOIN daa.replica r ON r.log = l.log WHERE r.parent IS NOT NULL)"                \
+    "WITH RECURSIVE " CHANGES_LATER_SQL                                                            \
     " INSERT INTO daa.workflows AS w (log, stream, id, name, status, reason, reason_given,"        \
     " definition, input, output, metadata, lossy, submitted_at, started_at, ended_at, last_seq,"   \
     " last_log)"                                                                                   \
     " SELECT log, stream, id, name, status, reason, reason_given, definition, input, output,"      \
     " metadata, lossy, submitted_at, started_at, ended_at, last_seq, last_log"                     \
     " FROM pg_temp.workflow_changes c WHERE NOT EXISTS"                                            \
-    " (SELECT FROM later l WHERE l.log = c.log AND c.stream <= l.upto)"                            \
+    " (SELECT FROM later l WHERE l.log = c.log AND c.stream <= l.upto"                             \
+    " AND (c.log <> '%s' OR c.last_seq > l.upto))"                                                 \
     " ON CONFLICT (log, stream) DO UPDATE SET"                                                     \
     " name = coalesce(excluded.name, w.name),"                                                     \
     " status = coalesce(excluded.status, w.status),"                                               \
@@ -50,9 +46,9 @@ const char changes_table_sql[] =
 
 static int merge(struct pg *pg, const uint8_t log[UUID_SIZE], struct error *error)
 {
-    char sql[sizeof MERGE_SQL + UUID_TEXT_SIZE], text[UUID_TEXT_SIZE];
+    char sql[sizeof MERGE_SQL + 2 * UUID_TEXT_SIZE], text[UUID_TEXT_SIZE];
     uuid_to_text(text, log);
-    (void)snprintf(sql, sizeof sql, MERGE_SQL, text);
+    (void)snprintf(sql, sizeof sql, MERGE_SQL, text, text);
     return pg_run(pg, sql, error);
 }
 

@@ -2,6 +2,7 @@
 #include "core/base/check.h"
 #include "pgsync/changes.h"
 #include "pgsync/copier_inside.h"
+#include "pgsync/fork.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -130,20 +131,22 @@ static uint64_t now_ns(void)
 /* Locks the row and sees that it is as we left it. 1: it has moved; look_again(). */
 static int begin_transaction(struct copier *copier, bool synchronous, struct error *error)
 {
-    char sql[300];
+    char sql[500];
     struct pg_rows *rows;
-    (void)snprintf(sql, sizeof sql,
-                   "BEGIN; SET LOCAL synchronous_commit = %s;"
-                   "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
-                   " WHERE log = '%s' FOR UPDATE",
-                   synchronous ? "on" : "off", copier->log_text);
-    uint64_t position = copier->position;
+    /* Rows that other logs show may be made anew at the next fork: those must not be at it. */
+    (void)snprintf(
+        sql, sizeof sql,
+        "BEGIN; SET LOCAL synchronous_commit = %s;%s" COPIER_POSITION_SQL " FOR UPDATE OF r",
+        synchronous ? "on" : "off",
+        copier->fork_seq > 0 ? "LOCK TABLE daa.replica IN EXCLUSIVE MODE;" : "", copier->log_text);
+    uint64_t position = copier->position, fork_seq = copier->fork_seq;
     int failed = pg_query(copier->pg, sql, &rows, error);
     if (failed < 0)
         return failed;
     if (pg_rows_count(rows) == 1)
         failed = copier_take_position(copier, rows, error);
-    if (failed == 0 && (pg_rows_count(rows) != 1 || copier->position != position))
+    if (failed == 0 &&
+        (pg_rows_count(rows) != 1 || copier->position != position || copier->fork_seq != fork_seq))
         failed = 1;
     pg_rows_free(rows);
     return failed;
@@ -215,7 +218,8 @@ static int send_events(struct copier *copier, struct record record, struct log_p
         if (failed < 0)
             return failed;
         if (batch->rows >= wanted || batch->payload_size >= BATCH_PAYLOAD_MAX ||
-            batch->last_seq + 1 >= copier->schema.partitions_end)
+            batch->last_seq + 1 >= copier->schema.partitions_end ||
+            batch->last_seq == copier->fork_seq)
             break;
         if (!next_of_log(copier, &record, &place))
             break;
@@ -236,6 +240,17 @@ static int copy_events(struct copier *copier, const struct record *first,
         return failed;
     }
     return pg_copy_end(copier->pg, error);
+}
+
+/* What the batch changes in daa.workflows. */
+static int send_changes(struct copier *copier, struct error *error)
+{
+    int failed =
+        changes_send(copier->pg, &copier->batch, &copier->changes, copier->refuse_next, error);
+    if (failed == 0 && copier->batch.last_seq == copier->fork_seq)
+        failed = fork_complete(copier->pg, copier->log, copier->fork_seq, copier->options.budget,
+                               &copier->changes, error);
+    return failed;
 }
 
 static int commit(struct copier *copier, struct error *error)
@@ -354,8 +369,7 @@ static int copy_batch(struct copier *copier, struct error *error)
     if (failed == 0)
         failed = copy_events(copier, &record, &place, error);
     if (failed == 0)
-        failed =
-            changes_send(copier->pg, &copier->batch, &copier->changes, copier->refuse_next, error);
+        failed = send_changes(copier, error);
     if (failed == 0)
         failed = commit(copier, error);
     if (failed == 0)

@@ -31,8 +31,8 @@
  * Forks (DESIGN 4, Identity): each record goes in under the uuid of the log that it was written in,
  * and each log has a position of its own. Where PostgreSQL has the parent up to the fork, or
  * further, the copier registers the new log (pgsync/fork.h) and goes on with it; else it copies the
- * rest of the parent first. What the parent had behind the fork stays there, and is told in the
- * stats.
+ * rest of the parent first, or does without it when the log does not have that any more. What the
+ * parent had behind the fork stays there, and is told in the stats.
  *
  * The log is never held up: this only reads, and only what is durable.
  *
@@ -74,8 +74,9 @@ struct copier_options {
 /* A fork that PostgreSQL came to know. */
 struct copier_fork {
     uint8_t parent[UUID_SIZE], log[UUID_SIZE];
-    uint64_t seq;  /* the last event that both have */
-    uint64_t left; /* events of the parent behind it, which only PostgreSQL may still have */
+    uint64_t seq;     /* the last event that both have */
+    uint64_t left;    /* events of the parent behind it, which only PostgreSQL may still have */
+    uint64_t missing; /* events of the parent before it, which neither has */
 };
 
 struct copier_stats {

@@ -9,6 +9,14 @@
 #include "pgsync/pg.h"
 #include "pgsync/schema.h"
 
+/* What a copier keeps of the row of log %s, and the next fork ahead of it that is waited for: that
+ * of a log which was registered without this one's events. */
+#define COPIER_POSITION_SQL                                                                        \
+    "SELECT last_seq, encode(last_chain, 'hex'), epoch,"                                           \
+    " (SELECT min(c.parent_seq) FROM daa.replica c"                                                \
+    " WHERE c.parent = r.log AND c.parent_seq > r.last_seq)"                                       \
+    " FROM daa.replica r WHERE log = '%s'"
+
 struct copier {
     struct copier_options options;
     enum copier_state state;
@@ -21,6 +29,7 @@ struct copier {
     uint64_t epoch; /* ours, once claimed */
     uint64_t position;
     uint8_t chain[SHA256_SIZE]; /* at the position */
+    uint64_t fork_seq;          /* at which a batch ends, and completes others' rows; 0: none */
     struct batch batch;
     struct binary changes;
     uint64_t batch_rows;   /* aimed at */
@@ -32,12 +41,12 @@ struct copier {
     struct copier_stats stats;
 };
 
-/* Takes position and chain from a row (last_seq, chain in hex, epoch) of daa.replica. 0;
- * ERROR_LOCKED when it is not ours any more; ERROR_MISMATCH. */
+/* Takes position, chain and next fork from a row of COPIER_POSITION_SQL. 0; ERROR_LOCKED when it is
+ * not ours any more; ERROR_MISMATCH. */
 int copier_take_position(struct copier *copier, const struct pg_rows *rows, struct error *error);
 
 /* Finds out which log of the family to go on with and from where, holds what was copied against the
- * log, puts the reader behind it, and then claims it: 1 with *ready. Or registers a fork that
+ * log, puts the reader behind it, and then claims it: 1 with *ready. Or registers a log that
  * PostgreSQL does not know yet, or finds that the position has moved meanwhile: 1, call again. 0
  * there is no log yet; negative as of the pg and the log. */
 int copier_find_position(struct copier *copier, bool *ready, struct error *error);

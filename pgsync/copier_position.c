@@ -21,6 +21,7 @@ int copier_take_position(struct copier *copier, const struct pg_rows *rows, stru
                          ", this one's is %" PRIu64 "); only one can copy it at a time",
                          copier->log_text, epoch, copier->epoch);
     copier->position = (uint64_t)pg_rows_integer(rows, 0, 0);
+    copier->fork_seq = (uint64_t)pg_rows_integer(rows, 0, 3);
     memset(copier->chain, 0, sizeof copier->chain);
     if (copier->position > 0 &&
         (chain == NULL || !bytes_from_hex(copier->chain, SHA256_SIZE, chain, strlen(chain))))
@@ -39,13 +40,10 @@ int copier_take_position(struct copier *copier, const struct pg_rows *rows, stru
 static int ask_position(struct copier *copier, const uint8_t log[UUID_SIZE], struct pg_rows **row,
                         struct error *error)
 {
-    char sql[160], text[UUID_TEXT_SIZE];
+    char sql[400], text[UUID_TEXT_SIZE];
     struct pg_rows *rows;
     uuid_to_text(text, log);
-    (void)snprintf(sql, sizeof sql,
-                   "SELECT last_seq, encode(last_chain, 'hex'), epoch FROM daa.replica"
-                   " WHERE log = '%s'",
-                   text);
+    (void)snprintf(sql, sizeof sql, COPIER_POSITION_SQL, text);
     int failed = pg_query(copier->pg, sql, &rows, error);
     if (failed < 0)
         return failed;
@@ -76,55 +74,64 @@ static int digest_record(struct copier *copier, uint64_t seq, uint8_t digest[SHA
     return 1;
 }
 
-/* PostgreSQL has this log up to where the next one begins. */
-static int pass_fork(struct copier *copier, size_t parent, struct error *error)
+static void tell_fork(struct copier *copier, const struct fork *fork, uint64_t position)
 {
-    const struct family_log *logs = &copier->family.logs[parent];
-    uint8_t digest[SHA256_SIZE];
-    uint64_t left;
-    int found = digest_record(copier, logs[0].end_seq, digest, error);
-    if (found < 0)
-        return found;
-    const struct fork fork = {
-        .parent = logs[0].log,
-        .log = logs[1].log,
-        .seq = logs[0].end_seq,
-        .chain = logs[0].end_chain,
-        .record_digest = found == 1 ? digest : NULL,
-        .owners = &copier->family.owners,
-    };
-    int failed = fork_register(copier->pg, &fork, &copier->batch, &copier->changes, &left, error);
-    if (failed < 0)
-        return failed;
     struct copier_fork *told = &copier->stats.fork;
-    *told = (struct copier_fork){ .seq = fork.seq, .left = left };
-    memcpy(told->parent, fork.parent, UUID_SIZE);
-    memcpy(told->log, fork.log, UUID_SIZE);
+    *told = (struct copier_fork){ .seq = fork->seq };
+    memcpy(told->parent, fork->parent, UUID_SIZE);
+    memcpy(told->log, fork->log, UUID_SIZE);
+    if (position > fork->seq)
+        told->left = position - fork->seq;
+    else
+        told->missing = fork->seq - position;
     copier->stats.forks++;
-    copier->stats.left += left;
-    return 0;
+    copier->stats.left += told->left;
 }
 
-/* The log to go on with: the newest that PostgreSQL knows, else the oldest that has events here,
- * and then *row is NULL. 0; 1 when that one was left, and PostgreSQL knows the next one now. */
+/* Makes a log of the family known to PostgreSQL, which has the one before it up to the fork, or
+ * has to do without that. 1: look again. */
+static int register_log(struct copier *copier, size_t i, bool alone, struct error *error)
+{
+    const struct family_log *log = &copier->family.logs[i], *parent = i > 0 ? log - 1 : NULL;
+    struct fork fork = { .log = log->log, .alone = alone, .owners = &copier->family.owners };
+    uint8_t digest[SHA256_SIZE];
+    uint64_t position;
+    if (parent != NULL) {
+        fork.parent = parent->log;
+        fork.seq = parent->end_seq;
+        fork.chain = parent->end_chain;
+        int found = alone ? 0 : digest_record(copier, fork.seq, digest, error);
+        if (found < 0)
+            return found;
+        fork.record_digest = found == 1 ? digest : NULL;
+    }
+    int failed =
+        fork_register(copier->pg, &fork, &copier->batch, &copier->changes, &position, error);
+    if (failed == 0)
+        copier->claimed = false; /* also when it was ours, and somebody deleted the row */
+    if (failed == 0 && parent != NULL)
+        tell_fork(copier, &fork, position);
+    return failed < 0 ? failed : 1;
+}
+
+/* The log to go on with: the newest that PostgreSQL knows. 0; 1 when there is none, or that one was
+ * left, or cannot be gone on with since its events are gone: PostgreSQL knows the next one now. */
 static int choose_log(struct copier *copier, size_t *chosen, struct pg_rows **row,
                       struct error *error)
 {
-    const struct family *family = &copier->family;
-    size_t i = family->count;
+    const struct family_log *logs = copier->family.logs;
+    size_t i = copier->family.count;
     int known = 0;
     *row = NULL;
     while (known == 0 && i-- > 0)
-        known = ask_position(copier, family->logs[i].log, row, error);
-    if (known <= 0) {
-        *chosen = family->logs[0].gone ? 1 : 0;
+        known = ask_position(copier, logs[i].log, row, error);
+    if (known < 0)
         return known;
-    }
+    if (known == 0)
+        return register_log(copier, logs[0].gone ? 1 : 0, logs[0].gone, error);
     *chosen = i;
-    if ((uint64_t)pg_rows_integer(*row, 0, 0) < family->logs[i].end_seq)
-        return 0;
-    int failed = pass_fork(copier, i, error);
-    return failed < 0 ? failed : 1;
+    bool left = (uint64_t)pg_rows_integer(*row, 0, 0) >= logs[i].end_seq;
+    return left || logs[i].gone ? register_log(copier, i + 1, !left, error) : 0;
 }
 
 /* Of the logs in this directory, only the newest is for us alone. */
@@ -138,15 +145,14 @@ static int take_log(struct copier *copier, size_t chosen, const struct pg_rows *
                     struct error *error)
 {
     const uint8_t *log = copier->family.logs[chosen].log;
-    if (memcmp(copier->log, log, UUID_SIZE) != 0 || row == NULL || !is_ours(copier, chosen))
+    if (memcmp(copier->log, log, UUID_SIZE) != 0 || !is_ours(copier, chosen))
         copier->claimed = false;
     memcpy(copier->log, log, UUID_SIZE);
     uuid_to_text(copier->log_text, log);
-    copier->position = 0;
     /* What was refused stood behind the position as it was; it may be in by now. */
     copier->suspects = 0;
     copier->refuse_next = false;
-    return row == NULL ? 0 : copier_take_position(copier, row, error);
+    return copier_take_position(copier, row, error);
 }
 
 /*--- The same history ------------------------------------------------------------------------*/
@@ -208,51 +214,24 @@ static int check_history(struct copier *copier, struct error *error)
 
 /*--- Claiming --------------------------------------------------------------------------------*/
 
-/* 0; 1 when `sql`, which returns the epoch, found the row to be another one by now. */
-static int run_claim(struct copier *copier, const char *sql, uint64_t *epoch, struct error *error)
-{
-    struct pg_rows *rows;
-    int failed = pg_query(copier->pg, sql, &rows, error);
-    if (failed < 0)
-        return failed;
-    bool changed = pg_rows_count(rows) == 1;
-    if (changed)
-        *epoch = (uint64_t)pg_rows_integer(rows, 0, 0);
-    pg_rows_free(rows);
-    return changed ? 0 : 1;
-}
-
-/* Puts the log there. One whose parent PostgreSQL does not have gets its name all the same. */
-static int insert_log(struct copier *copier, size_t chosen, struct error *error)
-{
-    char sql[400], parent[UUID_TEXT_SIZE + 2] = "NULL", parent_seq[24] = "NULL";
-    uint64_t epoch;
-    if (chosen > 0) {
-        char text[UUID_TEXT_SIZE];
-        uuid_to_text(text, copier->family.logs[chosen - 1].log);
-        (void)snprintf(parent, sizeof parent, "'%s'", text);
-        (void)snprintf(parent_seq, sizeof parent_seq, "%" PRIu64,
-                       copier->family.logs[chosen - 1].end_seq);
-    }
-    (void)snprintf(sql, sizeof sql,
-                   "INSERT INTO daa.replica (log, last_seq, last_chain, epoch, parent, parent_seq)"
-                   " VALUES ('%s', 0, '', 0, %s, %s) ON CONFLICT DO NOTHING RETURNING epoch",
-                   copier->log_text, parent, parent_seq);
-    return run_claim(copier, sql, &epoch, error);
-}
-
 /* Makes any other copier of this log stop. Only of a position that was found to be ours: a run that
  * is refused must not end the one that works. 0; 1 when the row is another one by now. */
 static int claim(struct copier *copier, struct error *error)
 {
     char sql[300];
+    struct pg_rows *rows;
     (void)snprintf(sql, sizeof sql,
                    "UPDATE daa.replica SET epoch = epoch + 1"
                    " WHERE log = '%s' AND last_seq = %" PRIu64 " RETURNING epoch",
                    copier->log_text, copier->position);
-    int failed = run_claim(copier, sql, &copier->epoch, error);
-    copier->claimed = failed == 0;
-    return failed;
+    int failed = pg_query(copier->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    copier->claimed = pg_rows_count(rows) == 1;
+    if (copier->claimed)
+        copier->epoch = (uint64_t)pg_rows_integer(rows, 0, 0);
+    pg_rows_free(rows);
+    return copier->claimed ? 0 : 1;
 }
 
 int copier_find_position(struct copier *copier, bool *ready, struct error *error)
@@ -268,14 +247,11 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
     if (failed < 0)
         return failed;
     failed = choose_log(copier, &chosen, &row, error);
-    bool known = row != NULL;
     if (failed == 0)
         failed = take_log(copier, chosen, row, error);
     pg_rows_free(row);
     if (failed == 0)
         failed = check_history(copier, error);
-    if (failed == 0 && !known)
-        failed = insert_log(copier, chosen, error);
     if (failed == 0 && !copier->claimed && is_ours(copier, chosen))
         failed = claim(copier, error);
     if (failed != 0)

@@ -62,14 +62,14 @@ static int ask_ancestors(struct pg *pg, const uint8_t log[UUID_SIZE], struct pg_
     return pg_query(pg, sql, rows, error);
 }
 
-int family_ask(struct family *family, struct pg *pg, struct error *error)
+/* *first_seq: of `log` itself. */
+static int add_ancestors(struct lineage *owners, struct pg *pg, const uint8_t log[UUID_SIZE],
+                         uint64_t *first_seq, struct error *error)
 {
     struct pg_rows *rows;
-    uint64_t first_seq = 1;
-    family->owners = (struct lineage){ .count = 0 };
-    if (family->count == 0)
-        return 0;
-    int failed = ask_ancestors(pg, family->logs[0].log, &rows, error);
+    *first_seq = 1;
+    *owners = (struct lineage){ .count = 0 };
+    int failed = ask_ancestors(pg, log, &rows, error);
     if (failed < 0)
         return failed;
     for (int i = 0; i < pg_rows_count(rows); i++) {
@@ -77,15 +77,35 @@ int family_ask(struct family *family, struct pg *pg, struct error *error)
         const char *text = pg_rows_text(rows, i, 0);
         if (!bytes_from_hex(uuid, UUID_SIZE, text, strlen(text)))
             continue;
-        (void)lineage_add(&family->owners, uuid, first_seq);
-        first_seq = (uint64_t)pg_rows_integer(rows, i, 1) + 1;
+        (void)lineage_add(owners, uuid, *first_seq);
+        *first_seq = (uint64_t)pg_rows_integer(rows, i, 1) + 1;
     }
     pg_rows_free(rows);
-    for (size_t i = 0; i < family->count; i++) {
+    return 0;
+}
+
+int family_ask(struct family *family, struct pg *pg, struct error *error)
+{
+    uint64_t first_seq;
+    family->owners = (struct lineage){ .count = 0 };
+    if (family->count == 0)
+        return 0;
+    int failed = add_ancestors(&family->owners, pg, family->logs[0].log, &first_seq, error);
+    for (size_t i = 0; failed == 0 && i < family->count; i++) {
         (void)lineage_add(&family->owners, family->logs[i].log, first_seq);
         first_seq = family->logs[i].end_seq + 1;
     }
-    return 0;
+    return failed;
+}
+
+int family_owners(struct lineage *owners, struct pg *pg, const uint8_t log[UUID_SIZE],
+                  struct error *error)
+{
+    uint64_t first_seq;
+    int failed = add_ancestors(owners, pg, log, &first_seq, error);
+    if (failed == 0)
+        (void)lineage_add(owners, log, first_seq);
+    return failed;
 }
 
 void family_free(struct family *family)

@@ -31,6 +31,10 @@ int family_read(struct family *family, const char *dir, struct error *error);
 /* Adds what daa.replica knows of logs older than those. 0, or the pg's error. */
 int family_ask(struct family *family, struct pg *pg, struct error *error);
 
+/* Which log each event of `log` belongs to, as daa.replica tells. 0, or the pg's error. */
+int family_owners(struct lineage *owners, struct pg *pg, const uint8_t log[UUID_SIZE],
+                  struct error *error);
+
 void family_free(struct family *family);
 
 #endif

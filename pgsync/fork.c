@@ -1,9 +1,11 @@
 #include "pgsync/fork.h"
 
 #include "core/base/bytes.h"
+#include "core/base/check.h"
 #include "core/base/error.h"
 #include "log/record.h"
 #include "pgsync/changes.h"
+#include "pgsync/family.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -21,6 +23,14 @@
     " UNION SELECT r.parent, least(r.parent_seq, h.upto)"                                          \
     " FROM history h JOIN daa.replica r ON r.log = h.log WHERE r.parent IS NOT NULL)"
 
+/* The logs that come from log %s behind its event %llu or a later one. */
+#define BELOW_SQL                                                                                  \
+    "WITH RECURSIVE below(log) AS ("                                                               \
+    " SELECT log FROM daa.replica WHERE parent = '%s' AND parent_seq >= %" PRIu64                  \
+    " UNION SELECT r.log FROM below b JOIN daa.replica r ON r.parent = b.log)"
+
+#define NOBODY "00000000-0000-0000-0000-000000000000"
+
 struct registration {
     struct pg *pg;
     const struct fork *fork;
@@ -28,7 +38,7 @@ struct registration {
     struct binary *changes;
     char parent[UUID_TEXT_SIZE], log[UUID_TEXT_SIZE];
     uint64_t position; /* of the parent in PostgreSQL */
-    bool others;       /* logs were registered behind the parent */
+    bool others;       /* logs were registered behind the parent, which it left rows to */
     bool refused;      /* what users gave is left as it is */
 };
 
@@ -42,30 +52,37 @@ static int set_other_history(const struct registration *r, const char *what, con
                      r->parent, r->fork->seq, r->log, what, there, here);
 }
 
-/* What the parent's row says: (last_seq, chain, whether others came later). */
+/* 1: what the parent's row says is not what the fork is registered for. */
+static int check_parent(struct registration *r, const struct pg_rows *rows, struct error *error)
+{
+    const struct fork *fork = r->fork;
+    char want[2 * SHA256_SIZE + 1];
+    r->position = (uint64_t)pg_rows_integer(rows, 0, 0);
+    r->others = *pg_rows_text(rows, 0, 2) == 't';
+    if (*pg_rows_text(rows, 0, 3) == 't' || fork->alone != (r->position < fork->seq))
+        return 1;
+    if (fork->parent == NULL || r->position != fork->seq)
+        return 0;
+    bytes_to_hex(want, fork->chain, SHA256_SIZE);
+    if (strcmp(pg_rows_text(rows, 0, 1), want) != 0)
+        return set_other_history(r, "the chain", pg_rows_text(rows, 0, 1), want, error);
+    return 0;
+}
+
 static int read_parent(struct registration *r, struct error *error)
 {
-    char sql[600], want[2 * SHA256_SIZE + 1];
+    char sql[600];
     struct pg_rows *rows;
     (void)snprintf(sql, sizeof sql,
                    "SELECT p.last_seq, encode(p.last_chain, 'hex'),"
                    " EXISTS (SELECT FROM daa.replica o WHERE o.number > p.number),"
                    " EXISTS (SELECT FROM daa.replica o WHERE o.log = '%s')"
-                   " FROM daa.replica p WHERE p.log = '%s'",
+                   " FROM (SELECT) one LEFT JOIN daa.replica p ON p.log = '%s'",
                    r->log, r->parent);
     int failed = pg_query(r->pg, sql, &rows, error);
     if (failed < 0)
         return failed;
-    if (pg_rows_count(rows) == 1) {
-        r->position = (uint64_t)pg_rows_integer(rows, 0, 0);
-        r->others = *pg_rows_text(rows, 0, 2) == 't';
-    }
-    bytes_to_hex(want, r->fork->chain, SHA256_SIZE);
-    if (pg_rows_count(rows) != 1 || r->position < r->fork->seq || *pg_rows_text(rows, 0, 3) == 't')
-        failed = error_set(error, ERROR_UNAVAILABLE,
-                           "somebody else has changed daa.replica; reading it again");
-    else if (r->position == r->fork->seq && strcmp(pg_rows_text(rows, 0, 1), want) != 0)
-        failed = set_other_history(r, "the chain", pg_rows_text(rows, 0, 1), want, error);
+    failed = check_parent(r, rows, error);
     pg_rows_free(rows);
     return failed;
 }
@@ -94,12 +111,29 @@ static int compare_record(struct registration *r, struct error *error)
 
 static int insert_row(struct registration *r, struct error *error)
 {
-    char sql[500], chain[2 * SHA256_SIZE + 1];
-    bytes_to_hex(chain, r->fork->chain, SHA256_SIZE);
+    const struct fork *fork = r->fork;
+    char sql[600], chain[2 * SHA256_SIZE + 1] = "";
+    bool behind = fork->parent != NULL && !fork->alone;
+    if (behind)
+        bytes_to_hex(chain, fork->chain, SHA256_SIZE);
     (void)snprintf(sql, sizeof sql,
                    "INSERT INTO daa.replica (log, last_seq, last_chain, epoch, parent, parent_seq)"
-                   " VALUES ('%s', %" PRIu64 ", '\\x%s', 0, '%s', %" PRIu64 ")",
-                   r->log, r->fork->seq, chain, r->parent, r->fork->seq);
+                   " VALUES ('%s', %" PRIu64 ", '\\x%s', 0, nullif('%s', '" NOBODY "')::uuid,"
+                   " nullif(%" PRIu64 ", 0))",
+                   r->log, behind ? fork->seq : 0, chain, r->parent, fork->seq);
+    return pg_run(r->pg, sql, error);
+}
+
+/* Logs that were forked from this one may be known already: they count as registered behind it. */
+static int renumber_children(struct registration *r, struct error *error)
+{
+    char sql[700];
+    (void)snprintf(sql, sizeof sql,
+                   "DO $$ DECLARE child uuid; BEGIN FOR child IN " BELOW_SQL
+                   " SELECT r.log FROM daa.replica r JOIN below USING (log) ORDER BY r.number"
+                   " LOOP UPDATE daa.replica SET number = DEFAULT WHERE log = child; END LOOP;"
+                   " END $$",
+                   r->log, UINT64_C(0));
     return pg_run(r->pg, sql, error);
 }
 
@@ -109,31 +143,34 @@ static int insert_row(struct registration *r, struct error *error)
  * other logs kept the parent from changing its rows, any that has not ended may be behind. */
 static int clear_rows(struct registration *r, struct error *error)
 {
-    char sql[1200];
+    char sql[1800];
     (void)snprintf(sql, sizeof sql,
                    HISTORY_SQL
+                   ", " CHANGES_LATER_SQL
                    " UPDATE daa.workflows w SET status = NULL, reason = NULL,"
                    " reason_given = false, output = NULL, started_at = NULL, ended_at = NULL,"
                    " last_seq = 0, last_log = NULL"
-                   " FROM history h WHERE h.log = w.log AND w.stream <= h.upto AND (%s OR"
-                   " NOT EXISTS (SELECT FROM history k WHERE k.log = coalesce(w.last_log, w.log)"
-                   " AND w.last_seq <= k.upto))",
-                   r->log, r->others ? "w.ended_at IS NULL" : "false");
+                   " FROM history h WHERE h.log = w.log AND w.stream <= h.upto AND (%s"
+                   " OR w.last_seq > %" PRIu64
+                   " OR NOT EXISTS (SELECT FROM history k WHERE k.log = coalesce(w.last_log, w.log)"
+                   " AND w.last_seq <= k.upto)) AND NOT EXISTS"
+                   " (SELECT FROM later l WHERE l.log = w.log AND w.stream <= l.upto)",
+                   r->log, r->log, r->others ? "w.ended_at IS NULL" : "false", r->fork->seq);
     return pg_run(r->pg, sql, error);
 }
 
 static int open_cursor(struct registration *r, struct error *error)
 {
-    char sql[1200];
+    char sql[1400];
     (void)snprintf(sql, sizeof sql,
                    "DECLARE kept NO SCROLL CURSOR FOR " HISTORY_SQL
                    " SELECT e.seq, e.stream, encode(e.record, 'hex') FROM daa.workflows w"
                    " JOIN history o ON o.log = w.log AND w.stream <= o.upto"
-                   " JOIN history h ON true"
+                   " JOIN (TABLE history UNION ALL SELECT '%s', %" PRId64 ") h ON true"
                    " JOIN daa.events e ON e.log = h.log AND e.stream = w.stream AND e.seq <= h.upto"
                    " WHERE w.last_seq = 0 AND e.kind_name LIKE 'workflow.%%'"
                    " ORDER BY w.stream, e.seq",
-                   r->log);
+                   r->log, r->log, INT64_MAX);
     return pg_run(r->pg, sql, error);
 }
 
@@ -199,10 +236,18 @@ static int fill_rows(struct registration *r, struct error *error)
         }
         pg_rows_free(rows);
     }
-    return failed < 0 ? failed : put_changes(r, error);
+    if (failed == 0)
+        failed = put_changes(r, error);
+    return failed < 0 ? failed : pg_run(r->pg, "CLOSE kept", error);
 }
 
 /*--- The whole -------------------------------------------------------------------------------*/
+
+static int make_rows(struct registration *r, struct error *error)
+{
+    int failed = clear_rows(r, error);
+    return failed < 0 ? failed : fill_rows(r, error);
+}
 
 static int run(struct registration *r, struct error *error)
 {
@@ -213,19 +258,19 @@ static int run(struct registration *r, struct error *error)
         failed = compare_record(r, error);
     if (failed == 0)
         failed = insert_row(r, error);
-    if (failed == 0 && (r->others || r->position > r->fork->seq)) {
-        failed = clear_rows(r, error);
-        if (failed == 0)
-            failed = fill_rows(r, error);
-    }
-    return failed < 0 ? failed : pg_run(r->pg, "COMMIT", error);
+    if (failed == 0)
+        failed = renumber_children(r, error);
+    if (failed == 0 && (r->others || r->fork->alone || r->position > r->fork->seq))
+        failed = make_rows(r, error);
+    return failed != 0 ? failed : pg_run(r->pg, "COMMIT", error);
 }
 
 int fork_register(struct pg *pg, const struct fork *fork, struct batch *batch,
-                  struct binary *changes, uint64_t *left, struct error *error)
+                  struct binary *changes, uint64_t *position, struct error *error)
 {
     struct registration r = { .pg = pg, .fork = fork, .batch = batch, .changes = changes };
-    uuid_to_text(r.parent, fork->parent);
+    static const uint8_t nobody[UUID_SIZE];
+    uuid_to_text(r.parent, fork->parent != NULL ? fork->parent : nobody);
     uuid_to_text(r.log, fork->log);
     int failed = run(&r, error);
     /* A value that the server refuses, for example by a CHECK of somebody's own: without it. */
@@ -233,8 +278,68 @@ int fork_register(struct pg *pg, const struct fork *fork, struct batch *batch,
         r.refused = true;
         failed = run(&r, error);
     }
-    if (failed < 0 && pg_alive(pg))
+    if (failed != 0 && pg_alive(pg))
         (void)pg_run(pg, "ROLLBACK", NULL);
-    *left = r.position - fork->seq;
+    *position = r.position;
+    return failed;
+}
+
+/*--- A parent that came later ----------------------------------------------------------------*/
+
+static int complete_child(struct registration *r, const char *hex, struct error *error)
+{
+    struct lineage owners;
+    uint8_t log[UUID_SIZE];
+    const struct fork fork = { .log = log, .seq = r->fork->seq, .owners = &owners };
+    struct registration child = *r;
+    CHECK(bytes_from_hex(log, UUID_SIZE, hex, strlen(hex)));
+    uuid_to_text(child.log, log);
+    child.fork = &fork;
+    child.others = true;
+    int failed = family_owners(&owners, r->pg, log, error);
+    return failed < 0 ? failed : make_rows(&child, error);
+}
+
+static int complete_children(struct registration *r, const struct pg_rows *logs,
+                             struct error *error)
+{
+    int failed = 0;
+    for (int i = 0; failed == 0 && i < pg_rows_count(logs); i++)
+        failed = complete_child(r, pg_rows_text(logs, i, 0), error);
+    return failed;
+}
+
+static int complete(struct registration *r, const struct pg_rows *logs, struct error *error)
+{
+    int failed = pg_run(r->pg, "SAVEPOINT complete", error);
+    if (failed == 0)
+        failed = complete_children(r, logs, error);
+    if (failed == ERROR_INVALID && pg_alive(r->pg)) {
+        r->refused = true;
+        failed = pg_run(r->pg, "ROLLBACK TO complete", error);
+        if (failed == 0)
+            failed = complete_children(r, logs, error);
+    }
+    return failed;
+}
+
+int fork_complete(struct pg *pg, const uint8_t log[UUID_SIZE], uint64_t seq, struct budget *budget,
+                  struct binary *changes, struct error *error)
+{
+    char sql[600];
+    struct pg_rows *logs;
+    struct batch batch;
+    const struct fork fork = { .seq = seq };
+    struct registration r = { .pg = pg, .fork = &fork, .batch = &batch, .changes = changes };
+    uuid_to_text(r.parent, log);
+    (void)snprintf(sql, sizeof sql, BELOW_SQL " SELECT encode(uuid_send(log), 'hex') FROM below",
+                   r.parent, seq);
+    int failed = pg_query(pg, sql, &logs, error);
+    if (failed < 0)
+        return failed;
+    batch_init(&batch, budget);
+    failed = complete(&r, logs, error);
+    batch_free(&batch);
+    pg_rows_free(logs);
     return failed;
 }

@@ -4,7 +4,7 @@
  *   meta       one row: the version of this schema, and how many numbers a partition of events has
  *   replica    one row a log: how far it is copied, and the chain there; the copier's only memory.
  *              Of a log that forked also its parent and the last event that both have; `number`
- *              counts in the order in which logs became known here
+ *              counts in the order in which logs became known here, a parent before its children
  *   events     every record, partitioned by range of seq, exact bytes in `record`
  *   workflows  one row a workflow, as its newest event left it, under the log that created it;
  *              `last_log` is the log of that event when it is another, behind a fork

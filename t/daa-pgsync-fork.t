@@ -272,6 +272,86 @@ subtest 'a value that the server refuses at the fork' => sub {
     is($server->sql(q{SELECT status, reason IS NULL, output IS NULL, lossy FROM daa.workflows WHERE name = 'w'}, $other), "paused\x1ft\x1ft\x1ft", 'the row is there without it, and flagged');
 };
 
+subtest 'a log that its parent is gone from' => sub {
+    my $log = scratch() . '/parent';
+    my @open = write_log($log, (map { "open w$_" } 0 .. 5), 'workflows 4');
+    write_log($log, "pause $open[$_] one") for 1, 2;
+    my $early = scratch() . '/parent-early';
+    system('cp', '-r', $log, $early) == 0 or die;
+    my $kept_early = backup($log, scratch() . '/backup-9');
+    write_log($log, (map { "pause $open[$_] two" } 2, 3, 5), 'open late', 'workflows 4');
+    my $old = name_of($log);
+    my $kept = backup($log, scratch() . '/backup-10');
+    my $parent_seq = () = list_of($log);
+    write_log($log, (map { "complete $open[$_] source" } 0, 1, 5), 'open f', 'workflows 4');
+    my ($first, $second) = map { restore($_) } $kept, $kept_early;
+    my %segments = map { $_ => (sort map { /seg-0*(\d+)\.log$/ } glob "$_/*")[-1] } $first, $second;    # the last of the parent
+    write_log($first, (map { "complete $open[$_] first" } 0, 2, 3), "pause $open[1] first", 'open e', 'workflows 2');
+    write_log($second, "complete $open[3] second", "pause $open[4] second", 'workflows 2');
+    my $third = restore(backup($first, scratch() . '/backup-11'));
+    $segments{$third} = $segments{$first};
+    write_log($third, "pause $open[4] third", 'open g');
+    my ($whole, $both, $turned, $deep) = map { create_database() } 1 .. 4;
+    copies($_, $whole, 'in order, with all segments') for $log, $first;
+    copies($_, $both, 'two forks') for $log, $first, $second;
+    copies($_, $turned, 'the other way round') for $log, $second, $first;
+    copies($_, $deep, 'and a fork of a fork') for $log, $third;
+    write_log($_, "remove $segments{$_}") for $first, $second, $third;
+    my $same = sub {
+        my ($other, $want, $name) = @_;
+        is(workflows($other), workflows($want), "$name: the workflows are the same");
+        holds($other, $old, [list_of($log)], "$name: each event of the parent is there once");
+    };
+
+    my $other = create_database();
+    my $err = copies($first, $other, 'it goes into an empty database');
+    like($err, qr/forked from log $old behind event $parent_seq; events 1 to $parent_seq of log $old are neither in this log any more nor in Postgres: copy that log too/, 'and what is missing is told');
+    copies($log, $other, 'then its parent');
+    $same->($other, $whole, 'behind it');
+    copies($second, $other, 'and another fork');
+    $same->($other, $both, 'with that');
+
+    $other = create_database();
+    copies($_, $other, 'event by event', '--batch-rows', 1) for $first, $log;
+    $same->($other, $whole, 'event by event');
+
+    $other = create_database();
+    copies($early, $other, 'where the parent is there in part');
+    $err = copies($first, $other, 'it goes there too');
+    my $early_end = () = list_of($early);
+    like($err, qr/; events ${\($early_end + 1)} to $parent_seq of log $old are neither/, 'and what is missing is told');
+    copies($log, $other, 'then the rest of the parent');
+    $same->($other, $whole, 'in the middle of it');
+
+    $other = create_database();
+    copies($early, $other, 'the beginning of the parent');
+    my @pids = map { start_pgsync($_, $other, '--batch-rows', 2) } $log, $first;
+    is(end_of($_), 0, 'the rest of the parent and the fork at the same time') || diag(said($_)) for @pids;
+    $same->($other, $whole, 'at the same time');
+
+    $other = create_database();
+    copies($first, $other, 'the fork, then a rule that refuses one reason');
+    $server->sql(q{ALTER TABLE daa.workflows ADD CHECK (reason IS DISTINCT FROM 'two')}, $other);
+    copies($log, $other, 'the parent');
+    holds($other, $old, [list_of($log)], 'a refused value keeps no event out');
+    is($server->sql('SELECT count(*) FROM daa.events WHERE error IS NOT NULL', $other), 3, 'only the refused ones are without payload');
+    is($server->sql(qq{SELECT status, lossy FROM daa.workflows WHERE log = '$old' AND stream = $open[2]}, $other), "completed\x1ft", 'and the row of such a one is flagged');
+
+    $other = create_database();
+    copies($_, $other, 'two of them before their parent') for $first, $second;
+    is($server->sql(qq{SELECT string_agg(status, ' ' ORDER BY stream) FROM daa.workflows WHERE log = '$old'}, $other), 'completed paused', 'the rows show what the second one knows');
+    copies($log, $other, 'then their parent');
+    $same->($other, $both, 'two of them');
+
+    $other = create_database();
+    copies($_, $other, 'the other way round') for $second, $first, $log;
+    $same->($other, $turned, 'the other way round');
+
+    $other = create_database();
+    copies($_, $other, 'a fork of a fork before its parents') for $third, $log;
+    $same->($other, $deep, 'a fork of a fork');
+};
+
 subtest 'large inputs at the fork' => sub {
     my ($log, $other, $size) = (scratch() . '/large', create_database(), 240_000);
     my @open = write_log($log, map { "open w$_ $size" } 1 .. 80);

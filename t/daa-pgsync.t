@@ -418,6 +418,19 @@ subtest 'a log that is written meanwhile' => sub {
     is_whole_copy($dir, $db, 'live');
 };
 
+subtest 'a copy that is deleted while it is followed' => sub {
+    my ($db, $dir) = (create_database(), make_log('deleted', undef, 'workflows 3'));
+    my $pid = start_pgsync($dir, url_of($db), '--follow');
+    ok((wait_until { position($db) == @{ list_of($dir) } }), 'all is there');
+    $server->sql('TRUNCATE daa.replica, daa.events, daa.workflows', $db);
+    open my $to, '|-', "'$maker' '$dir' >/dev/null" or die;
+    print $to "workflows 1\n";
+    close $to or die;
+    ok((wait_until { position($db) == @{ list_of($dir) } }), 'with the next event it is made anew');
+    is(end_of($pid, 'TERM'), 0, 'by the same daa-pgsync') or diag(pgsync_said($pid));
+    is_whole_copy($dir, $db, 'made anew');
+};
+
 subtest 'the log is told how far the copy is' => sub {
     my ($db, $other) = (create_database(), create_database());
     my $log = make_log('told', undef, 'workflows 20');

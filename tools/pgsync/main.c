@@ -129,6 +129,11 @@ static void tell_fork(struct job *job, const struct copier_stats *stats)
                 "; %" PRIu64 " events of log %s behind that (%" PRIu64 " to %" PRIu64
                 ") are in Postgres and not in this log: they stay there",
                 fork->left, parent, fork->seq + 1, fork->seq + fork->left);
+    if (fork->missing > 0)
+        fprintf(stderr,
+                "; events %" PRIu64 " to %" PRIu64 " of log %s are neither in this log any more "
+                "nor in Postgres: copy that log too, where it still is",
+                fork->seq - fork->missing + 1, fork->seq, parent);
     fputc('\n', stderr);
 }
 
