@@ -3,11 +3,23 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/base/check.h"
 #include "iouring/io_engine.h"
+
+enum { OPS_MAX = 64 };
+
+/* An op that the inner engine performs for one of ours. */
+struct passed {
+    struct io_op op; /* first: a struct io_op * is a struct passed * */
+    struct io *io;
+    struct io_op *ours; /* NULL: free */
+};
 
 struct fault_io {
     struct io io; /* first: a struct io * is a struct fault_io * */
     struct io_fault *fault;
+    struct io *inner; /* NULL: none */
+    struct passed passed[OPS_MAX];
 };
 
 static bool fault_is_due(struct io_fault *fault, const struct io_op *op)
@@ -22,34 +34,70 @@ static bool fault_is_due(struct io_fault *fault, const struct io_op *op)
         fault->countdown--;
         return false;
     }
-    if (!fault->for_ever)
-        fault->countdown = -1;
     fault->failed++;
+    if (!fault->for_ever && fault->failed >= fault->times)
+        fault->countdown = -1;
     return true;
+}
+
+static void passed_done(struct io_op *op, int result)
+{
+    struct passed *passed = (struct passed *)op;
+    struct io_op *ours = passed->ours;
+    passed->ours = NULL;
+    io_finished(passed->io, ours, result);
+}
+
+static void pass_on(struct fault_io *fault_io, struct io_op *op)
+{
+    struct passed *passed = fault_io->passed;
+    while (passed->ours != NULL)
+        CHECK(++passed < fault_io->passed + OPS_MAX);
+    *passed = (struct passed){ .op = *op, .io = &fault_io->io, .ours = op };
+    passed->op.done = passed_done;
+    io_submit(fault_io->inner, &passed->op);
 }
 
 static void start(struct io *io, struct io_op *op)
 {
-    struct io_fault *fault = ((struct fault_io *)io)->fault;
+    struct fault_io *fault_io = (struct fault_io *)io;
+    struct io_fault *fault = fault_io->fault;
     uint32_t size = op->size;
-    if (fault_is_due(fault, op)) {
-        if (fault->result < 0) {
-            io_finished(io, op, fault->result);
-            return;
-        }
-        size = (uint32_t)fault->result < size ? (uint32_t)fault->result : size;
+    bool due = fault_is_due(fault, op);
+    if (due && fault->result < 0) {
+        if (op->kind == IO_WRITE && fault->written > 0)
+            (void)io_perform(io, op, fault->written < size ? fault->written : size);
+        io_finished(io, op, fault->result);
+        return;
     }
-    io_finished(io, op, op->kind == IO_SYNC || size > 0 ? io_perform(io, op, size) : 0);
+    if (due)
+        size = (uint32_t)fault->result < size ? (uint32_t)fault->result : size;
+    if (!due && fault_io->inner != NULL)
+        pass_on(fault_io, op);
+    else
+        io_finished(io, op, op->kind == IO_SYNC || size > 0 ? io_perform(io, op, size) : 0);
 }
 
 static int flush(struct io *io)
 {
-    (void)io;
-    return 0;
+    struct io *inner = ((struct fault_io *)io)->inner;
+    return inner != NULL ? io_flush(inner) : 0;
+}
+
+static int wait_for_some(struct io *io, int wake_fd, uint64_t timeout_ns)
+{
+    struct io *inner = ((struct fault_io *)io)->inner;
+    if (inner == NULL)
+        return io_wait_for_wake(io, wake_fd, timeout_ns);
+    int ran = io_wait(inner, wake_fd, timeout_ns);
+    return ran < 0 ? ran : 0;
 }
 
 static void close_engine(struct io *io)
 {
+    struct io *inner = ((struct fault_io *)io)->inner;
+    if (inner != NULL)
+        io_close(inner);
     free(io);
 }
 
@@ -57,17 +105,23 @@ static const struct io_engine fault_engine = {
     .name = "fault",
     .start = start,
     .flush = flush,
-    .wait = io_wait_for_wake,
+    .wait = wait_for_some,
     .close = close_engine,
 };
 
-int io_open_fault(struct io **io, struct io_fault *fault)
+int io_open_fault_over(struct io **io, struct io_fault *fault, struct io *inner)
 {
-    struct fault_io *fault_io = malloc(sizeof *fault_io);
+    struct fault_io *fault_io = calloc(1, sizeof *fault_io);
     if (fault_io == NULL)
         return -ENOMEM;
     io_init(&fault_io->io, &fault_engine);
     fault_io->fault = fault;
+    fault_io->inner = inner;
     *io = &fault_io->io;
     return 0;
+}
+
+int io_open_fault(struct io **io, struct io_fault *fault)
+{
+    return io_open_fault_over(io, fault, NULL);
 }

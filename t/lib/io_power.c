@@ -40,7 +40,8 @@ struct power_io {
     uint64_t random;
     uint64_t now; /* counts submissions and performances: a clock */
     uint64_t performed;
-    uint64_t fail_at; /* in ops performed */
+    uint64_t fail_at;          /* in ops performed */
+    uint64_t break_at, breaks; /* so many ops fail from then on */
     bool off;
     struct dirty_file *files;
     struct queued *queue;
@@ -175,18 +176,6 @@ static int perform_sync(struct power_io *power, const struct queued *queued)
     return 0;
 }
 
-static int perform(struct power_io *power, const struct queued *queued)
-{
-    const struct io_op *op = queued->op;
-    power->now++;
-    power->performed++;
-    int result = op->kind == IO_READ    ? io_perform(&power->io, op, op->size)
-                 : op->kind == IO_WRITE ? perform_write(power, op)
-                                        : perform_sync(power, queued);
-    forget_files(power, false);
-    return result;
-}
-
 /* Which sectors of a run survive: often none, all, the first or the last ones, else any. */
 struct survival {
     uint64_t way, from;
@@ -230,6 +219,34 @@ static void tear(struct power_io *power, const struct io_op *op)
         at = part_end;
     }
     close(fd);
+}
+
+/* An op that ends with an error. */
+static int perform_broken(struct power_io *power, const struct queued *queued)
+{
+    const struct io_op *op = queued->op;
+    struct io_op plain = *op;
+    plain.dsync = false;
+    power->breaks--;
+    if (op->kind == IO_WRITE && random_below(power, 2) == 0)
+        (void)perform_write(power, &plain);
+    else
+        tear(power, op);
+    return -EIO;
+}
+
+static int perform(struct power_io *power, const struct queued *queued)
+{
+    const struct io_op *op = queued->op;
+    power->now++;
+    power->performed++;
+    bool breaks = power->breaks > 0 && power->performed > power->break_at && op->kind != IO_READ;
+    int result = breaks                 ? perform_broken(power, queued)
+                 : op->kind == IO_READ  ? io_perform(&power->io, op, op->size)
+                 : op->kind == IO_WRITE ? perform_write(power, op)
+                                        : perform_sync(power, queued);
+    forget_files(power, false);
+    return result;
 }
 
 static void restore(struct dirty_file *file, uint64_t sector)
@@ -356,6 +373,13 @@ void io_power_fail_after(struct io *io, uint64_t ops)
     power->fail_at = power->performed + ops;
     if (ops == 0)
         power_off(power);
+}
+
+void io_power_break_after(struct io *io, uint64_t ops, uint64_t count)
+{
+    struct power_io *power = power_of(io);
+    power->break_at = power->performed + ops;
+    power->breaks = count;
 }
 
 void io_power_crash(struct io *io)

@@ -27,6 +27,10 @@ void io_power_fail_after(struct io *io, uint64_t ops);
 /* Power fails now, if it has not yet. */
 void io_power_crash(struct io *io);
 
+/* When `ops` more have been performed, the next `count` writes and syncs end with -EIO. Of such a
+ * write any sectors are on the disk, or all are there and may be gone after a loss of power. */
+void io_power_break_after(struct io *io, uint64_t ops, uint64_t count);
+
 bool io_power_is_off(const struct io *io);
 uint64_t io_power_performed(const struct io *io); /* ops; to choose an n for io_power_fail_after */
 
