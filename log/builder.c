@@ -9,19 +9,26 @@
  * when it is closed delays its write. */
 enum { DIGEST_SIZE = 16384 };
 
-void builder_begin(struct log *log, struct segment *segment, const struct segment_header *header,
+void builder_place(struct log *log, struct segment *segment, const struct segment_header *header,
                    int fd)
 {
     segment->fd = fd;
+    segment->begun = false;
     segment->header = *header;
     segment->end = LOG_BLOCK_SIZE;
     segment->submitted = LOG_BLOCK_SIZE;
     segment->prev_blocks = 0;
     segment->record_count = segment->frame_count = segment->payload_bytes = 0;
     segment->min_time_ns = segment->max_time_ns = 0;
+    log->building = segment;
+}
+
+void builder_begin(struct log *log, struct segment *segment, const struct segment_header *header,
+                   int fd)
+{
     CHECK(atomic_load(&segment->image_state) == IMAGE_CLEAN);
     atomic_store(&segment->image_state, IMAGE_USED);
-    log->building = segment;
+    builder_place(log, segment, header, fd);
 }
 
 /* Bytes of file that a frame with a body of this size takes. */
@@ -65,7 +72,7 @@ static int roll(struct log *log)
     struct segment *old = log->building;
     struct segment *next = &log->segments[old == &log->segments[0]];
     struct spare spare;
-    if (log->building != log->writing ||
+    if (!pipeline_is_steady(log) ||
         atomic_load_explicit(&next->image_state, memory_order_acquire) != IMAGE_CLEAN ||
         !spares_take(log, &spare)) {
         counter_add(&log->counters.spare_waits, 1);
@@ -85,6 +92,7 @@ static int roll(struct log *log)
     memcpy(header.prev_chain, log->chain, SHA256_SIZE);
     builder_begin(log, next, &header, spare.fd);
     counter_add(&log->counters.rolls, 1);
+    failover_record(log);
     return 0;
 }
 
@@ -110,16 +118,19 @@ static void index_record(struct segment *segment, uint64_t at, uint64_t seq)
     bytes_put_u16(entry + 4, (uint16_t)(at % LOG_BLOCK_SIZE));
 }
 
-/* Appends to the open frame, which has room. */
-static void put_record(struct log *log, const struct record *record)
+/* Where the next record of the open frame stands in its segment. */
+static uint64_t record_offset(const struct log *log)
+{
+    return log->building->end + FRAME_HEADER_SIZE + log->open.body_size;
+}
+
+/* Makes the record that stands there a part of the open frame. */
+static void take_record(struct log *log, const struct record *record)
 {
     struct segment *segment = log->building;
     struct open_frame *open = &log->open;
     size_t size = record_size(record->payload.size);
-    uint64_t at = segment->end + FRAME_HEADER_SIZE + open->body_size;
-    CHECK(at + size <= log->capacity);
-    record_encode(segment->image.bytes + at, record);
-    index_record(segment, at, record->seq);
+    index_record(segment, record_offset(log), record->seq);
     if (open->record_count == 0) {
         open->first_seq = record->seq;
         open->base_time_ns = record->time_ns;
@@ -138,6 +149,15 @@ static void put_record(struct log *log, const struct record *record)
     log->next_seq = record->seq + 1;
 }
 
+/* Appends to the open frame, which has room. */
+static void put_record(struct log *log, const struct record *record)
+{
+    uint64_t at = record_offset(log);
+    CHECK(at + record_size(record->payload.size) <= log->capacity);
+    record_encode(log->building->image.bytes + at, record);
+    take_record(log, record);
+}
+
 static void queue_frame(struct log *log, const struct frame_header *header, uint8_t *frame)
 {
     struct slot *slot = pipeline_add(log);
@@ -150,6 +170,7 @@ static void queue_frame(struct log *log, const struct frame_header *header, uint
     slot->ack_seq = inside_run ? 0 : frame_last_seq(header);
     slot->record_count = header->record_count;
     slot->flags = header->flags;
+    slot->link = frame_link(header);
     memcpy(slot->chain, header->chain, SHA256_SIZE);
 }
 
@@ -185,6 +206,18 @@ void builder_close_frame(struct log *log, uint16_t flags)
     log->prev_link = frame_link(&header);
     memcpy(log->chain, header.chain, SHA256_SIZE);
     open->record_count = open->body_size = 0;
+}
+
+void builder_take_frame(struct log *log, const struct frame_header *frame)
+{
+    const uint8_t *bytes = log->building->image.bytes + log->building->end;
+    struct record record;
+    CHECK(log->open.record_count == 0);
+    for (uint32_t at = 0; frame_next_record(bytes, frame, &at, &record);)
+        take_record(log, &record);
+    CHECK(log->open.record_count == frame->record_count);
+    CHECK(log->open.body_size == frame->body_size);
+    builder_close_frame(log, frame->flags & (uint16_t)~FRAME_CHAIN);
 }
 
 static void close_frame_of_run(struct log *log, uint16_t end)

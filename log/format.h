@@ -137,6 +137,7 @@ enum log_kind {
     LOG_KIND_OPENED = 1,
     LOG_KIND_SEALED = 2,
     LOG_KIND_CLOSED = 3,
+    LOG_KIND_FAILOVER = 4,
     LOG_KIND_OWN_MAX = 15
 };
 
@@ -177,6 +178,22 @@ enum {
 #define SEALED_ENTRY_SIZE 6u
 /* No record starts in this block: its number is that of the block before it, 0 in block 0. */
 #define SEALED_NO_RECORD 0xffffu
+
+/* storage.failover: a write failed, and the log went on in another segment. */
+enum {
+    FAILOVER_AT_VERSION = 0,          /* u16 = 1 */
+    FAILOVER_AT_COUNT = 2,            /* u16 failovers that it tells of; of the newest, if many */
+    FAILOVER_AT_EPOCH = 4,            /* u32 that began */
+    FAILOVER_AT_FAILED_NO = 8,        /* u64 the segment that could not be written */
+    FAILOVER_AT_SEGMENT_NO = 16,      /* u64 the one in which the log went on */
+    FAILOVER_AT_PREV_SEGMENT_NO = 24, /* u64 the next three are that one's header's */
+    FAILOVER_AT_PREV_LAST_SEQ = 32,   /* u64 */
+    FAILOVER_AT_PREV_END_OFFSET = 40, /* u64 */
+    FAILOVER_AT_FRAMES = 48,      /* u64 that were not acknowledged and were written again, there */
+    FAILOVER_AT_RECORDS = 56,     /* u64 in them */
+    FAILOVER_AT_REASON_SIZE = 64, /* u16 */
+    FAILOVER_AT_REASON = 66       /* text: what failed, in words */
+};
 
 /* CHECKPOINT: two blocks, written in turns; the valid one with the higher generation counts. */
 #define CHECKPOINT_MAGIC "DAACKPT1"

@@ -167,7 +167,8 @@ static int prove_end(struct live_end *end, const struct directory *directory, st
     while (scan_next(&end->seen, &frame, &bytes) == SCAN_FRAME)
         continue;
     uint64_t durable_seq = end->seen.witness_seq;
-    if (checkpoint.durable_seq > durable_seq &&
+    /* Of a later segment it says nothing of this one, whose end may be fenced off. */
+    if (checkpoint.durable_seq > durable_seq && checkpoint.segment_no <= header.segment_no &&
         memcmp(checkpoint.log_uuid, header.log_uuid, UUID_SIZE) == 0)
         durable_seq = checkpoint.durable_seq;
     walk_on(end, durable_seq);

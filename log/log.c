@@ -81,8 +81,7 @@ int log_wait(struct log *log, int wake_fd, uint64_t timeout_ns)
     (void)log_flush(log);
     int ran = wait_and_witness(log, wake_fd, timeout_ns);
     if (ran < 0)
-        pipeline_fail(log, "input and output", log->writing->header.segment_no, ran,
-                      &log->header.op);
+        pipeline_lost(log, ran);
     pipeline_advance(log);
     return log->health == LOG_FAILED ? ERROR_UNAVAILABLE : 0;
 }
@@ -123,6 +122,12 @@ const char *log_failure(const struct log *log)
     return log->health == LOG_FAILED ? log->failure : NULL;
 }
 
+const char *log_failover(const struct log *log, uint64_t *count)
+{
+    *count = counter_get(&log->counters.failovers);
+    return *count > 0 ? log->failover.text : NULL;
+}
+
 int log_maintain(struct log *log, struct error *error)
 {
     CHECK(!log->maintenance.threaded);
@@ -155,7 +160,8 @@ void log_stats_get(const struct log *log, struct log_stats *stats)
         .sealed = atomic_load(&log->sealer.sealed),
         .sealed_raw_bytes = atomic_load(&log->sealer.raw_bytes),
         .sealed_packed_bytes = atomic_load(&log->sealer.packed_bytes),
-        .epoch = log->epoch,
+        .failovers = counter_get(&c->failovers),
+        .epoch = (uint32_t)counter_get(&c->epoch),
         .sync = log->sync,
         .probe_dsync_ns = log->probe_dsync_ns,
         .probe_fdatasync_ns = log->probe_fdatasync_ns,
@@ -174,6 +180,7 @@ int log_close(struct log **log, struct error *error)
     CHECK(closing->command.left == 0);
     builder_close_frame(closing, 0);
     pipeline_drain(closing);
+    closing->failover.possible = false; /* all is durable; CLOSE alone is not worth a segment */
     if (closing->health == LOG_OPEN) {
         builder_end_segment(closing, LOG_KIND_CLOSED, FRAME_CLOSE);
         pipeline_drain(closing);

@@ -13,9 +13,12 @@
  * Nothing here allocates after log_open(). A roll to the next segment is serial: SEAL durable,
  * header durable, then frames; commands reserved meanwhile are built in the next image.
  *
- * After a failed or short write, or a failed sync, the log is FAILED for good: reserve answers
- * ERROR_UNAVAILABLE, log_durable_seq() stays, what was not durable is unknown until the log is
- * opened again.
+ * After a failed or short write, or a failed sync, the log fails over: nothing is retried, nothing
+ * is written to that segment any more; a spare begins with a higher epoch behind the last event
+ * that was acknowledged, and what was not is written there again, with the same sequence numbers.
+ * The caller notices a delay, and log_failover(). Only when no spare takes writes either is the log
+ * FAILED for good: reserve answers ERROR_UNAVAILABLE, log_durable_seq() stays, what was not durable
+ * is unknown until the log is opened again.
  *
  * Files that segments need are made ahead of time by a maintenance thread, or by log_maintain()
  * when options.maintain_inline is set (tests, the simulator).
@@ -106,6 +109,10 @@ uint32_t log_payload_size_max(const struct log *log);
 enum log_health log_health(const struct log *log);
 const char *log_failure(const struct log *log); /* a sentence; NULL while healthy */
 
+/* How often the log has failed over, and the newest time in a sentence (NULL: never). For the
+ * writer's thread only. */
+const char *log_failover(const struct log *log, uint64_t *count);
+
 /* Makes one spare or prepares the next image, if one is due; else seals a segment. 1 did something,
  * 0 nothing to do, negative error. */
 int log_maintain(struct log *log, struct error *error);
@@ -114,9 +121,10 @@ struct log_stats {
     uint64_t next_seq, durable_seq, segment_no, segment_offset, capacity;
     uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     uint64_t frames_in_flight, frames_in_flight_max, spares, spare_waits;
-    uint64_t commit_ns_sum;                         /* submit to durable, over all frames */
-    uint64_t depth;                                 /* frames that may be under way now */
-    uint64_t sealed;                                /* segments, since it was opened */
+    uint64_t failovers;     /* times that it went on in another segment after a write failed */
+    uint64_t commit_ns_sum; /* submit to durable, over all frames */
+    uint64_t depth;         /* frames that may be under way now */
+    uint64_t sealed;        /* segments, since it was opened */
     uint64_t sealed_raw_bytes, sealed_packed_bytes; /* of them, before and after */
     uint64_t unsealed; /* segments that are over and wait to be sealed, about; 0 if none is to be */
     char seal_error[256];  /* why a segment could not be sealed; "" while all is well */

@@ -211,6 +211,8 @@ static void take_over(struct log *log, const struct log_recovery *recovery)
     log->last_time_ns = start_ns > recovery->last_time_ns ? start_ns : recovery->last_time_ns;
     log->prev_link = recovery->prev_link;
     log->durable_seq = recovery->last_seq;
+    log->durable_link = recovery->prev_link;
+    counter_set(&log->counters.epoch, log->epoch);
     memcpy(log->chain, recovery->chain, SHA256_SIZE);
     memcpy(log->durable_chain, recovery->chain, SHA256_SIZE);
     naming_take(log, recovery);
@@ -327,6 +329,7 @@ int log_open(struct log **log, const struct log_options *options, struct log_rec
         writer_release(opened);
         return error_wrap(error, result, "open log");
     }
+    opened->failover.possible = true;
     *log = opened;
     return 0;
 }

@@ -35,29 +35,59 @@ struct slot *pipeline_add(struct log *log)
     return slot;
 }
 
+bool pipeline_is_steady(const struct log *log)
+{
+    return log->building == log->writing && log->writing->begun && !log->failover.wanted;
+}
+
 bool pipeline_has_slot(const struct log *log)
 {
     return log->queue.submitted < log->depth.now && log->queue.submitted == log->queue.count &&
-           log->building == log->writing;
+           pipeline_is_steady(log);
 }
 
-void pipeline_fail(struct log *log, const char *what, uint64_t segment_no, int result,
-                   const struct io_op *op)
+void pipeline_fail(struct log *log, const char *reason)
 {
     if (log->health == LOG_FAILED)
         return;
+    snprintf(log->failure, sizeof log->failure,
+             "%.380s; the log takes no more writes until it is opened again: check the disk",
+             reason);
+    log->health = LOG_FAILED;
+}
+
+void pipeline_lost(struct log *log, int result)
+{
+    char name[LOG_SEGMENT_NAME_SIZE], reason[200];
+    segment_name(name, log->writing->header.segment_no);
+    snprintf(reason, sizeof reason, "%.32s: its writes cannot be waited for: %.120s", name,
+             error_text(result));
+    pipeline_fail(log, reason);
+}
+
+/* A write or a sync of `segment` failed. What is under way goes on to its end, nothing new
+ * begins. */
+static void op_failed(struct log *log, const char *what, const struct segment *segment, int result,
+                      const struct io_op *op)
+{
+    struct failover *failover = &log->failover;
+    if (log->health == LOG_FAILED || failover->wanted)
+        return;
     char name[LOG_SEGMENT_NAME_SIZE];
-    segment_name(name, segment_no);
+    segment_name(name, segment->header.segment_no);
     char why[128];
     if (result >= 0)
         snprintf(why, sizeof why, "only %d bytes were written", result);
     else
         snprintf(why, sizeof why, "%s", error_text(result));
-    snprintf(log->failure, sizeof log->failure,
-             "%.32s: %.32s of %u bytes at offset %llu: %.120s; the log takes no more writes until "
-             "it is opened again: check the disk",
-             name, what, op->size, (unsigned long long)op->offset, why);
-    log->health = LOG_FAILED;
+    snprintf(failover->reason, sizeof failover->reason,
+             "%.32s: %.32s of %u bytes at offset %llu: %.120s", name, what, op->size,
+             (unsigned long long)op->offset, why);
+    failover->failed_no = segment->header.segment_no;
+    failover->header = op == &log->header.op;
+    failover->wanted = failover->possible;
+    if (!failover->possible)
+        pipeline_fail(log, failover->reason);
 }
 
 static void submit_op(struct log *log, struct io_op *op)
@@ -76,7 +106,7 @@ static void sync_done(struct io_op *op, int result)
     log->ops_underway--;
     side->underway = false;
     if (result < 0) {
-        pipeline_fail(log, "sync", log->writing->header.segment_no, result, op);
+        op_failed(log, "sync", log->writing, result, op);
         return;
     }
     for (uint32_t i = 0; i < log->queue.submitted; i++) {
@@ -90,7 +120,7 @@ static void sync_done(struct io_op *op, int result)
 static void sync_written(struct log *log)
 {
     bool any = false;
-    if (log->sync_op.underway || log->health == LOG_FAILED)
+    if (log->sync_op.underway || log->failover.wanted || log->health == LOG_FAILED)
         return;
     for (uint32_t i = 0; i < log->queue.submitted; i++) {
         struct slot *slot = slot_at(log, i);
@@ -113,7 +143,7 @@ static void frame_done(struct io_op *op, int result)
     struct log *log = slot->log;
     log->ops_underway--;
     if (result < 0 || (uint32_t)result != op->size) {
-        pipeline_fail(log, "write", slot->segment->header.segment_no, result, op);
+        op_failed(log, "write", slot->segment, result, op);
         return;
     }
     slot->state = op->dsync ? SLOT_DURABLE : SLOT_WRITTEN;
@@ -143,7 +173,7 @@ static void submit_slot(struct log *log, struct slot *slot)
 void pipeline_submit(struct log *log)
 {
     struct queue *queue = &log->queue;
-    if (log->health == LOG_FAILED)
+    if (log->health == LOG_FAILED || log->failover.wanted || !log->writing->begun)
         return;
     while (queue->submitted < queue->count && queue->submitted < log->depth.now) {
         struct slot *slot = slot_at(log, queue->submitted);
@@ -217,15 +247,16 @@ static void header_done(struct io_op *op, int result)
 {
     struct side_op *side = (struct side_op *)op;
     struct log *log = side->log;
-    struct segment *old = log->writing, *next = log->building;
+    struct segment *old = log->writing, *next = log->header_of;
     bool durable = side_is_durable(side, result);
     if (side->underway)
         return;
     if (!durable) {
-        pipeline_fail(log, "write of the header", next->header.segment_no, result, op);
+        op_failed(log, "write of the header", next, result, op);
         return;
     }
     log->durable_end = LOG_BLOCK_SIZE;
+    next->begun = true;
     image_assign(&next->image, log->log_uuid, next->header.segment_no, next->header.salt,
                  log->durable_seq, log->durable_end);
     log->writing = next;
@@ -238,12 +269,12 @@ static void header_done(struct io_op *op, int result)
     atomic_store(&log->maintenance.announced, next == &log->segments[0] ? 0 : 1);
     atomic_store(&log->maintenance.announce, true);
     spares_wake(log);
-    if (old != next)
-        sealer_wake(log);
+    sealer_wake(log);
 }
 
 void pipeline_write_header(struct log *log, struct segment *segment)
 {
+    log->header_of = segment;
     segment->header.durable_seq = log->durable_seq;
     segment_header_encode(log->header.block, &segment->header);
     side_write(log, &log->header, segment->fd, 0, header_done);
@@ -263,7 +294,7 @@ static void checkpoint_done(struct io_op *op, int result)
 
 static bool is_drained(const struct log *log)
 {
-    return log->queue.count == 0 && log->open.record_count == 0 && log->building == log->writing;
+    return log->queue.count == 0 && log->open.record_count == 0 && pipeline_is_steady(log);
 }
 
 uint64_t pipeline_checkpoint_due_ns(const struct log *log)
@@ -320,8 +351,10 @@ static void acknowledge(struct log *log, const struct slot *slot, uint64_t now_n
     if (slot->ack_seq != 0) {
         log->durable_seq = slot->ack_seq;
         log->durable_end = slot->end_offset;
+        log->durable_link = slot->link;
         memcpy(log->durable_chain, slot->chain, SHA256_SIZE);
     }
+    log->failover.in_a_row = 0;
     counter_add(&log->counters.frames, 1);
     counter_add(&log->counters.commit_ns_sum, now_ns - slot->submit_ns);
     log->depth.frames++;
@@ -365,6 +398,8 @@ void pipeline_advance(struct log *log)
         return;
     if (queue->submitted > 0 && slot_at(log, 0)->state == SLOT_DURABLE)
         acknowledge_prefix(log);
+    if (log->failover.wanted && log->ops_underway == 0)
+        failover_run(log);
     pipeline_submit(log);
 }
 
@@ -375,8 +410,7 @@ void pipeline_drain(struct log *log)
         CHECK(log->ops_underway > 0);
         int ran = io_run(log->io);
         if (ran < 0)
-            pipeline_fail(log, "input and output", log->writing->header.segment_no, ran,
-                          &log->header.op);
+            pipeline_lost(log, ran);
         pipeline_advance(log);
     }
 }

@@ -100,6 +100,8 @@ const char *record_own_kind_name(uint16_t kind)
         return "storage.sealed";
     case LOG_KIND_CLOSED:
         return "storage.closed";
+    case LOG_KIND_FAILOVER:
+        return "storage.failover";
     default:
         return NULL;
     }

@@ -63,14 +63,39 @@ static void note_beyond(struct recovering *r, enum log_verdict verdict, uint64_t
         r->beyond = verdict;
 }
 
+/* LOCK_SH on the open segment: the description of a writer that was killed holds it exclusively
+ * until its last write has ended. */
+static int lock_segment(struct recovering *r, struct error *error)
+{
+    for (int waited_ms = 0; flock(r->source.fd, LOCK_SH | LOCK_NB) < 0; waited_ms += LOCK_POLL_MS) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return 0; /* a filesystem without locks */
+        if (r->purpose == READ || waited_ms >= LOCK_WAIT_MS)
+            return error_set(error, ERROR_LOCKED, "its newest segment is still being written");
+        poll(NULL, 0, LOCK_POLL_MS);
+    }
+    return 0;
+}
+
+/* The state of segment `index`. A spare may be about to be begun by the last write of a process
+ * that was killed, before which nothing is known of the end: a header that fences off what a
+ * segment before it holds must not come later than the look at that. */
+static int settled_state(struct recovering *r, size_t index, struct error *what)
+{
+    int state = directory_segment(&r->directory, index, &r->source, &r->header, what);
+    if (state < 0 || state == SEGMENT_BEGUN)
+        return state;
+    int code = lock_segment(r, what);
+    return code < 0 ? code : directory_segment(&r->directory, index, &r->source, &r->header, what);
+}
+
 /* Finds the newest segment with a valid header, from the highest number down. */
 static int find_last(struct recovering *r, struct error *error)
 {
     struct error what = { 0 };
     for (r->last = (ptrdiff_t)r->directory.count - 1; r->last >= 0; r->last--) {
         uint64_t segment_no = r->directory.segments[r->last];
-        int state =
-            directory_segment(&r->directory, (size_t)r->last, &r->source, &r->header, &what);
+        int state = settled_state(r, (size_t)r->last, &what);
         if (state < 0) {
             if (error != NULL)
                 *error = what;
@@ -198,20 +223,6 @@ static int gather_witnesses(struct recovering *r, const struct log_witness *witn
     return 0;
 }
 
-/* LOCK_SH on the open segment: the description of a writer that was killed holds it exclusively
- * until its last write has ended. */
-static int lock_segment(struct recovering *r, struct error *error)
-{
-    for (int waited_ms = 0; flock(r->source.fd, LOCK_SH | LOCK_NB) < 0; waited_ms += LOCK_POLL_MS) {
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return 0; /* a filesystem without locks */
-        if (r->purpose == READ || waited_ms >= LOCK_WAIT_MS)
-            return error_set(error, ERROR_LOCKED, "its newest segment is still being written");
-        poll(NULL, 0, LOCK_POLL_MS);
-    }
-    return 0;
-}
-
 /* What was read may still be in the device's memory only: of a writer that was killed between a
  * write and its sync. A reader shows it from now on, so it has to stay. */
 static int sync_segment(const struct recovering *r, struct error *error)
@@ -313,11 +324,11 @@ static void add_left_out(struct log_recovery *result, uint64_t segment_no, const
     if (result->verdict == LOG_SOUND)
         result->verdict = tail->verdict == LOG_TORN ? LOG_TORN : LOG_UNPROVEN;
     result->events_max += tail->events_max;
-    snprintf(
-        result->reason + used, sizeof result->reason - used,
-        "; an opening that did not come to its end left out %llu bytes of %s that held at most "
-        "%llu events (%s)",
-        big(tail->bytes), name, big(tail->events_max), log_verdict_name((uint16_t)tail->verdict));
+    snprintf(result->reason + used, sizeof result->reason - used,
+             "; what went on behind it and did not come to its end left out %llu bytes of %s that "
+             "held at most %llu events (%s)",
+             big(tail->bytes), name, big(tail->events_max),
+             log_verdict_name((uint16_t)tail->verdict));
 }
 
 /* The segment behind which an opening began another; 1 when its end is to be judged again. */

@@ -33,8 +33,9 @@ static int seal_one(struct sealer *sealer, struct sealing *sealing, size_t index
     trouble_set(sealer->trouble, &what);
     if (error != NULL)
         *error = what;
-    /* What is damaged will not get better; it stays for whoever has a copy of it. */
-    return code == ERROR_DAMAGED ? 0 : code;
+    /* What is damaged or cannot be read will not get better, and a write that failed may leave a
+     * place that cannot be read: it stays for whoever has a copy of it. */
+    return code == ERROR_DAMAGED || code == -EIO ? 0 : code;
 }
 
 /* All that are over, or the next one. */

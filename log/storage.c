@@ -29,6 +29,17 @@ _Static_assert(SEALED_AT_PAYLOAD_BYTES == SEALED_AT_FRAME_COUNT + 8, "");
 _Static_assert(SEALED_AT_MIN_TIME_NS == SEALED_AT_PAYLOAD_BYTES + 8, "");
 _Static_assert(SEALED_AT_MAX_TIME_NS == SEALED_AT_MIN_TIME_NS + 8, "");
 _Static_assert(SEALED_AT_INDEX == SEALED_AT_MAX_TIME_NS + 8, "");
+_Static_assert(FAILOVER_AT_COUNT == FAILOVER_AT_VERSION + 2, "");
+_Static_assert(FAILOVER_AT_EPOCH == FAILOVER_AT_COUNT + 2, "");
+_Static_assert(FAILOVER_AT_FAILED_NO == FAILOVER_AT_EPOCH + 4, "");
+_Static_assert(FAILOVER_AT_SEGMENT_NO == FAILOVER_AT_FAILED_NO + 8, "");
+_Static_assert(FAILOVER_AT_PREV_SEGMENT_NO == FAILOVER_AT_SEGMENT_NO + 8, "");
+_Static_assert(FAILOVER_AT_PREV_LAST_SEQ == FAILOVER_AT_PREV_SEGMENT_NO + 8, "");
+_Static_assert(FAILOVER_AT_PREV_END_OFFSET == FAILOVER_AT_PREV_LAST_SEQ + 8, "");
+_Static_assert(FAILOVER_AT_FRAMES == FAILOVER_AT_PREV_END_OFFSET + 8, "");
+_Static_assert(FAILOVER_AT_RECORDS == FAILOVER_AT_FRAMES + 8, "");
+_Static_assert(FAILOVER_AT_REASON_SIZE == FAILOVER_AT_RECORDS + 8, "");
+_Static_assert(FAILOVER_AT_REASON == FAILOVER_AT_REASON_SIZE + 2, "");
 
 enum { PAYLOAD_VERSION = 1 };
 
@@ -134,6 +145,53 @@ int storage_sealed_decode(struct span payload, struct storage_sealed *sealed)
     return payload.size == storage_sealed_size(sealed->block_count) ? 0 : ERROR_DAMAGED;
 }
 
+size_t storage_failover_size(const struct storage_failover *failover)
+{
+    return FAILOVER_AT_REASON + failover->reason.size;
+}
+
+void storage_failover_encode(uint8_t *target, const struct storage_failover *failover)
+{
+    CHECK(failover->reason.size <= FAILOVER_REASON_SIZE_MAX);
+    bytes_put_u16(target + FAILOVER_AT_VERSION, PAYLOAD_VERSION);
+    bytes_put_u16(target + FAILOVER_AT_COUNT, failover->count);
+    bytes_put_u32(target + FAILOVER_AT_EPOCH, failover->epoch);
+    bytes_put_u64(target + FAILOVER_AT_FAILED_NO, failover->failed_no);
+    bytes_put_u64(target + FAILOVER_AT_SEGMENT_NO, failover->segment_no);
+    bytes_put_u64(target + FAILOVER_AT_PREV_SEGMENT_NO, failover->prev_segment_no);
+    bytes_put_u64(target + FAILOVER_AT_PREV_LAST_SEQ, failover->prev_last_seq);
+    bytes_put_u64(target + FAILOVER_AT_PREV_END_OFFSET, failover->prev_end_offset);
+    bytes_put_u64(target + FAILOVER_AT_FRAMES, failover->frames);
+    bytes_put_u64(target + FAILOVER_AT_RECORDS, failover->records);
+    bytes_put_u16(target + FAILOVER_AT_REASON_SIZE, (uint16_t)failover->reason.size);
+    if (failover->reason.size > 0)
+        memcpy(target + FAILOVER_AT_REASON, failover->reason.bytes, failover->reason.size);
+}
+
+int storage_failover_decode(struct span payload, struct storage_failover *failover)
+{
+    const uint8_t *source = payload.bytes;
+    if (payload.size < FAILOVER_AT_REASON ||
+        bytes_get_u16(source + FAILOVER_AT_VERSION) != PAYLOAD_VERSION)
+        return ERROR_DAMAGED;
+    size_t reason_size = bytes_get_u16(source + FAILOVER_AT_REASON_SIZE);
+    if (reason_size > FAILOVER_REASON_SIZE_MAX || payload.size != FAILOVER_AT_REASON + reason_size)
+        return ERROR_DAMAGED;
+    *failover = (struct storage_failover){
+        .count = bytes_get_u16(source + FAILOVER_AT_COUNT),
+        .epoch = bytes_get_u32(source + FAILOVER_AT_EPOCH),
+        .failed_no = bytes_get_u64(source + FAILOVER_AT_FAILED_NO),
+        .segment_no = bytes_get_u64(source + FAILOVER_AT_SEGMENT_NO),
+        .prev_segment_no = bytes_get_u64(source + FAILOVER_AT_PREV_SEGMENT_NO),
+        .prev_last_seq = bytes_get_u64(source + FAILOVER_AT_PREV_LAST_SEQ),
+        .prev_end_offset = bytes_get_u64(source + FAILOVER_AT_PREV_END_OFFSET),
+        .frames = bytes_get_u64(source + FAILOVER_AT_FRAMES),
+        .records = bytes_get_u64(source + FAILOVER_AT_RECORDS),
+        .reason = span_of(source + FAILOVER_AT_REASON, reason_size),
+    };
+    return 0;
+}
+
 const char *log_verdict_name(uint16_t verdict)
 {
     static const char *const names[] = { [LOG_SOUND] = "sound",
@@ -203,6 +261,25 @@ static int sealed_to_json(struct span payload, struct text *text)
     return 0;
 }
 
+static int failover_to_json(struct span payload, struct text *text)
+{
+    struct storage_failover failover;
+    int status = storage_failover_decode(payload, &failover);
+    if (status < 0)
+        return status;
+    text_json_unsigned(text, "count", failover.count);
+    text_json_unsigned(text, "epoch", failover.epoch);
+    text_json_unsigned(text, "failed_segment_no", failover.failed_no);
+    text_json_unsigned(text, "segment_no", failover.segment_no);
+    text_json_unsigned(text, "prev_segment_no", failover.prev_segment_no);
+    text_json_unsigned(text, "prev_last_seq", failover.prev_last_seq);
+    text_json_unsigned(text, "prev_end_offset", failover.prev_end_offset);
+    text_json_unsigned(text, "frames", failover.frames);
+    text_json_unsigned(text, "records", failover.records);
+    text_json_string(text, "reason", failover.reason);
+    return 0;
+}
+
 int storage_to_json(uint16_t kind, struct span payload, struct text *text)
 {
     switch (kind) {
@@ -211,6 +288,8 @@ int storage_to_json(uint16_t kind, struct span payload, struct text *text)
     case LOG_KIND_SEALED:
     case LOG_KIND_CLOSED:
         return sealed_to_json(payload, text);
+    case LOG_KIND_FAILOVER:
+        return failover_to_json(payload, text);
     default:
         return ERROR_DAMAGED;
     }

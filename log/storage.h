@@ -1,4 +1,5 @@
-/* The payloads of the log's own records: storage.opened, storage.sealed, storage.closed. Pure.
+/* The payloads of the log's own records: storage.opened, storage.sealed, storage.closed,
+ * storage.failover. Pure.
  * Threads: any. */
 #ifndef LOG_STORAGE_H
 #define LOG_STORAGE_H
@@ -12,6 +13,7 @@
 #include <stdint.h>
 
 #define OPENED_REASON_SIZE_MAX 1000u
+#define FAILOVER_REASON_SIZE_MAX 400u
 
 struct storage_opened {
     uint16_t verdict;
@@ -35,6 +37,15 @@ struct storage_sealed {
     const uint8_t *index; /* block_count x SEALED_ENTRY_SIZE, in the payload */
 };
 
+struct storage_failover {
+    uint16_t count;
+    uint32_t epoch;
+    uint64_t failed_no, segment_no;
+    uint64_t prev_segment_no, prev_last_seq, prev_end_offset;
+    uint64_t frames, records;
+    struct span reason;
+};
+
 size_t storage_opened_size(const struct storage_opened *opened);
 void storage_opened_encode(uint8_t *target, const struct storage_opened *opened);
 int storage_opened_decode(struct span payload,
@@ -47,6 +58,11 @@ static inline size_t storage_sealed_size(uint32_t block_count)
 void storage_sealed_encode(uint8_t *target, const struct storage_sealed *sealed);
 int storage_sealed_decode(struct span payload,
                           struct storage_sealed *sealed); /* 0 or ERROR_DAMAGED */
+
+size_t storage_failover_size(const struct storage_failover *failover);
+void storage_failover_encode(uint8_t *target, const struct storage_failover *failover);
+int storage_failover_decode(struct span payload,
+                            struct storage_failover *failover); /* 0 or ERROR_DAMAGED */
 
 const char *log_verdict_name(uint16_t verdict); /* "sound", "damaged", "torn", "unproven" */
 

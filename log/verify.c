@@ -388,6 +388,7 @@ static void count_records(struct verifying *v, const struct frame_header *frame,
             v->min_time_ns = record.time_ns;
         if (record.time_ns > v->max_time_ns)
             v->max_time_ns = record.time_ns;
+        v->result->failovers += record.kind == LOG_KIND_FAILOVER;
         if (v->options->record != NULL)
             v->options->record(&record, v->options->context);
     }

@@ -64,6 +64,7 @@ struct log_verify_result {
     uint64_t segments, sealed; /* of them */
     uint64_t spares, frames, records, payload_bytes, bytes_read, findings;
     uint64_t first_seq, last_seq;
+    uint64_t failovers; /* times that the log says it went on elsewhere after a write failed */
     uint64_t first_segment_no;
     bool live;         /* a writer runs; checked up to what was durable */
     bool begins_late;  /* its first segments are gone: first_seq is not 1 */

@@ -70,7 +70,8 @@ static void set_limits(struct log *log)
     log->frame_size_max = segment_frame_size_max(log->capacity);
     log->payload_size_max = segment_payload_size_max(log->capacity);
     log->usable_end = log->capacity - (uint64_t)frame_block_count(seal) * LOG_BLOCK_SIZE;
-    log->queue.reserve = (uint32_t)(builder_run_frames(log, log->capacity) + 4);
+    log->queue.reserve =
+        (uint32_t)(2 * builder_run_frames(log, log->capacity) + 4) + FAILOVERS_IN_A_ROW_MAX;
     log->queue.capacity = 2 * FRAMES_IN_FLIGHT_LIMIT + log->queue.reserve;
     log->depth.max = log->options.frames_in_flight_max;
     log->depth.now = log->depth.max < 2 ? log->depth.max : 2;

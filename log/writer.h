@@ -15,6 +15,9 @@
  *     --(SEAL acknowledged)--> its header is written
  *     --(header durable)--> writing = building, the old image goes to maintenance
  *
+ * A failover moves what is not acknowledged of `writing`, and all of `building`, to other files;
+ * failover.c tells how.
+ *
  * Threads: everything belongs to the writer's thread but for what says otherwise: the counters, the
  * images' states and the ring of spares are atomic, and a trouble has its lock. */
 #ifndef LOG_WRITER_H
@@ -25,6 +28,7 @@
 #include "log/frame.h"
 #include "log/log.h"
 #include "log/segment.h"
+#include "log/storage.h"
 #include "mmapstore/image.h"
 
 #include <limits.h>
@@ -32,6 +36,7 @@
 #include <semaphore.h>
 
 #define FRAMES_IN_FLIGHT_LIMIT 32u
+#define FAILOVERS_IN_A_ROW_MAX 8u
 #define SPARES_MAX 64u /* a power of two */
 
 /* Who may touch an image. */
@@ -53,6 +58,7 @@ struct segment {
     struct image image;
     _Atomic int image_state; /* enum image_state */
     int fd;                  /* -1: none */
+    bool begun;              /* its header is durable: frames may be written */
     struct segment_header header;
     uint64_t end;       /* bytes: where the next frame is built */
     uint64_t submitted; /* bytes: where the next frame to be written must begin */
@@ -96,6 +102,7 @@ struct slot {
     uint64_t ack_seq;    /* 0: in the middle of a run */
     uint32_t record_count;
     uint16_t flags;
+    uint64_t link; /* of the frame, as the next one names it */
     uint64_t submit_ns;
     uint8_t chain[SHA256_SIZE];
 };
@@ -104,7 +111,7 @@ struct slot {
 struct queue {
     struct slot *slots;
     uint32_t capacity;
-    uint32_t reserve; /* slots kept for the frames of one command */
+    uint32_t reserve; /* slots kept for the frames of one command and what a failover takes back */
     uint32_t first;   /* index of the oldest */
     uint32_t count;
     uint32_t submitted; /* of `count`, from the oldest on */
@@ -134,6 +141,18 @@ struct checkpoints {
     bool broken; /* a write failed: no more of them */
     struct side_op side;
     struct checkpoint last; /* as written, or being written */
+};
+
+/* What becomes of a write or a sync that failed (failover.c). */
+struct failover {
+    bool possible;     /* the log is open: before that, and in its last frame, an error ends it */
+    bool wanted;       /* something failed: as soon as nothing is under way any more */
+    bool header;       /* it was the header of `header_of` */
+    unsigned in_a_row; /* since the last frame that was acknowledged */
+    uint64_t failed_no;
+    char reason[256];
+    struct storage_failover untold; /* no record tells of it yet; count 0: nothing */
+    char text[400];                 /* the newest, in a sentence */
 };
 
 /* Why something could not be made ahead, or sealed; "" while all is well. */
@@ -170,6 +189,7 @@ struct counters {
     _Atomic uint64_t next_seq, durable_seq, segment_no, segment_offset;
     _Atomic uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     _Atomic uint64_t frames_in_flight, frames_in_flight_max, spare_waits, commit_ns_sum, depth;
+    _Atomic uint64_t failovers, epoch;
 };
 
 struct log {
@@ -206,13 +226,16 @@ struct log {
     struct queue queue;
     struct depth depth;
     struct side_op header, sync_op;
-    uint32_t ops_underway; /* of all kinds */
+    struct segment *header_of; /* whose header is being written */
+    uint32_t ops_underway;     /* of all kinds */
     struct checkpoints checkpoint;
     uint64_t durable_seq, durable_end;
     uint8_t durable_chain[SHA256_SIZE];
-    uint64_t drained_ns; /* monotonic: when the last frame was acknowledged */
+    uint64_t durable_link; /* of the frame that ends there */
+    uint64_t drained_ns;   /* monotonic: when the last frame was acknowledged */
     enum log_health health;
     char failure[512];
+    struct failover failover;
 
     struct maintenance maintenance;
     struct sealer sealer;
@@ -266,6 +289,9 @@ int naming_settle(const struct log *log, struct error *error);
 /* Gives `segment` to the segment of this header: nothing built yet. Its image is clean. */
 void builder_begin(struct log *log, struct segment *segment, const struct segment_header *header,
                    int fd);
+/* The same, without a look at what the image holds. */
+void builder_place(struct log *log, struct segment *segment, const struct segment_header *header,
+                   int fd);
 /* Makes room in `building` for `bytes` of records in one frame, or with `run` in as many as it
  * takes; rolls when they do not fit the rest. 0, or ERROR_FULL with nothing changed. */
 int builder_make_room(struct log *log, uint64_t bytes, bool run);
@@ -274,6 +300,9 @@ uint64_t builder_run_frames(const struct log *log, uint64_t bytes);
 uint64_t builder_run_size(const struct log *log, uint64_t bytes);
 /* The next record of the command; `command.left` does not count it any more. */
 void builder_append(struct log *log, const struct record *record);
+/* Takes in a closed frame whose bytes were moved to where the next one is built: its records are
+ * counted again, and it is closed for its new place. */
+void builder_take_frame(struct log *log, const struct frame_header *frame);
 /* Closes the open frame, if anything is in it, and queues it. */
 void builder_close_frame(struct log *log, uint16_t flags);
 /* A frame of the log's own with one record of this kind and payload (own_payload). */
@@ -285,6 +314,8 @@ void builder_end_segment(struct log *log, uint16_t kind, uint16_t flag);
 
 /* A free slot behind the newest; there is always one (log_reserve() sees to it). */
 struct slot *pipeline_add(struct log *log);
+/* True unless a roll or a failover is under way. */
+bool pipeline_is_steady(const struct log *log);
 /* True while a frame could be submitted at once. */
 bool pipeline_has_slot(const struct log *log);
 /* Submits what is queued and may go. */
@@ -297,13 +328,22 @@ void pipeline_write_header(struct log *log, struct segment *segment);
 void pipeline_drain(struct log *log);
 /* Ends the ops that are under way, whatever becomes of them. */
 void pipeline_stop(struct log *log);
-void pipeline_fail(struct log *log, const char *what, uint64_t segment_no, int result,
-                   const struct io_op *op);
+/* The log takes no more writes: `reason` says why. */
+void pipeline_fail(struct log *log, const char *reason);
+/* The same, after the engine itself failed: what became of the ops under way is not known. */
+void pipeline_lost(struct log *log, int result);
 /* Nanoseconds until a CHECKPOINT is due; UINT64_MAX: there is no news. */
 uint64_t pipeline_checkpoint_due_ns(const struct log *log);
 void pipeline_write_checkpoint(struct log *log);
 /* Syncs a file through the engine: 0 or a negative errno. */
 int pipeline_sync_file(struct log *log, int fd);
+
+/* failover.c: going on elsewhere. */
+
+/* Going on in a spare, or FAILED when there is none. Nothing is under way. */
+void failover_run(struct log *log);
+/* Appends the record that tells of it, if one is due and there is room. */
+void failover_record(struct log *log);
 
 /* spares.c: what is made ahead. */
 

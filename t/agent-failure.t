@@ -4,7 +4,8 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Daa qw(wait_until scratch);
+use Daa qw(wait_until scratch program run_program);
+use Fault ();
 use IO::Socket::UNIX;
 use Socket qw(SOCK_DGRAM);
 use Test::More;
@@ -37,6 +38,30 @@ subtest 'a log that fails' => sub {
     is($answer->{status}, 202, 'asking again with the key is accepted');
     is(scalar @{ $agent->get('/api/v1/workflows?name=waits')->{json}{items} }, 1, 'and makes it once');
     is($agent->stop, 0, 'the agent stops in order');
+};
+
+subtest 'a write that fails' => sub {
+    my $n = 0;
+    for my $do (qw(eio short)) {
+        my $dir = scratch() . '/failover-' . ++$n;
+        my $fault = Fault->new(dir => $dir, match => 'log/seg-*', arm => "$dir.arm", at => 2, do => $do);
+        my $agent = $fault->under(sub { Daa->start(dir => $dir, config => "[log]\nsegment_size = \"1MB\"\nengine = \"plain\"\n") });
+        ok(wait_until(sub { $agent->get('/status')->{json}{log}{spares} >= 2 }, 30), "$do: (spares are there)");
+        $fault->arm_now;
+        my @ids = map { $agent->post('/api/v1/workflows', { definition => $nap })->{json}{id} } 1 .. 20;
+        is(scalar(grep { defined } @ids), 20, "$do: each workflow is acknowledged");
+        like($fault->fired, qr/^$do at call 2/, "$do: though a write failed");
+        is($agent->get('/status')->{json}{log}{failovers}, 1, "$do: the log has failed over, once");
+        like($agent->said, qr/seg-\d+\.log: .*; the log goes on in segment \d+ behind event \d+/, "$do: and the agent says so");
+        ok(wait_until(sub { !grep { $agent->get("/api/v1/workflows/$_")->{json}{status} ne 'completed' } @ids }, 30), "$do: all of them complete");
+        is($agent->stop, 0, "$do: the agent stops in order");
+        my ($status, $out) = run_program(program('daa-log'), 'verify', $dir);
+        is($status, 0, "$do: the log is sound") or diag($out);
+        like($out, qr/went on in another segment 1 times/, "$do: and tells of it");
+        $agent->start_again;
+        is(scalar(grep { $agent->get("/api/v1/workflows/$_")->{json}{status} eq 'completed' } @ids), 20, "$do: after the next start they are there");
+        is($agent->stop, 0, "$do: the agent stops in order");
+    }
 };
 
 subtest 'the service manager' => sub {

@@ -1,5 +1,7 @@
 /* A process that appends is killed at a random moment, again and again: what it had said to be
- * durable is there when the log is opened next, at once, while the kernel may still be writing. */
+ * durable is there when the log is opened next, at once, while the kernel may still be writing. So
+ * when its writes fail now and then, and it may be killed while the log fails over. */
+#include "io_fault.h"
 #include "iouring/io.h"
 #include "log/log.h"
 #include "log/segment.h"
@@ -7,6 +9,7 @@
 #include "scratch.h"
 #include "tap.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +20,7 @@
 
 #define START_NS 1700000000000000000u
 
-enum { KILLS = 30, SIZE = 700 };
+enum { KILLS = 30, SIZE = 700, FAULT_EVERY = 25 /* ops, at most */ };
 
 static struct budget budget;
 
@@ -50,15 +53,31 @@ static struct io *open_engine(void)
     return io;
 }
 
+/* Fails every so often from now on. */
+static void go_on_failing(struct io_fault *fault, unsigned *seed)
+{
+    if (fault->countdown >= 0)
+        return;
+    fault->countdown = rand_r(seed) % FAULT_EVERY;
+    fault->times = fault->failed + 1 + (unsigned)rand_r(seed) % 2;
+    fault->written = (unsigned)rand_r(seed) % 3 * 2048;
+}
+
 /* The child: appends for ever, and tells the pipe what is durable. */
-static _Noreturn void append_for_ever(const char *dir, int pipe)
+static _Noreturn void append_for_ever(const char *dir, int pipe, bool fails, unsigned seed)
 {
     struct log_recovery recovery;
-    struct log *log = open_log(dir, open_engine(), &recovery);
+    struct io_fault fault = { .countdown = -1, .result = -EIO };
+    struct io *io = open_engine();
+    if (fails && io_open_fault_over(&io, &fault, io) < 0)
+        _exit(4);
+    struct log *log = open_log(dir, io, &recovery);
     struct log_commands commands = { .time_ns =
                                          recovery.exists ? recovery.last_time_ns : START_NS };
     uint64_t told = 0;
     for (;;) {
+        if (fails)
+            go_on_failing(&fault, &seed);
         for (uint32_t i = 0; i < 5; i++)
             if (!log_commands_append(&commands, log, 1, SIZE))
                 _exit(1);
@@ -72,7 +91,7 @@ static _Noreturn void append_for_ever(const char *dir, int pipe)
 }
 
 /* Kills the child some time after it told of its first durable event; the last one it told of. */
-static uint64_t kill_one(const char *dir, unsigned delay_us)
+static uint64_t kill_one(const char *dir, unsigned delay_us, bool fails)
 {
     int pipes[2];
     if (pipe(pipes) < 0)
@@ -81,7 +100,7 @@ static uint64_t kill_one(const char *dir, unsigned delay_us)
     pid_t child = fork();
     if (child == 0) {
         close(pipes[0]);
-        append_for_ever(dir, pipes[1]);
+        append_for_ever(dir, pipes[1], fails, delay_us);
     }
     close(pipes[1]);
     uint64_t told = 0, next;
@@ -99,36 +118,48 @@ static uint64_t kill_one(const char *dir, unsigned delay_us)
     return told;
 }
 
+static uint64_t failovers; /* that the log tells of */
+
 static void remember(const struct record *record, void *context)
 {
     struct log_commands *commands = context;
+    failovers += record->kind == LOG_KIND_FAILOVER;
     if (record->kind > LOG_KIND_OWN_MAX)
         log_commands_expect(commands, record->seq, 1, SIZE);
 }
 
-int main(void)
+static void kill_many(const char *dir, unsigned *seed, bool fails, const char *who)
 {
-    const char *dir = scratch_path("log");
-    unsigned seed = (unsigned)getpid(), sound = 0, whole = 0;
-    budget_init(&budget, 1ull << 30);
-    tap_note("seed %u", seed);
+    unsigned sound = 0, whole = 0;
     uint64_t told = 0;
     for (int i = 0; i < KILLS; i++) {
         struct log_commands commands = { .count = 0 };
         struct log_recovery recovery;
         struct log_replay replay;
-        told = kill_one(dir, (unsigned)rand_r(&seed) % 20000);
+        told = kill_one(dir, (unsigned)rand_r(seed) % 20000, fails);
         struct io *io = open_engine();
         struct log *log = open_log(dir, io, &recovery);
         sound += recovery.verdict != LOG_DAMAGED && recovery.last_seq >= told && told > 0;
         log_abandon(&log);
         io_close(io);
+        failovers = 0;
         log_replay(dir, &replay, remember, &commands);
         whole += log_commands_match(&commands, dir, told, &replay);
         log_commands_free(&commands);
     }
-    tap_note("%llu events", (unsigned long long)told);
-    is_int(sound, KILLS, "a log whose writer was killed opens at once, with all it told of");
-    is_int(whole, KILLS, "and every event is whole");
+    tap_note("%s: %llu events, %llu failovers", who, (unsigned long long)told,
+             (unsigned long long)failovers);
+    is_int(sound, KILLS, "%s was killed: the log opens at once, with all it told of", who);
+    is_int(whole, KILLS, "%s was killed: every event is whole", who);
+    ok((failovers > 0) == fails, "%s: the log failed over if writes failed", who);
+}
+
+int main(void)
+{
+    unsigned seed = (unsigned)getpid();
+    budget_init(&budget, 1ull << 30);
+    tap_note("seed %u", seed);
+    kill_many(scratch_path("log"), &seed, false, "a writer");
+    kill_many(scratch_path("failing"), &seed, true, "a writer on a disk that fails");
     return tap_done();
 }

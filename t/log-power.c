@@ -1,7 +1,7 @@
 /* Power fails at a random moment: while commands are appended, in a roll, while the log is opened,
- * and again while it is opened after that. Whatever a disk may then hold, everything that was
- * acknowledged is there, no command is there by half, and the log opens again by itself. In half of
- * the lives segments are sealed meanwhile.
+ * in a failover after a write or a sync failed, and again while it is opened after that. Whatever a
+ * disk may then hold, everything that was acknowledged is there, no command is there by half, and
+ * the log opens again by itself. In half of the lives segments are sealed meanwhile.
  *
  * SEED=<n> replays one seed and says more; SEEDS=<n> tries so many. */
 #include "io_power.h"
@@ -60,7 +60,7 @@ struct trial {
     struct random random;
     struct log_commands commands;
     uint64_t acknowledged;
-    unsigned crashes, torn, unproven, lost_opening, rolls, sealed;
+    unsigned crashes, torn, unproven, lost_opening, rolls, sealed, failovers;
     char fault[400];
 };
 
@@ -73,6 +73,7 @@ static struct log_options options_for(struct trial *trial, struct io *io)
         .segment_size = LOG_SEGMENT_SIZE_MIN,
         .frames_in_flight_max = 1 + random_below(&trial->random, 8),
         .frame_target_size = 4096u << random_below(&trial->random, 5),
+        .spares = 2 + random_below(&trial->random, 4),
         .sync = random_below(&trial->random, 4) == 0 ? LOG_SYNC_FDATASYNC : LOG_SYNC_DSYNC,
         .maintain_inline = true,
         .seal = random_below(&trial->random, 2) == 0,
@@ -124,6 +125,7 @@ static void append_for_a_while(struct trial *trial, struct log *log)
     log_stats_get(log, &stats);
     trial->rolls += (unsigned)stats.rolls;
     trial->sealed += (unsigned)stats.sealed;
+    trial->failovers += (unsigned)stats.failovers;
 }
 
 static bool failed(struct trial *trial, const char *what)
@@ -178,6 +180,16 @@ static bool check_readers(struct trial *trial, const struct log_replay *replay)
     return records == replay->records || failed(trial, "log_reader_next() gives other records");
 }
 
+/* Some ops will fail before the power does; most often there are spares to go on in. */
+static void prepare_to_break(struct trial *trial, struct log *log, struct io *io)
+{
+    struct error error;
+    uint32_t spares = random_below(&trial->random, 12);
+    while (spares-- > 0 && log_maintain(log, &error) == 1)
+        continue;
+    io_power_break_after(io, random_below(&trial->random, 60), 1 + random_below(&trial->random, 4));
+}
+
 /* One life of the writer, from opening to crash; the last one ends in order. */
 static bool live(struct trial *trial, bool last)
 {
@@ -202,6 +214,8 @@ static bool live(struct trial *trial, bool last)
         good = check_recovery(trial, &recovery, &before);
     trial->lost_opening += result < 0;
     if (result == 0) {
+        if (!last && random_below(&trial->random, 2) == 0)
+            prepare_to_break(trial, log, io);
         append_for_a_while(trial, log);
         if (!last)
             io_power_crash(io);
@@ -263,15 +277,18 @@ int main(void)
         sum.lost_opening += trial.lost_opening;
         sum.rolls += trial.rolls;
         sum.sealed += trial.sealed;
+        sum.failovers += trial.failovers;
     }
-    tap_note(
-        "%u crashes, %u of them while opening; %u rolls; %u sealed; ends: %u torn, %u unproven",
-        sum.crashes, sum.lost_opening, sum.rolls, sum.sealed, sum.torn, sum.unproven);
+    tap_note("%u crashes, %u of them while opening; %u rolls; %u sealed; %u failovers; ends: %u "
+             "torn, %u unproven",
+             sum.crashes, sum.lost_opening, sum.rolls, sum.sealed, sum.failovers, sum.torn,
+             sum.unproven);
     is_int((intmax_t)bad, 0, "after any loss of power what was acknowledged is there, whole");
     if (one == NULL) {
         ok(sum.torn > 0, "some of the crashes left a torn end");
         ok(sum.rolls > 0, "there were rolls among them");
         ok(sum.sealed > 0, "and segments were sealed");
+        ok(sum.failovers > sum.rolls / 20, "and failovers");
         ok(sum.lost_opening > 0, "and openings that did not come to their end");
     }
     return tap_done();

@@ -143,6 +143,7 @@ int main(void)
     forged();
     layout();
     is_str(record_own_kind_name(LOG_KIND_OPENED), "storage.opened", "the log names its own kinds");
+    is_str(record_own_kind_name(LOG_KIND_FAILOVER), "storage.failover", "all of them");
     ok(record_own_kind_name(16) == NULL, "and no others");
     return tap_done();
 }

@@ -114,6 +114,48 @@ static const char *json_of(uint16_t kind, struct span payload, struct text *text
     return status < 0 ? error_text(status) : text_string(text);
 }
 
+static void failover(void)
+{
+    struct storage_failover in = { .count = 2,
+                                   .epoch = 9,
+                                   .failed_no = 5,
+                                   .segment_no = 6,
+                                   .prev_segment_no = 4,
+                                   .prev_last_seq = 77,
+                                   .prev_end_offset = 12288,
+                                   .frames = 3,
+                                   .records = 8,
+                                   .reason = span_of_text("a \"bad\" disk") };
+    struct storage_failover out;
+    struct text text;
+    storage_failover_encode(bytes, &in);
+    size_t size = storage_failover_size(&in);
+    is_int(storage_failover_decode(span_of(bytes, size), &out), 0, "storage.failover comes back");
+    ok(span_equal(out.reason, in.reason), "with its reason");
+    out.reason = in.reason;
+    ok(memcmp(&in, &out, sizeof in) == 0, "and all its fields");
+    size_t refused = 0;
+    for (size_t cut = 0; cut < size; cut++) {
+        uint8_t *copy = malloc(cut > 0 ? cut : 1);
+        memcpy(copy, bytes, cut);
+        refused += storage_failover_decode(span_of(copy, cut), &out) == ERROR_DAMAGED;
+        free(copy);
+    }
+    is_int((intmax_t)refused, (intmax_t)size, "it is refused when cut at any length");
+    is_int(storage_failover_decode(span_of(bytes, size + 1), &out), ERROR_DAMAGED,
+           "and with a byte too much");
+    text_init(&text);
+    is_str(json_of(LOG_KIND_FAILOVER, span_of(bytes, size), &text),
+           "{\"count\":2,\"epoch\":9,\"failed_segment_no\":5,\"segment_no\":6,"
+           "\"prev_segment_no\":4,\"prev_last_seq\":77,\"prev_end_offset\":12288,\"frames\":3,"
+           "\"records\":8,\"reason\":\"a \\\"bad\\\" disk\"}",
+           "and shown as JSON");
+    text_free(&text);
+    bytes[FAILOVER_AT_VERSION] = 2;
+    is_int(storage_failover_decode(span_of(bytes, size), &out), ERROR_DAMAGED,
+           "an unknown version is refused");
+}
+
 static void json(void)
 {
     struct text text;
@@ -139,6 +181,7 @@ int main(void)
     opened_round_trips();
     opened_refused();
     sealed();
+    failover();
     json();
     is_str(log_verdict_name(LOG_UNPROVEN), "unproven", "verdicts have names");
     is_str(log_verdict_name(77), "unknown", "also those that there are not");

@@ -120,6 +120,7 @@ static void add_log(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "frames_in_flight_max", stats.frames_in_flight_max);
     text_json_unsigned(text, "spares", stats.spares);
     text_json_unsigned(text, "spare_waits", stats.spare_waits);
+    text_json_unsigned(text, "failovers", stats.failovers);
     text_json_cstring(text, "trouble", stats.spare_error[0] ? stats.spare_error : NULL);
     text_json_unsigned(text, "sealed", stats.sealed);
     text_json_unsigned(text, "sealed_raw_bytes", stats.sealed_raw_bytes);

@@ -264,6 +264,15 @@ static void count_work(struct loop *loop)
         loop->longest_turn_ns = worked_ns;
 }
 
+static void say_failover(struct loop *loop)
+{
+    uint64_t count;
+    const char *text = log_failover(loop->options.log, &count);
+    if (count != loop->failovers)
+        host_say("%s", text);
+    loop->failovers = count;
+}
+
 static int one_turn(struct loop *loop)
 {
     struct log *log = loop->options.log;
@@ -287,6 +296,7 @@ static int one_turn(struct loop *loop)
     loop->woke_ns = host_monotonic_ns();
     if (slept)
         inbox_awake(loop->options.inbox);
+    say_failover(loop);
     if (status < 0)
         return ERROR_UNAVAILABLE;
     turns_complete(loop);

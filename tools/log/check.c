@@ -146,6 +146,10 @@ static void print_result(struct checking *checking, const struct log_verify_resu
                result->begins_late ? ", its beginning is gone" : "",
                result->live ? ", a writer is running" : "",
                result->moved ? ", not where it was written" : "", big(result->findings));
+        if (result->failovers > 0)
+            printf("it says that writes failed: it went on in another segment %llu times "
+                   "(daa-log cat -k storage.failover)\n",
+                   big(result->failovers));
         if (result->moved)
             printf("the directory was copied or moved: unless its agent had stopped in order, the "
                    "next one here goes on as a log of its own, with this one as its parent; "
@@ -162,6 +166,7 @@ static void print_result(struct checking *checking, const struct log_verify_resu
     text_json_unsigned(line, "records", result->records);
     text_json_unsigned(line, "payload_bytes", result->payload_bytes);
     text_json_unsigned(line, "findings", result->findings);
+    text_json_unsigned(line, "failovers", result->failovers);
     text_json_bool(line, "live", result->live);
     text_json_bool(line, "begins_late", result->begins_late);
     beginning_to_json(&checking->beginning, state, result->first_seq, line);
