@@ -116,6 +116,29 @@ int file_make_zeroed(const char *dir, const char *name, uint64_t size, struct er
     return file_sync_dir(dir, error);
 }
 
+int file_make_reserved(const char *dir, const char *name, uint64_t size, struct error *error)
+{
+    char path[PATH_MAX];
+    CHECK(size % FILE_BLOCK_SIZE == 0);
+    int result = join(path, dir, name, ""), fd = -1;
+    if (result == 0) {
+        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        result = fd < 0 ? -errno : 0;
+    }
+    if (result == 0 && fallocate(fd, 0, 0, (off_t)size) < 0) {
+        bool cannot = errno == EOPNOTSUPP || errno == ENOSYS;
+        result = cannot ? write_zeros(fd, size) : -errno;
+    }
+    if (fd >= 0 && close(fd) < 0 && result == 0)
+        result = -errno;
+    if (fd >= 0 && result < 0)
+        (void)unlink(path);
+    if (result < 0)
+        return error_set(error, result, "cannot make %s/%s of %llu bytes: %s", dir, name,
+                         (unsigned long long)size, error_text(result));
+    return 0;
+}
+
 int file_sync_dir(const char *dir, struct error *error)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -23,6 +23,11 @@ int file_open_direct(const char *path, bool writable, bool *direct, struct error
  * left. */
 int file_make_zeroed(const char *dir, const char *name, uint64_t size, struct error *error);
 
+/* Makes `<dir>/<name>` of `size` bytes (a multiple of FILE_BLOCK_SIZE) whose blocks are allocated,
+ * written only where the filesystem cannot allocate otherwise; mode 0600, not synced. -EEXIST when
+ * there is a file of that name. On error none is left. */
+int file_make_reserved(const char *dir, const char *name, uint64_t size, struct error *error);
+
 /* Syncs a directory, so that names made or removed in it are durable. */
 int file_sync_dir(const char *dir, struct error *error);
 

@@ -138,6 +138,7 @@ enum log_kind {
     LOG_KIND_SEALED = 2,
     LOG_KIND_CLOSED = 3,
     LOG_KIND_FAILOVER = 4,
+    LOG_KIND_SPACE = 5,
     LOG_KIND_OWN_MAX = 15
 };
 
@@ -193,6 +194,19 @@ enum {
     FAILOVER_AT_RECORDS = 56,     /* u64 in them */
     FAILOVER_AT_REASON_SIZE = 64, /* u16 */
     FAILOVER_AT_REASON = 66       /* text: what failed, in words */
+};
+
+/* storage.space: how much room there is has changed (log/space.h). */
+enum {
+    SPACE_AT_VERSION = 0,        /* u16 = 1 */
+    SPACE_AT_BEFORE = 2,         /* u8 enum space_state */
+    SPACE_AT_STATE = 3,          /* u8 enum space_state */
+    SPACE_AT_RESERVED = 4,       /* u32 = 0 */
+    SPACE_AT_FREE_BYTES = 8,     /* u64 of the filesystem */
+    SPACE_AT_TOTAL_BYTES = 16,   /* u64 of the filesystem */
+    SPACE_AT_BALLAST_BYTES = 24, /* u64 that the ballast took then */
+    SPACE_AT_SPARES = 32,        /* u64 segments made ahead */
+    SPACE_SIZE = 40
 };
 
 /* CHECKPOINT: two blocks, written in turns; the valid one with the higher generation counts. */

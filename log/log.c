@@ -167,11 +167,12 @@ void log_stats_get(const struct log *log, struct log_stats *stats)
         .probe_fdatasync_ns = log->probe_fdatasync_ns,
     };
     snprintf(stats->engine, sizeof stats->engine, "%s", io_name(log->io));
-    trouble_get(log->maintenance.trouble, stats->spare_error, sizeof stats->spare_error);
+    stats->spare_code =
+        trouble_get(log->maintenance.trouble, stats->spare_error, sizeof stats->spare_error);
     uint64_t done_no = atomic_load(&log->sealer.done_no);
     if (log->options.seal && stats->segment_no > done_no + 1)
         stats->unsealed = stats->segment_no - done_no - 1;
-    trouble_get(log->sealer.trouble, stats->seal_error, sizeof stats->seal_error);
+    (void)trouble_get(log->sealer.trouble, stats->seal_error, sizeof stats->seal_error);
 }
 
 int log_close(struct log **log, struct error *error)

@@ -129,6 +129,7 @@ struct log_stats {
     uint64_t unsealed; /* segments that are over and wait to be sealed, about; 0 if none is to be */
     char seal_error[256];  /* why a segment could not be sealed; "" while all is well */
     char spare_error[256]; /* why the last spare could not be made; "" while all is well */
+    int spare_code;        /* its code; 0 while all is well */
     uint32_t epoch;
     enum log_sync sync;
     uint64_t probe_dsync_ns, probe_fdatasync_ns;

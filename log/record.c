@@ -102,6 +102,8 @@ const char *record_own_kind_name(uint16_t kind)
         return "storage.closed";
     case LOG_KIND_FAILOVER:
         return "storage.failover";
+    case LOG_KIND_SPACE:
+        return "storage.space";
     default:
         return NULL;
     }

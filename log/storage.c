@@ -192,6 +192,36 @@ int storage_failover_decode(struct span payload, struct storage_failover *failov
     return 0;
 }
 
+void storage_space_encode(uint8_t target[SPACE_SIZE], const struct storage_space *space)
+{
+    bytes_put_u16(target + SPACE_AT_VERSION, PAYLOAD_VERSION);
+    target[SPACE_AT_BEFORE] = (uint8_t)space->before;
+    target[SPACE_AT_STATE] = (uint8_t)space->state;
+    bytes_put_u32(target + SPACE_AT_RESERVED, 0);
+    bytes_put_u64(target + SPACE_AT_FREE_BYTES, space->free_bytes);
+    bytes_put_u64(target + SPACE_AT_TOTAL_BYTES, space->total_bytes);
+    bytes_put_u64(target + SPACE_AT_BALLAST_BYTES, space->ballast_bytes);
+    bytes_put_u64(target + SPACE_AT_SPARES, space->spares);
+}
+
+int storage_space_decode(struct span payload, struct storage_space *space)
+{
+    const uint8_t *source = payload.bytes;
+    if (payload.size != SPACE_SIZE || bytes_get_u16(source + SPACE_AT_VERSION) != PAYLOAD_VERSION ||
+        source[SPACE_AT_BEFORE] > SPACE_FULL || source[SPACE_AT_STATE] > SPACE_FULL ||
+        bytes_get_u32(source + SPACE_AT_RESERVED) != 0)
+        return ERROR_DAMAGED;
+    *space = (struct storage_space){
+        .before = source[SPACE_AT_BEFORE],
+        .state = source[SPACE_AT_STATE],
+        .free_bytes = bytes_get_u64(source + SPACE_AT_FREE_BYTES),
+        .total_bytes = bytes_get_u64(source + SPACE_AT_TOTAL_BYTES),
+        .ballast_bytes = bytes_get_u64(source + SPACE_AT_BALLAST_BYTES),
+        .spares = bytes_get_u64(source + SPACE_AT_SPARES),
+    };
+    return 0;
+}
+
 const char *log_verdict_name(uint16_t verdict)
 {
     static const char *const names[] = { [LOG_SOUND] = "sound",
@@ -280,6 +310,21 @@ static int failover_to_json(struct span payload, struct text *text)
     return 0;
 }
 
+static int space_to_json(struct span payload, struct text *text)
+{
+    struct storage_space space;
+    int status = storage_space_decode(payload, &space);
+    if (status < 0)
+        return status;
+    text_json_cstring(text, "state", space_state_name(space.state));
+    text_json_cstring(text, "before", space_state_name(space.before));
+    text_json_unsigned(text, "free_bytes", space.free_bytes);
+    text_json_unsigned(text, "total_bytes", space.total_bytes);
+    text_json_unsigned(text, "ballast_bytes", space.ballast_bytes);
+    text_json_unsigned(text, "spares", space.spares);
+    return 0;
+}
+
 int storage_to_json(uint16_t kind, struct span payload, struct text *text)
 {
     switch (kind) {
@@ -290,6 +335,8 @@ int storage_to_json(uint16_t kind, struct span payload, struct text *text)
         return sealed_to_json(payload, text);
     case LOG_KIND_FAILOVER:
         return failover_to_json(payload, text);
+    case LOG_KIND_SPACE:
+        return space_to_json(payload, text);
     default:
         return ERROR_DAMAGED;
     }

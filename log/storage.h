@@ -1,5 +1,5 @@
 /* The payloads of the log's own records: storage.opened, storage.sealed, storage.closed,
- * storage.failover. Pure.
+ * storage.failover, storage.space. Pure.
  * Threads: any. */
 #ifndef LOG_STORAGE_H
 #define LOG_STORAGE_H
@@ -9,6 +9,7 @@
 #include "core/base/span.h"
 #include "core/base/text.h"
 #include "log/format.h"
+#include "log/space.h"
 
 #include <stdint.h>
 
@@ -63,6 +64,14 @@ size_t storage_failover_size(const struct storage_failover *failover);
 void storage_failover_encode(uint8_t *target, const struct storage_failover *failover);
 int storage_failover_decode(struct span payload,
                             struct storage_failover *failover); /* 0 or ERROR_DAMAGED */
+
+struct storage_space {
+    enum space_state before, state;
+    uint64_t free_bytes, total_bytes, ballast_bytes, spares;
+};
+
+void storage_space_encode(uint8_t target[SPACE_SIZE], const struct storage_space *space);
+int storage_space_decode(struct span payload, struct storage_space *space); /* 0 or ERROR_DAMAGED */
 
 const char *log_verdict_name(uint16_t verdict); /* "sound", "damaged", "torn", "unproven" */
 

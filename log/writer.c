@@ -140,11 +140,13 @@ void trouble_set(struct trouble *trouble, const struct error *error)
     pthread_mutex_unlock(&trouble->lock);
 }
 
-void trouble_get(struct trouble *trouble, char *text, size_t size)
+int trouble_get(struct trouble *trouble, char *text, size_t size)
 {
     pthread_mutex_lock(&trouble->lock);
     snprintf(text, size, "%s", trouble->error.text);
+    int code = trouble->error.code;
     pthread_mutex_unlock(&trouble->lock);
+    return code;
 }
 
 void writer_release(struct log *log)

@@ -262,7 +262,7 @@ static inline uint64_t counter_get(const _Atomic uint64_t *counter)
 /* writer.c: its memory. */
 
 void trouble_set(struct trouble *trouble, const struct error *error);
-void trouble_get(struct trouble *trouble, char *text, size_t size);
+int trouble_get(struct trouble *trouble, char *text, size_t size); /* its code */
 
 struct log *writer_new(void);
 int writer_set_options(struct log *log, const struct log_options *options, struct error *error);
