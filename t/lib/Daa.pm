@@ -18,7 +18,7 @@ use JSON::PP ();
 use POSIX ();
 use Time::HiRes ();
 
-our @EXPORT_OK = qw(wait_until scratch program slurp spew run_program clock_file set_clock);
+our @EXPORT_OK = qw(wait_until scratch program slurp spew run_program clock_file set_clock disk_file set_disk);
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my (%running, $scratch, $clocks);
 my $owner = $$;
@@ -40,6 +40,20 @@ sub clock_file {
     my $path = scratch() . "/clock-$$-" . ++$clocks;
     spew($path, pack 'q2', 0, 0);
     return $path;
+}
+
+# A disk whose size is what the test says, for start(disk =>): MB free, and MB in all.
+sub disk_file {
+    my $path = scratch() . "/disk-$$-" . ++$clocks;
+    spew($path, pack 'Q2', map { $_ * 1048576 } @_);
+    return $path;
+}
+
+sub set_disk {
+    my ($path, @mb) = @_;
+    open my $file, '+<:raw', $path or die "$path: $!";
+    syswrite $file, pack 'Q2', map { $_ * 1048576 } @mb;
+    return;
 }
 
 sub set_clock {
@@ -92,8 +106,8 @@ sub wait_until(&;$) {
 
 #--- The daemon ------------------------------------------------------------------------------------
 
-# dir (made), config (text of a file), args [], listen, wait_ready (1), clock (from clock_file()): all
-# optional.
+# dir (made), config (text of a file), args [], listen, wait_ready (1), clock (from clock_file()), disk (from
+# disk_file()): all optional. Without a disk there is no ballast: it is large.
 sub start {
     my ($class, %options) = @_;
     my $number = ++$runs;
@@ -103,6 +117,7 @@ sub start {
         args => $options{args} // [],
         wait_ready => $options{wait_ready} // 1,
         clock => $options{clock},
+        disk => $options{disk},
         out => scratch() . "/agent-$$-$number.out",
         err => scratch() . "/agent-$$-$number.err",
     }, $class;
@@ -124,9 +139,12 @@ sub start_again {
         open STDIN, '<', '/dev/null';
         open STDOUT, '>', $self->{out};
         open STDERR, '>>', $self->{err};
-        if ($self->{clock}) {
-            $ENV{TEST_CLOCK_FILE} = $self->{clock};
-            $ENV{LD_PRELOAD} = preload('clock-shift');
+        $ENV{TEST_CLOCK_FILE} = $self->{clock} if $self->{clock};
+        $ENV{TEST_DISK_FILE} = $self->{disk} if $self->{disk};
+        $ENV{DAA_LOG_BALLAST} //= '0B' if !$self->{disk};
+        my @preload = map { $self->{ $_->[0] } ? preload($_->[1]) : () } ['clock', 'clock-shift'], ['disk', 'disk-size'];
+        if (@preload) {
+            $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, @preload;
             $ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'verify_asan_link_order=0';
         }
         exec { $command[0] } @command or POSIX::_exit(127);

@@ -80,7 +80,7 @@ void loop_daemon_start(struct loop_daemon *daemon)
     struct error error;
     (void)snprintf(text, sizeof text,
                    "[agent]\ndata_dir = \"%s\"\n[log]\nsegment_size = \"256KB\"\nengine = "
-                   "\"plain\"\n%s",
+                   "\"plain\"\nballast = \"0B\"\n%s",
                    scratch_path("data"), daemon->config != NULL ? daemon->config : "");
     if (config_load_text(&daemon->loaded, "test", span_of_text(text), NULL, &error) < 0)
         tap_bail_out("%s", error.text);

@@ -51,7 +51,7 @@ void year_config(struct year_world *world, struct config *config)
     struct error error;
     (void)snprintf(text, sizeof text,
                    "[agent]\ndata_dir = \"%s\"\n[log]\nsegment_size = \"256KB\"\nengine = "
-                   "\"plain\"\n%s",
+                   "\"plain\"\nballast = \"0B\"\n%s",
                    world->data, world->options.config);
     if (config_load_text(config, "the year", span_of_text(text), NULL, &error) < 0) {
         fprintf(stderr, "%s\n", error.text);

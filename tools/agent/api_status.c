@@ -4,6 +4,7 @@
 #include "iouring/io.h"
 #include "log/log.h"
 #include "tools/agent/api_clock.h"
+#include "tools/agent/disk.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
@@ -133,6 +134,23 @@ static void add_log(const struct boot *boot, struct text *text)
     text_json_cstring(text, "sync", sync_name(stats.sync));
     text_json_unsigned(text, "probe_dsync_ns", stats.probe_dsync_ns);
     text_json_unsigned(text, "probe_fdatasync_ns", stats.probe_fdatasync_ns);
+    text_json_close_object(text);
+}
+
+static void add_disk(const struct boot *boot, struct text *text)
+{
+    struct disk_status status;
+    disk_status_get(boot->disk, &status);
+    text_json_open_object(text, "disk");
+    text_json_cstring(text, "state", space_state_name(status.state));
+    text_json_unsigned(text, "free_bytes", status.free_bytes);
+    text_json_unsigned(text, "total_bytes", status.total_bytes);
+    text_json_unsigned(text, "low_bytes", status.limits.low_bytes);
+    text_json_unsigned(text, "critical_bytes", status.limits.critical_bytes);
+    text_json_unsigned(text, "ballast_bytes", status.ballast_bytes);
+    text_json_unsigned(text, "bytes_to_leave", status.bytes_to_leave);
+    text_json_unsigned(text, "changes", status.changes);
+    text_json_cstring(text, "trouble", status.trouble.code < 0 ? status.trouble.text : NULL);
     text_json_close_object(text);
 }
 
@@ -272,6 +290,7 @@ enum MHD_Result status_all(struct exchange *exchange)
         add_queue(api, &text);
         add_agent(boot, &text);
         add_log(boot, &text);
+        add_disk(boot, &text);
         add_state(boot, &text);
         add_housekeeping(boot, &text);
         add_start(boot, &text);

@@ -4,10 +4,12 @@
 #include "core/agent/clock.h"
 #include "iouring/file.h"
 #include "iouring/io.h"
+#include "log/ballast.h"
 #include "log/log.h"
 #include "log/reader.h"
 #include "log/restore.h"
 #include "tools/agent/clock.h"
+#include "tools/agent/disk.h"
 #include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
@@ -190,6 +192,18 @@ static void say_fork(const struct boot *boot)
                                   : "it was restored");
 }
 
+/* A log that does not open for lack of room opens once there is some. */
+static int open_with_ballast(struct boot *boot, const struct log_options *options,
+                             struct error *error)
+{
+    struct error ignored;
+    int status = log_open(&boot->log, options, &boot->recovery, error);
+    if ((status != -ENOSPC && status != -EDQUOT) || ballast_release(boot->log_dir, &ignored) != 1)
+        return status;
+    host_say("%s: the ballast was given up", error->text);
+    return log_open(&boot->log, options, &boot->recovery, error);
+}
+
 static int open_log(struct boot *boot, struct error *error)
 {
     const struct config *config = boot->config;
@@ -223,7 +237,7 @@ static int open_log(struct boot *boot, struct error *error)
         .witnesses = &witness,
         .witness_count = witness.seq > 0,
     };
-    status = log_open(&boot->log, &options, &boot->recovery, error);
+    status = open_with_ballast(boot, &options, error);
     if (status < 0)
         return status;
     memcpy(boot->log_uuid, log_uuid(boot->log), sizeof boot->log_uuid);
@@ -375,6 +389,11 @@ static int open_state_and_agent(struct boot *boot, struct error *error)
     return status;
 }
 
+static void wake_loop(void *inbox)
+{
+    inbox_wake(inbox);
+}
+
 static int open_workers(struct boot *boot, struct error *error)
 {
     struct inbox_options inbox = { .requests_max = boot->config->orchestrator.workflow_queue_size,
@@ -388,6 +407,15 @@ static int open_workers(struct boot *boot, struct error *error)
         status = effects_open(&boot->effects, &effects, error);
     if (status == 0)
         status = adopt_orphans(boot, error);
+    struct disk_options disk = { .dir = boot->log_dir,
+                                 .log = boot->log,
+                                 .wish = { .low_bytes = boot->config->log.space_low,
+                                           .critical_bytes = boot->config->log.space_critical,
+                                           .ballast_bytes = boot->config->log.ballast },
+                                 .changed = wake_loop,
+                                 .context = boot->inbox };
+    if (status == 0)
+        status = disk_open(&boot->disk, &disk, error);
     struct loop_options loop = { .agent = boot->agent,
                                  .log = boot->log,
                                  .state = boot->state,
@@ -397,6 +425,7 @@ static int open_workers(struct boot *boot, struct error *error)
                                  .host_clock = boot->host_clock,
                                  .accepts_clock =
                                      boot->config->clock.on_step == CONFIG_ON_STEP_ACCEPT,
+                                 .disk = boot->disk,
                                  .budget = &boot->budget,
                                  .before_read_ahead = boot->before_read_ahead,
                                  .ended = boot->hooks.ended,
@@ -543,6 +572,8 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     if (boot->effects)
         effects_close(boot->effects, 0);
     loop_close(boot->loop);
+    disk_close(boot->disk);
+    boot->disk = NULL;
     inbox_close(boot->inbox);
     agent_close(boot->agent);
     if (boot->state)

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 struct agent;
+struct disk;
 struct doctor;
 struct effects;
 struct host_clock;
@@ -64,6 +65,7 @@ struct boot {
     struct agent *agent;
     struct inbox *inbox;
     struct effects *effects;
+    struct disk *disk;
     struct loop *loop;
     struct snapshots *snapshots;
     struct housekeeper *_Atomic housekeeper;

@@ -1,6 +1,7 @@
 #include "tools/agent/loop_inside.h"
 
 #include "core/base/version.h"
+#include "log/storage.h"
 #include "tools/agent/host.h"
 
 #include <errno.h>
@@ -273,12 +274,39 @@ static void say_failover(struct loop *loop)
     loop->failovers = count;
 }
 
+/* In the log, once there is room for it. What has passed by then is left out. */
+static void record_space(struct loop *loop)
+{
+    struct disk_status status;
+    uint8_t payload[SPACE_SIZE];
+    uint64_t seq;
+    if (disk_state(loop->options.disk) == loop->space || atomic_load(&loop->stopping))
+        return;
+    disk_status_get(loop->options.disk, &status);
+    if (log_reserve(loop->options.log, 1, sizeof payload, &seq) < 0)
+        return;
+    struct storage_space space = { .before = loop->space,
+                                   .state = status.state,
+                                   .free_bytes = status.free_bytes,
+                                   .total_bytes = status.total_bytes,
+                                   .ballast_bytes = status.ballast_bytes,
+                                   .spares = status.spares };
+    storage_space_encode(payload, &space);
+    struct record record = { .seq = seq,
+                             .time_ns = loop->now_ns,
+                             .kind = LOG_KIND_SPACE,
+                             .payload = span_of(payload, sizeof payload) };
+    log_append(loop->options.log, &record);
+    loop->space = status.state;
+}
+
 static int one_turn(struct loop *loop)
 {
     struct log *log = loop->options.log;
     bool draining = atomic_load(&loop->draining);
     inbox_take(loop->options.inbox, &loop->lists);
     read_clocks(loop);
+    record_space(loop);
     bool more = do_commands(loop);
     loop->turns++;
     turn_close(loop);

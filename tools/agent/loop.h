@@ -9,9 +9,10 @@
  * changed, the requests it answers, the effects it intends. That order is the promise: nothing is
  * shown, said or done before it is durable, and a client that was answered reads what it wrote.
  *
- * When the log has no room for the moment, commands wait; after 2 s requests are refused (503).
- * When the log has failed, loop_run() answers everything that is not durable with REQUEST_UNKNOWN
- * and returns; the process is to end, the next start recovers.
+ * While the disk is critical (tools/agent/disk.h) new workflows are refused (507); what is under
+ * way goes on. When the log has no room for the moment, commands wait; after 2 s requests are
+ * refused (503). When the log has failed, loop_run() answers everything that is not durable with
+ * REQUEST_UNKNOWN and returns; the process is to end, the next start recovers.
  *
  * Threads: loop_run() is the agent thread; loop_drain(), loop_stop() and loop_counts_get() any
  * other. */
@@ -22,6 +23,7 @@
 #include "core/base/error.h"
 #include "core/base/log_clock.h"
 #include "log/log.h"
+#include "tools/agent/disk.h"
 #include "tools/agent/effects.h"
 #include "tools/agent/host.h"
 #include "tools/agent/inbox.h"
@@ -40,6 +42,7 @@ struct loop_options {
     struct log_clock clock; /* as it stands after the start */
     const struct host_clock *host_clock;
     bool accepts_clock; /* a wall clock that was stepped and is steady, by itself */
+    struct disk *disk;  /* NULL: it is not watched */
     struct budget *budget;
     void (*before_read_ahead)(void); /* tests (tools/agent/warmer.h); NULL */
     /* A workflow has ended, durably; on the agent thread. */

@@ -58,8 +58,9 @@ struct loop {
     uint64_t turns, commands, stalls, counts_ns;
     uint64_t woke_ns; /* from the last wait, monotonic; 0: not yet */
     uint64_t long_turns, longest_turn_ns;
-    uint64_t reads_ahead; /* times that the warmer was asked */
-    uint64_t failovers;   /* of the log, that were told of */
+    uint64_t reads_ahead;   /* times that the warmer was asked */
+    uint64_t failovers;     /* of the log, that were told of */
+    enum space_state space; /* that was recorded last */
 
     pthread_mutex_t lock; /* guards what is below */
     pthread_cond_t moved;

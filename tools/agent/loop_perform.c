@@ -27,6 +27,17 @@ static void refuse_for_log(struct loop *loop)
     perform_refuse(loop, 503, "log-unavailable", text);
 }
 
+/* New work when there is hardly room for that which is under way. What was answered before is
+ * answered again: that is no event. */
+static void refuse_for_disk(struct loop *loop)
+{
+    char text[500];
+    if (disk_state(loop->options.disk) < SPACE_CRITICAL)
+        return;
+    disk_explain(loop->options.disk, text, sizeof text);
+    perform_refuse(loop, 507, "disk-space", text);
+}
+
 /* 0: decided; COLD: what it needs is being read. */
 static enum performed decide(struct loop *loop, const struct command *command, bool own,
                              bool may_wait)
@@ -161,7 +172,7 @@ void perform_answer_refusal(struct loop *loop, struct request *request)
         return;
     request->refusal = loop->decision.refusal;
     const struct refusal *refusal = &request->refusal;
-    bool for_now = refusal->status == 429 || refusal->status == 503 ||
+    bool for_now = refusal->status == 429 || refusal->status == 503 || refusal->status == 507 ||
                    strcmp(refusal->code, "idempotency-key-in-progress") == 0;
     if (!for_now) {
         turn_answer(loop, request, REQUEST_REFUSED);
@@ -220,6 +231,8 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
         return PERFORMED;
     }
     int status = 0;
+    if (request && decision->kind == DECISION_EVENTS && command->kind == COMMAND_SUBMIT)
+        refuse_for_disk(loop);
     if (decision->kind == DECISION_EVENTS) {
         status = ERROR_TOO_LARGE;
         if (events_fit(loop, &payload_size))

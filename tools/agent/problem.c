@@ -42,7 +42,7 @@ static const char *title_of(int status)
 
 static bool retryable_status(int status)
 {
-    return status == 408 || status == 429 || status == 503;
+    return status == 408 || status == 429 || status == 503 || status == 507;
 }
 
 static void begin(struct problem *problem, int status, const char *code)
@@ -51,7 +51,7 @@ static void begin(struct problem *problem, int status, const char *code)
     problem->code = code;
     problem->retryable = retryable_status(status);
     problem->safe_to_retry = true;
-    problem->retry_after_s = status == 429 || status == 503;
+    problem->retry_after_s = status == 429 || status == 503 || status == 507;
     problem->pointer[0] = problem->message[0] = problem->allow[0] = 0;
 }
 

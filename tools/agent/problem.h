@@ -26,7 +26,8 @@ struct problem {
     char message[520];
 };
 
-/* Nothing has happened: safe to retry; retryable when the status says so (408, 429, 503). */
+/* Nothing has happened: safe to retry; retryable when the status says so (408, 429, 503,
+ * 507). */
 void problem_set(struct problem *problem, int status, const char *code, const char *format, ...)
     ERROR_PRINTF(4, 5);
 

@@ -48,6 +48,8 @@ struct config {
         uint64_t sync;   /* enum config_sync */
         uint64_t engine; /* enum config_engine */
         bool chain, seal;
+        uint64_t space_low, space_critical; /* free bytes; see log/space.h */
+        uint64_t ballast;                   /* 0: none */
     } log;
     struct {
         uint64_t max_body_size;

@@ -110,6 +110,16 @@ const struct key keys[] = {
     { "log", "seal", KEY_TRUTH, AT(log.seal), .fallback = "true",
       .doc = "Packs files of the log that are over, to a fraction of their size. Reading does not\n"
              "change, and \"zstd -dc\" unpacks them too." },
+    { "log", "space_low", KEY_SIZE, AT(log.space_low), 0, TB, "1GB",
+      .doc = "With less free space for the log the agent warns (event storage.space, /status). At\n"
+             "most a tenth of the filesystem, at least four segments." },
+    { "log", "space_critical", KEY_SIZE, AT(log.space_critical), 0, TB, "256MB",
+      .doc =
+          "With less, new workflows are refused (507) and the ballast is given up; what is under\n"
+          "way goes on. At most a fortieth of the filesystem, at least two segments." },
+    { "log", "ballast", KEY_SIZE, AT(log.ballast), 0, TB, "256MB",
+      .doc = "A file of no use but its size, given up when space is critical. At most a hundredth\n"
+             "of the filesystem; \"0B\" makes none." },
 
     { "api", "max_body_size", KEY_SIZE, AT(api.max_body_size), KB, 16 * MB, "1MB",
       .doc = "A larger request is answered with 413." },
