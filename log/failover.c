@@ -128,6 +128,7 @@ static void move(struct log *log, struct segment *moved, const struct spare *spa
     struct segment_header header = next_header(log, moved, &target);
     close(moved->fd); /* and with it goes the lock: no write to it is under way */
     rewind_to_durable(log);
+    stall_watch(log, 0);
     rebuild(log, moved, &header, target.fd, from);
     if (next != NULL)
         rebuild_next(log, moved, next, spare);

@@ -139,6 +139,7 @@ enum log_kind {
     LOG_KIND_CLOSED = 3,
     LOG_KIND_FAILOVER = 4,
     LOG_KIND_SPACE = 5,
+    LOG_KIND_STALLED = 6,
     LOG_KIND_OWN_MAX = 15
 };
 
@@ -207,6 +208,15 @@ enum {
     SPACE_AT_BALLAST_BYTES = 24, /* u64 that the ballast took then */
     SPACE_AT_SPARES = 32,        /* u64 segments made ahead */
     SPACE_SIZE = 40
+};
+
+/* storage.stalled: writes took long, and are done. */
+enum {
+    STALLED_AT_VERSION = 0,    /* u16 = 1 */
+    STALLED_AT_RESERVED = 2,   /* u16 = 0 */
+    STALLED_AT_COUNT = 4,      /* u32 times, since the record before this one or the opening */
+    STALLED_AT_LONGEST_NS = 8, /* u64 that the longest of them took */
+    STALLED_SIZE = 16
 };
 
 /* CHECKPOINT: two blocks, written in turns; the valid one with the higher generation counts. */

@@ -161,6 +161,8 @@ void log_stats_get(const struct log *log, struct log_stats *stats)
         .sealed_raw_bytes = atomic_load(&log->sealer.raw_bytes),
         .sealed_packed_bytes = atomic_load(&log->sealer.packed_bytes),
         .failovers = counter_get(&c->failovers),
+        .stalls = counter_get(&c->stalls),
+        .stall_longest_ns = counter_get(&c->stall_longest_ns),
         .epoch = (uint32_t)counter_get(&c->epoch),
         .sync = log->sync,
         .probe_dsync_ns = log->probe_dsync_ns,

@@ -33,6 +33,7 @@
 #include "iouring/io.h"
 #include "log/record.h"
 #include "log/recovery.h"
+#include "log/storage.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -63,6 +64,7 @@ struct log_options {
     const uint8_t
         *boot_id; /* 16 bytes, for files that must be the same again; NULL: the kernel's */
     uint64_t start_time_ns; /* log time now, not before the newest record's: the OPEN record's */
+    uint64_t stall_ns;      /* a write that takes longer is a stall; 0: 500 ms */
     const struct log_witness *witnesses;
     unsigned witness_count;
     /* Salts and the uuid; NULL: getrandom. The maintenance thread calls it too, if there is one. */
@@ -113,6 +115,14 @@ const char *log_failure(const struct log *log); /* a sentence; NULL while health
  * writer's thread only. */
 const char *log_failover(const struct log *log, uint64_t *count);
 
+/* For how long the oldest write has been under way, once that is a stall; else 0. By any thread. */
+uint64_t log_stalled_ns(const struct log *log);
+
+/* Whether there were stalls that nobody has taken yet, and takes them. They are over. For the
+ * writer's thread only. */
+bool log_stalls(const struct log *log);
+void log_take_stalls(struct log *log, struct storage_stalled *stalled);
+
 /* Makes one spare or prepares the next image, if one is due; else seals a segment. 1 did something,
  * 0 nothing to do, negative error. */
 int log_maintain(struct log *log, struct error *error);
@@ -121,10 +131,11 @@ struct log_stats {
     uint64_t next_seq, durable_seq, segment_no, segment_offset, capacity;
     uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     uint64_t frames_in_flight, frames_in_flight_max, spares, spare_waits;
-    uint64_t failovers;     /* times that it went on in another segment after a write failed */
-    uint64_t commit_ns_sum; /* submit to durable, over all frames */
-    uint64_t depth;         /* frames that may be under way now */
-    uint64_t sealed;        /* segments, since it was opened */
+    uint64_t failovers; /* times that it went on in another segment after a write failed */
+    uint64_t stalls, stall_longest_ns; /* writes that took long, those that coincide as one */
+    uint64_t commit_ns_sum;            /* submit to durable, over all frames */
+    uint64_t depth;                    /* frames that may be under way now */
+    uint64_t sealed;                   /* segments, since it was opened */
     uint64_t sealed_raw_bytes, sealed_packed_bytes; /* of them, before and after */
     uint64_t unsealed; /* segments that are over and wait to be sealed, about; 0 if none is to be */
     char seal_error[256];  /* why a segment could not be sealed; "" while all is well */

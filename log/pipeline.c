@@ -14,7 +14,7 @@ enum {
     DEPTH_GAIN_PERCENT = 5 /* what one more must bring */
 };
 
-static uint64_t now_monotonic_ns(void)
+uint64_t pipeline_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -161,9 +161,11 @@ static void submit_slot(struct log *log, struct slot *slot)
     slot->op.dsync = log->sync == LOG_SYNC_DSYNC;
     slot->op.done = frame_done;
     slot->state = SLOT_WRITING;
-    slot->submit_ns = now_monotonic_ns();
+    slot->submit_ns = pipeline_now_ns();
     log->queue.submitted++;
     log->depth.limited += log->queue.submitted == log->depth.now;
+    if (log->queue.submitted == 1)
+        stall_watch(log, slot->submit_ns);
     if (slot->op.dsync)
         counter_add(&log->counters.syncs, 1);
     counter_add(&log->counters.disk_bytes, slot->op.size);
@@ -251,6 +253,8 @@ static void header_done(struct io_op *op, int result)
     bool durable = side_is_durable(side, result);
     if (side->underway)
         return;
+    stall_note(log, counter_get(&log->counters.waiting_since_ns), pipeline_now_ns());
+    stall_watch(log, 0);
     if (!durable) {
         op_failed(log, "write of the header", next, result, op);
         return;
@@ -277,6 +281,7 @@ void pipeline_write_header(struct log *log, struct segment *segment)
     log->header_of = segment;
     segment->header.durable_seq = log->durable_seq;
     segment_header_encode(log->header.block, &segment->header);
+    stall_watch(log, pipeline_now_ns());
     side_write(log, &log->header, segment->fd, 0, header_done);
 }
 
@@ -303,7 +308,7 @@ uint64_t pipeline_checkpoint_due_ns(const struct log *log)
     if (!is_drained(log) || log->health == LOG_FAILED || checkpoint->broken ||
         checkpoint->side.underway || checkpoint->last.durable_seq == log->durable_seq)
         return UINT64_MAX;
-    uint64_t idle_ns = now_monotonic_ns() - log->drained_ns;
+    uint64_t idle_ns = pipeline_now_ns() - log->drained_ns;
     return idle_ns < CHECKPOINT_IDLE_NS ? CHECKPOINT_IDLE_NS - idle_ns : 0;
 }
 
@@ -357,6 +362,7 @@ static void acknowledge(struct log *log, const struct slot *slot, uint64_t now_n
     log->failover.in_a_row = 0;
     counter_add(&log->counters.frames, 1);
     counter_add(&log->counters.commit_ns_sum, now_ns - slot->submit_ns);
+    stall_note(log, slot->submit_ns, now_ns);
     log->depth.frames++;
     log->depth.bytes += slot->op.size;
 }
@@ -366,7 +372,7 @@ static void acknowledge_prefix(struct log *log)
 {
     struct queue *queue = &log->queue;
     uint64_t before = log->durable_seq;
-    uint64_t now_ns = now_monotonic_ns();
+    uint64_t now_ns = pipeline_now_ns();
     struct segment *segment = log->writing;
     bool sealed = false;
     while (queue->submitted > 0 && slot_at(log, 0)->state == SLOT_DURABLE) {
@@ -377,6 +383,7 @@ static void acknowledge_prefix(struct log *log)
         queue->count--;
         queue->submitted--;
     }
+    stall_watch(log, queue->submitted > 0 ? slot_at(log, 0)->submit_ns : 0);
     if (log->depth.frames >= DEPTH_WINDOW) {
         depth_adapt(&log->depth, now_ns);
         counter_set(&log->counters.depth, log->depth.now);

@@ -104,6 +104,8 @@ const char *record_own_kind_name(uint16_t kind)
         return "storage.failover";
     case LOG_KIND_SPACE:
         return "storage.space";
+    case LOG_KIND_STALLED:
+        return "storage.stalled";
     default:
         return NULL;
     }

@@ -222,6 +222,24 @@ int storage_space_decode(struct span payload, struct storage_space *space)
     return 0;
 }
 
+void storage_stalled_encode(uint8_t target[STALLED_SIZE], const struct storage_stalled *stalled)
+{
+    bytes_put_u32(target + STALLED_AT_VERSION, PAYLOAD_VERSION); /* and the reserved bytes */
+    bytes_put_u32(target + STALLED_AT_COUNT, stalled->count);
+    bytes_put_u64(target + STALLED_AT_LONGEST_NS, stalled->longest_ns);
+}
+
+int storage_stalled_decode(struct span payload, struct storage_stalled *stalled)
+{
+    const uint8_t *source = payload.bytes;
+    if (payload.size != STALLED_SIZE ||
+        bytes_get_u32(source + STALLED_AT_VERSION) != PAYLOAD_VERSION)
+        return ERROR_DAMAGED;
+    stalled->count = bytes_get_u32(source + STALLED_AT_COUNT);
+    stalled->longest_ns = bytes_get_u64(source + STALLED_AT_LONGEST_NS);
+    return 0;
+}
+
 const char *log_verdict_name(uint16_t verdict)
 {
     static const char *const names[] = { [LOG_SOUND] = "sound",
@@ -325,6 +343,17 @@ static int space_to_json(struct span payload, struct text *text)
     return 0;
 }
 
+static int stalled_to_json(struct span payload, struct text *text)
+{
+    struct storage_stalled stalled;
+    int status = storage_stalled_decode(payload, &stalled);
+    if (status < 0)
+        return status;
+    text_json_unsigned(text, "count", stalled.count);
+    text_json_unsigned(text, "longest_ns", stalled.longest_ns);
+    return 0;
+}
+
 int storage_to_json(uint16_t kind, struct span payload, struct text *text)
 {
     switch (kind) {
@@ -337,6 +366,8 @@ int storage_to_json(uint16_t kind, struct span payload, struct text *text)
         return failover_to_json(payload, text);
     case LOG_KIND_SPACE:
         return space_to_json(payload, text);
+    case LOG_KIND_STALLED:
+        return stalled_to_json(payload, text);
     default:
         return ERROR_DAMAGED;
     }

@@ -1,5 +1,5 @@
 /* The payloads of the log's own records: storage.opened, storage.sealed, storage.closed,
- * storage.failover, storage.space. Pure.
+ * storage.failover, storage.space, storage.stalled. Pure.
  * Threads: any. */
 #ifndef LOG_STORAGE_H
 #define LOG_STORAGE_H
@@ -72,6 +72,15 @@ struct storage_space {
 
 void storage_space_encode(uint8_t target[SPACE_SIZE], const struct storage_space *space);
 int storage_space_decode(struct span payload, struct storage_space *space); /* 0 or ERROR_DAMAGED */
+
+struct storage_stalled {
+    uint32_t count;
+    uint64_t longest_ns;
+};
+
+void storage_stalled_encode(uint8_t target[STALLED_SIZE], const struct storage_stalled *stalled);
+int storage_stalled_decode(struct span payload,
+                           struct storage_stalled *stalled); /* 0 or ERROR_DAMAGED */
 
 const char *log_verdict_name(uint16_t verdict); /* "sound", "damaged", "torn", "unproven" */
 

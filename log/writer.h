@@ -155,6 +155,12 @@ struct failover {
     char text[400];                 /* the newest, in a sentence */
 };
 
+/* Writes that took long (stall.c). */
+struct stalls {
+    uint64_t end_ns; /* of the newest, monotonic */
+    struct storage_stalled untold;
+};
+
 /* Why something could not be made ahead, or sealed; "" while all is well. */
 struct trouble {
     pthread_mutex_t lock;
@@ -189,7 +195,8 @@ struct counters {
     _Atomic uint64_t next_seq, durable_seq, segment_no, segment_offset;
     _Atomic uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     _Atomic uint64_t frames_in_flight, frames_in_flight_max, spare_waits, commit_ns_sum, depth;
-    _Atomic uint64_t failovers, epoch;
+    _Atomic uint64_t failovers, epoch, stalls, stall_longest_ns;
+    _Atomic uint64_t waiting_since_ns; /* monotonic: the oldest write under way; 0: none */
 };
 
 struct log {
@@ -236,6 +243,7 @@ struct log {
     enum log_health health;
     char failure[512];
     struct failover failover;
+    struct stalls stalls;
 
     struct maintenance maintenance;
     struct sealer sealer;
@@ -312,6 +320,7 @@ void builder_end_segment(struct log *log, uint16_t kind, uint16_t flag);
 
 /* pipeline.c: frames on their way to disk. */
 
+uint64_t pipeline_now_ns(void); /* monotonic */
 /* A free slot behind the newest; there is always one (log_reserve() sees to it). */
 struct slot *pipeline_add(struct log *log);
 /* True unless a roll or a failover is under way. */
@@ -344,6 +353,13 @@ int pipeline_sync_file(struct log *log, int fd);
 void failover_run(struct log *log);
 /* Appends the record that tells of it, if one is due and there is room. */
 void failover_record(struct log *log);
+
+/* stall.c: writes that take long. */
+
+/* The write that everything waits for began then; 0: there is none. */
+void stall_watch(struct log *log, uint64_t began_ns);
+/* It is over. */
+void stall_note(struct log *log, uint64_t began_ns, uint64_t now_ns);
 
 /* spares.c: what is made ahead. */
 

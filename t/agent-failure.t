@@ -64,6 +64,36 @@ subtest 'a write that fails' => sub {
     }
 };
 
+subtest 'a write that takes long' => sub {
+    my $dir = scratch() . '/stall';
+    my $fault = Fault->new(dir => $dir, match => 'log/seg-*', arm => "$dir.arm", at => 1, do => 'stall');
+    my $agent = $fault->under(sub { Daa->start(dir => $dir, config => "[log]\nsegment_size = \"1MB\"\nengine = \"plain\"\n") });
+    my $log = sub { $agent->get('/status')->{json}{log} };
+    ok(wait_until(sub { $log->()->{spares} >= 2 }, 30), '(spares are there)');
+    $fault->arm_now;
+    my $pid = fork() // die "fork: $!";
+    if (!$pid) { # a client whose request is held up
+        my $status = $agent->client->request('POST', '/api/v1/workflows', { definition => $nap })->{status};
+        POSIX::_exit($status == 202 ? 0 : 1);
+    }
+    ok(wait_until(sub { $log->()->{stalled_ms} > 500 }, 30), 'the agent says for how long a write has been under way');
+    ok(wait_until(sub { $log->()->{stalled_ms} > 2000 }, 30), '(it lasts)');
+    my $refused = $agent->post('/api/v1/workflows', { definition => $nap });
+    is($refused->{status}, 503, 'then what would have to wait for it is refused');
+    is($refused->{json}{code}, 'log-stalled', 'for that reason');
+    is($agent->get('/api/v1/workflows')->{status}, 200, 'reading goes on');
+    unlink "$dir.arm";
+    waitpid $pid, 0;
+    is($?, 0, 'the request that was held up is acknowledged once the write is done');
+    is($agent->post('/api/v1/workflows', { definition => $nap })->{status}, 202, 'and others are taken');
+    is($log->()->{failovers}, 0, 'nothing was written elsewhere');
+    cmp_ok($log->()->{stalls}, '>=', 1, 'it is counted');
+    ok(wait_until(sub { $agent->said =~ /a write to the event log took \d+\.\d s/ }, 30), 'and said');
+    is($agent->stop, 0, 'the agent stops in order');
+    my ($status, $out) = run_program(program('daa-log'), 'cat', '--json', '-k', 'storage.stalled', $dir);
+    like($out, qr/"longest_ns":\d{10}/, 'and in the log');
+};
+
 subtest 'the service manager' => sub {
     my $path = scratch() . '/notify';
     my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $path) or die "socket: $!";

@@ -9,7 +9,7 @@
  *   FAULT_DO=kill      SIGKILL before the call      kill-after   SIGKILL behind it
  *            torn      half a write, then SIGKILL   short        half a write
  *            enospc    ENOSPC instead of it         enospc-from  the same, and for all later ones
- *            eio       EIO instead of it
+ *            eio       EIO instead of it            stall        waits until FAULT_ARM is gone
  *   FAULT_LOG=FILE     gets a line "N CALL SIZE PATH" before each counted call, and "fault N DO"
  *
  * Only the program itself: it is gone from the environment that the program's children get. Only
@@ -29,6 +29,7 @@
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -42,7 +43,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum action { NOTHING, KILL, KILL_AFTER, TORN, SHORT, NO_SPACE, NO_SPACE_FROM, IO_ERROR };
+enum action { NOTHING, KILL, KILL_AFTER, TORN, SHORT, NO_SPACE, NO_SPACE_FROM, IO_ERROR, STALL };
 
 /* What a call does to the file, since not every fault fits every one. */
 enum nature { WRITES, CHANGES, REMOVES };
@@ -67,8 +68,8 @@ struct call {
 
 /*--- Settings ---------------------------------------------------------------------------------*/
 
-static const char *const action_names[] = { "",      "kill",   "kill-after",  "torn",
-                                            "short", "enospc", "enospc-from", "eio" };
+static const char *const action_names[] = { "",       "kill",        "kill-after", "torn", "short",
+                                            "enospc", "enospc-from", "eio",        "stall" };
 
 static void take_text(char *target, const char *name)
 {
@@ -95,7 +96,7 @@ __attribute__((constructor)) static void read_settings(void)
         if (strcmp(action, action_names[i]) == 0)
             settings.action = (enum action)i;
     if (action != NULL && settings.action == NOTHING)
-        give_up("FAULT_DO is none of kill kill-after torn short enospc enospc-from eio");
+        give_up("FAULT_DO is none of kill kill-after torn short enospc enospc-from eio stall");
     settings.action_name = action_names[settings.action];
     /* Out of the way of a program that counts its descriptors from below. */
     int fd = log != NULL ? open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
@@ -200,6 +201,7 @@ static bool can_happen(enum nature nature)
     case KILL:
     case KILL_AFTER:
     case IO_ERROR:
+    case STALL:
         break;
     }
     return true;
@@ -226,6 +228,10 @@ static struct call happen(void)
         break;
     case IO_ERROR:
         call.error = EIO;
+        break;
+    case STALL:
+        while (access(settings.arm, F_OK) == 0)
+            (void)poll(NULL, 0, 5);
         break;
     case NOTHING:
         break;

@@ -20,6 +20,8 @@ struct fault_io {
     struct io_fault *fault;
     struct io *inner; /* NULL: none */
     struct passed passed[OPS_MAX];
+    struct io_op *held[OPS_MAX];
+    unsigned held_count;
 };
 
 static bool fault_is_due(struct io_fault *fault, const struct io_op *op)
@@ -58,7 +60,7 @@ static void pass_on(struct fault_io *fault_io, struct io_op *op)
     io_submit(fault_io->inner, &passed->op);
 }
 
-static void start(struct io *io, struct io_op *op)
+static void perform(struct io *io, struct io_op *op)
 {
     struct fault_io *fault_io = (struct fault_io *)io;
     struct io_fault *fault = fault_io->fault;
@@ -78,6 +80,17 @@ static void start(struct io *io, struct io_op *op)
         io_finished(io, op, op->kind == IO_SYNC || size > 0 ? io_perform(io, op, size) : 0);
 }
 
+static void start(struct io *io, struct io_op *op)
+{
+    struct fault_io *fault_io = (struct fault_io *)io;
+    if (!fault_io->fault->hold) {
+        perform(io, op);
+        return;
+    }
+    CHECK(fault_io->held_count < OPS_MAX);
+    fault_io->held[fault_io->held_count++] = op;
+}
+
 static int flush(struct io *io)
 {
     struct io *inner = ((struct fault_io *)io)->inner;
@@ -86,7 +99,14 @@ static int flush(struct io *io)
 
 static int wait_for_some(struct io *io, int wake_fd, uint64_t timeout_ns)
 {
-    struct io *inner = ((struct fault_io *)io)->inner;
+    struct fault_io *fault_io = (struct fault_io *)io;
+    struct io *inner = fault_io->inner;
+    if (fault_io->held_count > 0 && !fault_io->fault->hold) {
+        for (unsigned i = 0; i < fault_io->held_count; i++)
+            perform(io, fault_io->held[i]);
+        fault_io->held_count = 0;
+        return 0;
+    }
     if (inner == NULL)
         return io_wait_for_wake(io, wake_fd, timeout_ns);
     int ran = io_wait(inner, wake_fd, timeout_ns);

@@ -122,6 +122,9 @@ static void add_log(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "spares", stats.spares);
     text_json_unsigned(text, "spare_waits", stats.spare_waits);
     text_json_unsigned(text, "failovers", stats.failovers);
+    text_json_unsigned(text, "stalls", stats.stalls);
+    text_json_unsigned(text, "stall_longest_ms", stats.stall_longest_ns / 1000000);
+    text_json_unsigned(text, "stalled_ms", log_stalled_ns(boot->log) / 1000000);
     text_json_cstring(text, "trouble", stats.spare_error[0] ? stats.spare_error : NULL);
     text_json_unsigned(text, "sealed", stats.sealed);
     text_json_unsigned(text, "sealed_raw_bytes", stats.sealed_raw_bytes);

@@ -23,6 +23,7 @@
 #define ANSWERS_SHARE 4 /* the others: one part in so many of the memory budget */
 #define LAG_BYTES_MAX (256ull << 20)
 #define LAG_NS_MAX (10ull * 1000000000)
+#define STALL_NS_MAX (2ull * 1000000000) /* of a write to the log */
 #define SWALLOW_MAX (8ull << 20) /* of a body that is refused, so that its sender reads why */
 #define COMMAND_OVERHEAD 1024u   /* bytes a request counts beside its body */
 
@@ -440,6 +441,11 @@ static bool check_admission(struct exchange *exchange, struct problem *problem)
         problem_set(problem, 503, "state-lags",
                     "the state database is too far behind the log (%.200s); try again in a moment",
                     told ? trouble.text : "the disk is slow");
+    } else if (exchange->operation->scope != AUTH_READ &&
+               log_stalled_ns(api->boot->log) > STALL_NS_MAX) {
+        problem_set(problem, 503, "log-stalled",
+                    "a write to the event log has been under way for %.0f s; ask again in a moment",
+                    (double)log_stalled_ns(api->boot->log) / 1e9);
     }
     return problem->status == 0;
 }

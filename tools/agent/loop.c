@@ -274,6 +274,15 @@ static void say_failover(struct loop *loop)
     loop->failovers = count;
 }
 
+/* A record of the log's own; there is room for it. */
+static void append_own(struct loop *loop, uint64_t seq, uint16_t kind, struct span payload)
+{
+    struct record record = {
+        .seq = seq, .time_ns = loop->now_ns, .kind = kind, .payload = payload
+    };
+    log_append(loop->options.log, &record);
+}
+
 /* In the log, once there is room for it. What has passed by then is left out. */
 static void record_space(struct loop *loop)
 {
@@ -292,12 +301,30 @@ static void record_space(struct loop *loop)
                                    .ballast_bytes = status.ballast_bytes,
                                    .spares = status.spares };
     storage_space_encode(payload, &space);
-    struct record record = { .seq = seq,
-                             .time_ns = loop->now_ns,
-                             .kind = LOG_KIND_SPACE,
-                             .payload = span_of(payload, sizeof payload) };
-    log_append(loop->options.log, &record);
+    append_own(loop, seq, LOG_KIND_SPACE, span_of(payload, sizeof payload));
     loop->space = status.state;
+}
+
+/* Once a minute at most, and not when all that was written since is the last such record: a disk
+ * that is always slow would have the agent write for ever about its own writing. */
+static void record_stalls(struct loop *loop)
+{
+    struct storage_stalled stalled;
+    uint8_t payload[STALLED_SIZE];
+    uint64_t seq;
+    bool told = loop->stall_told_ns != 0;
+    if (!log_stalls(loop->options.log) || atomic_load(&loop->stopping) ||
+        (told && (loop->monotonic_ns - loop->stall_told_ns < TELL_STALL_EVERY_NS ||
+                  log_next_seq(loop->options.log) == loop->stall_told_seq + 1)) ||
+        log_reserve(loop->options.log, 1, sizeof payload, &seq) < 0)
+        return;
+    log_take_stalls(loop->options.log, &stalled);
+    storage_stalled_encode(payload, &stalled);
+    append_own(loop, seq, LOG_KIND_STALLED, span_of(payload, sizeof payload));
+    loop->stall_told_ns = loop->monotonic_ns;
+    loop->stall_told_seq = seq;
+    host_say("a write to the event log took %.1f s: is its disk well?",
+             (double)stalled.longest_ns / 1e9);
 }
 
 static int one_turn(struct loop *loop)
@@ -307,6 +334,7 @@ static int one_turn(struct loop *loop)
     inbox_take(loop->options.inbox, &loop->lists);
     read_clocks(loop);
     record_space(loop);
+    record_stalls(loop);
     bool more = do_commands(loop);
     loop->turns++;
     turn_close(loop);

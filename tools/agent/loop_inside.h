@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define TELL_STALL_EVERY_NS 60000000000ull
 #define STALL_NS 2000000000ull /* without room in the log, until requests are refused */
 
 /* What waits for one turn's events to be durable. */
@@ -58,9 +59,10 @@ struct loop {
     uint64_t turns, commands, stalls, counts_ns;
     uint64_t woke_ns; /* from the last wait, monotonic; 0: not yet */
     uint64_t long_turns, longest_turn_ns;
-    uint64_t reads_ahead;   /* times that the warmer was asked */
-    uint64_t failovers;     /* of the log, that were told of */
-    enum space_state space; /* that was recorded last */
+    uint64_t reads_ahead;                   /* times that the warmer was asked */
+    uint64_t failovers;                     /* of the log, that were told of */
+    enum space_state space;                 /* that was recorded last */
+    uint64_t stall_told_ns, stall_told_seq; /* of the last record of a stall: when, and which */
 
     pthread_mutex_t lock; /* guards what is below */
     pthread_cond_t moved;
