@@ -28,6 +28,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define SPARE_WAIT_NS 5000000000ull
+#define SPARE_POLL_NS 5000000ull
+
 /* A header may be in this file: away with it. */
 static int remove_file(const struct log *log, uint64_t segment_no)
 {
@@ -173,6 +176,20 @@ void failover_record(struct log *log)
     untold->count = 0;
 }
 
+/* The maintenance thread may be about to have one. */
+static bool may_wait(const struct log *log)
+{
+    char ignored[1];
+    return log->maintenance.threaded &&
+           trouble_get(log->maintenance.trouble, ignored, sizeof ignored) == 0 &&
+           pipeline_now_ns() - log->failover.since_ns < SPARE_WAIT_NS;
+}
+
+uint64_t failover_due_ns(const struct log *log)
+{
+    return log->failover.wanted && log->ops_underway == 0 ? SPARE_POLL_NS : UINT64_MAX;
+}
+
 static void give_up(struct log *log, const char *why)
 {
     char reason[400];
@@ -189,6 +206,8 @@ void failover_run(struct log *log)
     CHECK(log->ops_underway == 0);
     if (failover->in_a_row == FAILOVERS_IN_A_ROW_MAX)
         return give_up(log, "so did the segments tried after it");
+    if (spares_count(log) == 0 && may_wait(log))
+        return;
     if (spares_count(log) == 0)
         return give_up(log, "no spare segment is ready to go on in");
     if (failover->header && remove_file(log, moved->header.segment_no) < 0)

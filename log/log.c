@@ -79,7 +79,8 @@ static int wait_and_witness(struct log *log, int wake_fd, uint64_t timeout_ns)
 int log_wait(struct log *log, int wake_fd, uint64_t timeout_ns)
 {
     (void)log_flush(log);
-    int ran = wait_and_witness(log, wake_fd, timeout_ns);
+    uint64_t due_ns = failover_due_ns(log);
+    int ran = wait_and_witness(log, wake_fd, due_ns < timeout_ns ? due_ns : timeout_ns);
     if (ran < 0)
         pipeline_lost(log, ran);
     pipeline_advance(log);

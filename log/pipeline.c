@@ -85,6 +85,7 @@ static void op_failed(struct log *log, const char *what, const struct segment *s
              (unsigned long long)op->offset, why);
     failover->failed_no = segment->header.segment_no;
     failover->header = op == &log->header.op;
+    failover->since_ns = pipeline_now_ns();
     failover->wanted = failover->possible;
     if (!failover->possible)
         pipeline_fail(log, failover->reason);
@@ -414,8 +415,8 @@ void pipeline_drain(struct log *log)
 {
     while (log->health == LOG_OPEN && (log->queue.count > 0 || log->ops_underway > 0)) {
         pipeline_submit(log);
-        CHECK(log->ops_underway > 0);
-        int ran = io_run(log->io);
+        CHECK(log->ops_underway > 0 || log->failover.wanted);
+        int ran = io_wait(log->io, -1, failover_due_ns(log));
         if (ran < 0)
             pipeline_lost(log, ran);
         pipeline_advance(log);

@@ -149,6 +149,7 @@ struct failover {
     bool wanted;       /* something failed: as soon as nothing is under way any more */
     bool header;       /* it was the header of `header_of` */
     unsigned in_a_row; /* since the last frame that was acknowledged */
+    uint64_t since_ns; /* of the error, monotonic */
     uint64_t failed_no;
     char reason[256];
     struct storage_failover untold; /* no record tells of it yet; count 0: nothing */
@@ -349,8 +350,11 @@ int pipeline_sync_file(struct log *log, int fd);
 
 /* failover.c: going on elsewhere. */
 
-/* Going on in a spare, or FAILED when there is none. Nothing is under way. */
+/* Going on in a spare, or FAILED when there is none; `wanted` stays while one is being made.
+ * Nothing is under way. */
 void failover_run(struct log *log);
+/* At most how long to wait until failover_run() is to be asked again; UINT64_MAX: it is not. */
+uint64_t failover_due_ns(const struct log *log);
 /* Appends the record that tells of it, if one is due and there is room. */
 void failover_record(struct log *log);
 

@@ -15,6 +15,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -300,6 +303,69 @@ static void try_all(const struct fault_case *fault_case)
            "%s: it is opened again, also when the process died on the way", name);
 }
 
+/* The maintenance thread asks for a salt before a spare is ready, and waits here meanwhile. */
+static sem_t gate;
+static _Atomic bool gate_is_closed;
+
+static void random_behind_gate(void *bytes, size_t size, void *context)
+{
+    static _Atomic uint8_t next = 1;
+    (void)context;
+    if (gate_is_closed)
+        sem_wait(&gate);
+    memset(bytes, next++, size);
+}
+
+static uint64_t ready_spares(const struct log *log)
+{
+    struct log_stats stats;
+    log_stats_get(log, &stats);
+    return stats.spares;
+}
+
+/* All spares fail while another is being made. */
+static void no_spare_yet(void)
+{
+    struct log_commands commands = { .time_ns = TIME_NS };
+    struct io_fault fault = { .countdown = -1, .result = -EIO, .times = 3 };
+    struct log_replay replay;
+    struct error error = { 0 };
+    struct log *log;
+    struct io *io;
+    scratch_remove(dir);
+    sem_init(&gate, 0, 0);
+    if (io_open_fault(&io, &fault) < 0)
+        tap_bail_out("no engine");
+    struct log_options options = options_for(io, LOG_SYNC_DSYNC);
+    options.maintain_inline = false;
+    options.spares = 2;
+    options.random = random_behind_gate;
+    if (log_open(&log, &options, NULL, &error) < 0)
+        tap_bail_out("%s", error.text);
+    while (ready_spares(log) < 2)
+        sched_yield();
+    gate_is_closed = true;
+    fault.countdown = 0;
+    uint64_t durable = log_durable_seq(log);
+    bool good = log_commands_append(&commands, log, 1, 10);
+    while (good && ready_spares(log) > 0)
+        good = log_wait(log, -1, UINT64_MAX) == 0;
+    for (int i = 0; good && i < 10; i++)
+        good = log_wait(log, -1, UINT64_MAX) == 0;
+    is_int((intmax_t)fault.failed, 3, "a frame fails, and the headers of both spares");
+    ok(good, "without another spare the log waits for one that is being made");
+    is_int((intmax_t)log_durable_seq(log), (intmax_t)durable, "and acknowledges nothing");
+    gate_is_closed = false;
+    sem_post(&gate);
+    ok(log_commands_settle(log), "once there is one it goes on");
+    uint64_t acknowledged = log_durable_seq(log);
+    is_int(log_close(&log, &error), 0, "to its end");
+    ok(log_commands_match(&commands, dir, acknowledged, &replay) && verifies(), "and is whole");
+    log_commands_free(&commands);
+    io_close(io);
+    sem_destroy(&gate);
+}
+
 /* The process that wrote was killed, and a write of its is still under way: it may begin a segment
  * that fences off what is at the end now. */
 static void a_last_write(void)
@@ -350,6 +416,7 @@ int main(void)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         try_all(&cases[i]);
     a_last_write();
+    no_spare_yet();
     is_int((intmax_t)atomic_load(&budget.used), 0, "all memory went back to the budget");
     return tap_done();
 }
