@@ -7,6 +7,7 @@ use lib 't/lib';
 use Daa qw(wait_until scratch program run_program);
 use Fault ();
 use IO::Socket::UNIX;
+use JSON::PP qw(decode_json);
 use Socket qw(SOCK_DGRAM);
 use Test::More;
 
@@ -57,7 +58,11 @@ subtest 'a write that fails' => sub {
         is($agent->stop, 0, "$do: the agent stops in order");
         my ($status, $out) = run_program(program('daa-log'), 'verify', $dir);
         is($status, 0, "$do: the log is sound") or diag($out);
-        like($out, qr/went on in another segment 1 times/, "$do: and tells of it");
+        like($out, qr/failovers to another segment after a write failed: 1 /, "$do: and tells of it");
+        ($status, $out) = run_program(program('daa-log'), 'cat', '--json', '-k', 'storage.failover', $dir);
+        my ($event) = map { decode_json($_) } split /\n/, $out;
+        ($status, $out) = run_program(program('daa-log'), 'hexdump', '--seq', $event->{seq}, $dir);
+        like($out, qr/prev_last_seq = $event->{payload}{prev_last_seq}$/m, "$do: its bytes have names");
         $agent->start_again;
         is(scalar(grep { $agent->get("/api/v1/workflows/$_")->{json}{status} eq 'completed' } @ids), 20, "$do: after the next start they are there");
         is($agent->stop, 0, "$do: the agent stops in order");

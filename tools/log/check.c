@@ -147,8 +147,8 @@ static void print_result(struct checking *checking, const struct log_verify_resu
                result->live ? ", a writer is running" : "",
                result->moved ? ", not where it was written" : "", big(result->findings));
         if (result->failovers > 0)
-            printf("it says that writes failed: it went on in another segment %llu times "
-                   "(daa-log cat -k storage.failover)\n",
+            printf("failovers to another segment after a write failed: %llu (daa-log cat -k "
+                   "storage.failover)\n",
                    big(result->failovers));
         if (result->moved)
             printf("the directory was copied or moved: unless its agent had stopped in order, the "

@@ -114,6 +114,41 @@ const struct field sealed_fields[] = {
     { .name = NULL },
 };
 
+const struct field failover_fields[] = {
+    { FAILOVER_AT_VERSION, 2, "version", FIELD_NUMBER },
+    { FAILOVER_AT_COUNT, 2, "count", FIELD_NUMBER },
+    { FAILOVER_AT_EPOCH, 4, "epoch", FIELD_NUMBER },
+    { FAILOVER_AT_FAILED_NO, 8, "failed_segment_no", FIELD_NUMBER },
+    { FAILOVER_AT_SEGMENT_NO, 8, "segment_no", FIELD_NUMBER },
+    { FAILOVER_AT_PREV_SEGMENT_NO, 8, "prev_segment_no", FIELD_NUMBER },
+    { FAILOVER_AT_PREV_LAST_SEQ, 8, "prev_last_seq", FIELD_NUMBER },
+    { FAILOVER_AT_PREV_END_OFFSET, 8, "prev_end_offset", FIELD_NUMBER },
+    { FAILOVER_AT_FRAMES, 8, "frames", FIELD_NUMBER },
+    { FAILOVER_AT_RECORDS, 8, "records", FIELD_NUMBER },
+    { FAILOVER_AT_REASON_SIZE, 2, "reason_size", FIELD_NUMBER },
+    { .name = NULL },
+};
+
+const struct field space_fields[] = {
+    { SPACE_AT_VERSION, 2, "version", FIELD_NUMBER },
+    { SPACE_AT_BEFORE, 1, "before", FIELD_NUMBER },
+    { SPACE_AT_STATE, 1, "state", FIELD_NUMBER },
+    { SPACE_AT_RESERVED, 4, "reserved", FIELD_NUMBER },
+    { SPACE_AT_FREE_BYTES, 8, "free_bytes", FIELD_NUMBER },
+    { SPACE_AT_TOTAL_BYTES, 8, "total_bytes", FIELD_NUMBER },
+    { SPACE_AT_BALLAST_BYTES, 8, "ballast_bytes", FIELD_NUMBER },
+    { SPACE_AT_SPARES, 8, "spares", FIELD_NUMBER },
+    { .name = NULL },
+};
+
+const struct field stalled_fields[] = {
+    { STALLED_AT_VERSION, 2, "version", FIELD_NUMBER },
+    { STALLED_AT_RESERVED, 2, "reserved", FIELD_NUMBER },
+    { STALLED_AT_COUNT, 4, "count", FIELD_NUMBER },
+    { STALLED_AT_LONGEST_NS, 8, "longest_ns", FIELD_NUMBER },
+    { .name = NULL },
+};
+
 const struct field checkpoint_fields[] = {
     { CHECKPOINT_AT_MAGIC, 8, "magic", FIELD_HEX },
     { CHECKPOINT_AT_VERSION, 4, "version", FIELD_NUMBER },

@@ -26,7 +26,7 @@ struct field {
 };
 
 extern const struct field segment_fields[], frame_fields[], record_fields[], opened_fields[],
-    sealed_fields[], checkpoint_fields[];
+    sealed_fields[], failover_fields[], space_fields[], stalled_fields[], checkpoint_fields[];
 
 struct dump {
     bool json;

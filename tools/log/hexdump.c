@@ -39,20 +39,30 @@ static void tell_damage(struct hexdump *h, uint64_t offset, uint64_t size, const
 
 /*--- Records and frames ------------------------------------------------------------------------*/
 
+/* The log's own payloads: `size` bytes have names, and what may follow them has not. */
+static const struct {
+    uint16_t kind;
+    unsigned size;
+    const struct field *fields;
+} payloads[] = {
+    { LOG_KIND_OPENED, OPENED_AT_REASON, opened_fields },
+    { LOG_KIND_SEALED, SEALED_AT_INDEX, sealed_fields },
+    { LOG_KIND_CLOSED, SEALED_AT_INDEX, sealed_fields },
+    { LOG_KIND_FAILOVER, FAILOVER_AT_REASON, failover_fields },
+    { LOG_KIND_SPACE, SPACE_SIZE, space_fields },
+    { LOG_KIND_STALLED, STALLED_SIZE, stalled_fields },
+};
+
 static void dump_payload(struct hexdump *h, const struct record *record, uint64_t offset)
 {
     const uint8_t *bytes = record->payload.bytes;
     uint64_t size = record->payload.size, named = 0;
-    const struct field *fields = NULL;
-    if (record->kind == LOG_KIND_OPENED && size >= OPENED_AT_REASON) {
-        fields = opened_fields;
-        named = OPENED_AT_REASON;
-    } else if (record->kind <= LOG_KIND_CLOSED && size >= SEALED_AT_INDEX) {
-        fields = sealed_fields;
-        named = SEALED_AT_INDEX;
+    for (size_t i = 0; i < sizeof payloads / sizeof payloads[0]; i++) {
+        if (record->kind != payloads[i].kind || size < payloads[i].size)
+            continue;
+        dump_fields(&h->dump, payloads[i].fields, bytes, size, offset);
+        named = payloads[i].size;
     }
-    if (fields != NULL)
-        dump_fields(&h->dump, fields, bytes, size, offset);
     dump_bytes(&h->dump, "payload", bytes + named, size - named, offset + named);
 }
 

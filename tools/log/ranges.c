@@ -95,7 +95,7 @@ static void print_between(struct ranges *ranges, const struct log_verified_file 
     print_part(ranges, file->file, from, to, LOG_BLOCK_SIZE, frames, "sound", "frames");
     uint64_t rest = frames + file->tail_bytes;
     print_part(ranges, file->file, from, to, frames, rest, "left out",
-               "what a crash left behind the end: nothing of it counts");
+               "what a crash or a failed write left behind the end: nothing of it counts");
     print_part(ranges, file->file, from, to, rest, file->size, file->growing ? "unread" : "unused",
                file->growing ? "a writer may be writing here" : "zeros");
 }
