@@ -52,7 +52,8 @@ enum {
     FRONT_AT_INDEX = 112,       /* u64 offset of the INDEX */
     FRONT_AT_CHUNK_SIZE = 120,  /* u32 raw bytes; the last chunk may be shorter */
     FRONT_AT_CHUNK_COUNT = 124, /* u32 */
-    FRONT_END_OF_FIELDS = 128,
+    FRONT_AT_MERKLE_ROOT = 128, /* 32, over the records that count (log/merkle.h) */
+    FRONT_END_OF_FIELDS = 160,
     FRONT_AT_HEADER = 4096 /* 4096: block 0 of the segment, as it is in the first chunk too */
 };
 
@@ -64,7 +65,7 @@ struct sealed_front {
     uint64_t used, end_offset, last_seq, record_count, min_time_ns, max_time_ns;
     uint64_t file_size, index_offset;
     uint32_t chunk_size, chunk_count;
-    uint8_t chain[SHA256_SIZE];
+    uint8_t chain[SHA256_SIZE], merkle_root[SHA256_SIZE];
     uint8_t block[LOG_BLOCK_SIZE]; /* the segment's header, encoded */
     struct segment_header header;  /* decoded */
 };

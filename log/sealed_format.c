@@ -47,6 +47,7 @@ void sealed_front_encode(uint8_t bytes[SEALED_FRONT_SIZE], const struct sealed_f
     bytes_put_u64(bytes + FRONT_AT_INDEX, front->index_offset);
     bytes_put_u32(bytes + FRONT_AT_CHUNK_SIZE, front->chunk_size);
     bytes_put_u32(bytes + FRONT_AT_CHUNK_COUNT, front->chunk_count);
+    memcpy(bytes + FRONT_AT_MERKLE_ROOT, front->merkle_root, SHA256_SIZE);
     memcpy(bytes + FRONT_AT_HEADER, front->block, LOG_BLOCK_SIZE);
     bytes_put_u32(bytes + FRONT_AT_CRC, front_crc(bytes));
 }
@@ -64,6 +65,7 @@ static void front_get(const uint8_t *bytes, struct sealed_front *front)
     front->index_offset = bytes_get_u64(bytes + FRONT_AT_INDEX);
     front->chunk_size = bytes_get_u32(bytes + FRONT_AT_CHUNK_SIZE);
     front->chunk_count = bytes_get_u32(bytes + FRONT_AT_CHUNK_COUNT);
+    memcpy(front->merkle_root, bytes + FRONT_AT_MERKLE_ROOT, SHA256_SIZE);
     memcpy(front->block, bytes + FRONT_AT_HEADER, LOG_BLOCK_SIZE);
 }
 

@@ -3,6 +3,7 @@
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
 #include "iouring/file.h"
+#include "log/merkle.h"
 #include "log/scan.h"
 #include "log/sealed.h"
 #include "log/view.h"
@@ -103,8 +104,10 @@ static int check_frames(struct job *job, struct scan *scan, struct error *error)
 {
     struct sealed_front *front = &job->front;
     struct frame_header frame;
+    struct merkle tree;
     const uint8_t *bytes;
     int result;
+    merkle_init(&tree, NULL);
     front->min_time_ns = UINT64_MAX;
     front->max_time_ns = 0;
     scan_begin(scan, &job->view.source, &job->view.header);
@@ -112,6 +115,7 @@ static int check_frames(struct job *job, struct scan *scan, struct error *error)
     scan->limit = job->next.prev_end_offset;
     while ((result = scan_next(scan, &frame, &bytes)) == SCAN_FRAME) {
         note_times(front, bytes, &frame);
+        merkle_add_frame(&tree, bytes, &frame);
         if (is_stopped(job))
             return -ECANCELED;
     }
@@ -128,6 +132,7 @@ static int check_frames(struct job *job, struct scan *scan, struct error *error)
     front->last_seq = end->last_seq;
     front->record_count = end->last_seq + 1 - job->view.header.first_seq;
     memcpy(front->chain, end->chain, SHA256_SIZE);
+    merkle_root(&tree, front->merkle_root);
     return 0;
 }
 

@@ -1,9 +1,9 @@
 /* Makes the sealed form (log/sealed.h) of a segment that is over, and takes the raw file away when
  * the sealed one is proven to be the same.
  *
- *   check every frame, and the chain up to the next segment's header -> pack into `<name>.tmp` ->
- *   sync -> unpack what is on disk and compare it with the raw bytes, to the last -> rename -> sync
- *   the directory -> unlink the raw file
+ *   check every frame, and the chain up to the next segment's header; take the Merkle root of the
+ *   records (log/merkle.h) -> pack into `<name>.tmp` -> sync -> unpack what is on disk and compare
+ *   it with the raw bytes, to the last -> rename -> sync the directory -> unlink the raw file
  *
  * A segment that is not whole is left as it is: it is the evidence. A crash leaves the raw file,
  * or both, and the next call goes on. Readers see the bytes all the time: whoever has the raw file

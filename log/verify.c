@@ -5,6 +5,7 @@
 #include "log/diagnose.h"
 #include "log/directory.h"
 #include "log/live_end.h"
+#include "log/merkle.h"
 #include "log/place.h"
 #include "log/scan.h"
 #include "log/sealed.h"
@@ -46,6 +47,8 @@ struct verifying {
     const char *name;
     bool whole; /* no damage in it so far */
     uint64_t payload_bytes, min_time_ns, max_time_ns;
+    bool takes_root;    /* `tree` is wanted */
+    struct merkle tree; /* of its records */
 };
 
 static unsigned long long big(uint64_t number)
@@ -407,6 +410,8 @@ static void take_frame(struct verifying *v, const struct frame_header *frame, co
     else
         block_index_add(&v->index, bytes, frame);
     count_records(v, frame, bytes);
+    if (v->takes_root)
+        merkle_add_frame(&v->tree, bytes, frame);
     check_checkpoint(v);
     tell_progress(v, (uint64_t)frame->block_count * LOG_BLOCK_SIZE);
 }
@@ -536,6 +541,8 @@ static void begin_segment(struct verifying *v, const struct segment_header *head
     bool follows = v->joined && header->prev_segment_no == v->before.segment_no;
     scan_begin(&v->scan, &v->source, header);
     v->scan.check_chain = !v->options->no_chain;
+    v->takes_root = !v->options->no_chain && v->source.sealed != NULL;
+    merkle_init(&v->tree, NULL);
     if (follows) {
         v->scan.here.link = v->mark.link;
         v->scan.here.link_known = v->mark.link_known;
@@ -544,6 +551,13 @@ static void begin_segment(struct verifying *v, const struct segment_header *head
     v->payload_bytes = v->max_time_ns = 0;
     v->min_time_ns = UINT64_MAX;
     v->result->segments++;
+}
+
+static bool root_matches(struct verifying *v, const uint8_t named[SHA256_SIZE])
+{
+    uint8_t root[SHA256_SIZE];
+    merkle_root(&v->tree, root);
+    return memcmp(root, named, SHA256_SIZE) == 0;
 }
 
 /* What its front says, which nobody reads on the way. */
@@ -559,6 +573,8 @@ static void check_front(struct verifying *v)
         front->record_count != v->scan.records || front->min_time_ns != min_ns ||
         front->max_time_ns != max_ns || memcmp(front->chain, end->chain, SHA256_SIZE) != 0)
         report(v, &finding, "its front names another end, other times or other counts");
+    else if (v->takes_root && !root_matches(v, front->merkle_root))
+        report(v, &finding, "its front names another Merkle root than its records have");
     v->result->sealed++;
 }
 

@@ -3,12 +3,14 @@
 #include "log/sealing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/bytes.h"
 #include "log/reader.h"
 #include "log/removal.h"
 #include "log/sealed.h"
@@ -243,6 +245,35 @@ static void test_bits(void)
     free(want);
 }
 
+/* A front that is whole in itself, but with the root of other records. */
+static void test_root(void)
+{
+    const char *dir = scratch_path("root");
+    struct sealed_front front;
+    struct log_verify_options quick = { .dir = dir, .no_chain = true };
+    struct log_verify_result result;
+    unsigned long size;
+    make_log(dir);
+    if (seal_all(dir) < 1)
+        tap_bail_out("%s", error.text);
+    const char *path = path_in(dir, "zlog", 2);
+    unsigned char *bytes = scratch_read(path, &size);
+    if (sealed_front_decode(bytes, &front, &error) < 0)
+        tap_bail_out("%s", error.text);
+    ok(!bytes_are_zero(front.merkle_root, SHA256_SIZE), "the front holds a Merkle root");
+    front.merkle_root[5] ^= 1;
+    sealed_front_encode(bytes, &front);
+    int fd = open(path, O_WRONLY);
+    if (fd < 0 || pwrite(fd, bytes, SEALED_FRONT_SIZE, 0) != SEALED_FRONT_SIZE || close(fd) < 0)
+        tap_bail_out("%s", path);
+    result = verify(dir);
+    ok(result.verdict == LOG_DAMAGED && result.findings == 1,
+       "another one than its records have is found");
+    is_int(log_verify(&quick, &result, &error), 0, "(without the chain)");
+    ok(result.verdict == LOG_SOUND, "but not looked for when the chain is left out");
+    free(bytes);
+}
+
 static void test_cuts(void)
 {
     const char *dir = scratch_path("cuts");
@@ -384,6 +415,7 @@ int main(void)
     test_points();
     test_beside_a_reader();
     test_bits();
+    test_root();
     test_cuts();
     test_damaged();
     test_both();

@@ -51,11 +51,11 @@ sub unseal {
     my ($path, $bytes) = @_;
     my %front;
     @front{qw(zstd_magic zstd_size magic version crc used end_offset last_seq chain record_count min_time_ns max_time_ns
-        file_size index_offset chunk_size chunk_count)} = unpack 'V V a8 V V Q< Q< Q< a32 Q< Q< Q< Q< Q< V V', $bytes;
+        file_size index_offset chunk_size chunk_count merkle_root)} = unpack 'V V a8 V V Q< Q< Q< a32 Q< Q< Q< Q< Q< V V a32', $bytes;
     die "$path: front\n" if $front{zstd_magic} != 0x184d2a50 || $front{zstd_size} != 8184 || $front{magic} ne 'DAAZSEG1';
     die "$path: checksum of the front\n" if crc32c(substr($bytes, 0, 20), substr($bytes, 24, 8192 - 24)) != $front{crc};
     die "$path: version\n" if $front{version} != 1;
-    die "$path: reserved bytes\n" if substr($bytes, 128, 4096 - 128) =~ /[^\0]/;
+    die "$path: reserved bytes\n" if substr($bytes, 160, 4096 - 160) =~ /[^\0]/;
     die "$path: size\n" if $front{file_size} != length $bytes || $front{chunk_count} != int(($front{used} + $front{chunk_size} - 1) / $front{chunk_size});
     my $index_size = 8 + 8 * $front{chunk_count} + 4;
     my $index = substr $bytes, $front{index_offset}, $index_size;
@@ -120,6 +120,7 @@ sub records {
         die "record $record{seq}: checksum\n" if crc32c(substr($bytes, 0, 4), substr($bytes, 8)) != $record{crc};
         die "record $record{seq}: number\n" if $record{seq} != $frame->{first_seq} + @records;
         $record{payload} = substr $bytes, 64, $record{payload_size};
+        $record{leaf} = sha256("\0", $bytes);
         push @records, \%record;
         $at += $record{size};
     }
@@ -156,6 +157,15 @@ sub of_line {
     return $later->{parent_uuid} eq $before->{log_uuid} || $parent->($before) eq $parent->($later);
 }
 
+# The root of the Merkle tree over leaves.
+sub merkle_root {
+    my (@leaves) = @_;
+    return @leaves ? $leaves[0] : sha256('') if @leaves < 2;
+    my $left = 1;
+    $left *= 2 while 2 * $left < @leaves;
+    return sha256("\1", merkle_root(@leaves[0 .. $left - 1]), merkle_root(@leaves[$left .. $#leaves]));
+}
+
 # What a sealed segment says of its records.
 sub check_front {
     my ($segment, $last, $records) = @_;
@@ -163,6 +173,7 @@ sub check_front {
     my @times = sort { $a <=> $b } map { $_->{time_ns} } @$records;
     die "$path: its front names another end\n" if $front->{last_seq} != $last->{seq} || $front->{chain} ne $last->{chain};
     die "$path: its front counts other records\n" if $front->{record_count} != @$records;
+    die "$path: its front names another Merkle root\n" if $front->{merkle_root} ne merkle_root(map { $_->{leaf} } @$records);
     die "$path: its front names other times\n" if @times && ($front->{min_time_ns} != $times[0] || $front->{max_time_ns} != $times[-1]);
 }
 
