@@ -27,7 +27,7 @@ int fork_read(const char *dir, struct fork_wish *wish, struct error *error)
     }
     wish->exists = true;
     (void)sscanf(text, "from %36s\nwhy %159[^\n]", uuid, wish->why);
-    wish->bound = place_uuid_from_text(wish->from, uuid);
+    wish->bound = uuid_from_text(wish->from, span_of_text(uuid));
     return 0;
 }
 

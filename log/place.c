@@ -40,19 +40,6 @@ int place_read_text(const char *dir, const char *name, char *text, size_t size)
     return 1;
 }
 
-bool place_uuid_from_text(uint8_t uuid[UUID_SIZE], const char *text)
-{
-    char again[UUID_TEXT_SIZE], digits[2 * UUID_SIZE];
-    size_t count = 0;
-    for (const char *at = text; *at != '\0' && count < sizeof digits; at++)
-        if (*at != '-')
-            digits[count++] = *at;
-    if (count != sizeof digits || !bytes_from_hex(uuid, UUID_SIZE, digits, count))
-        return false;
-    uuid_to_text(again, uuid);
-    return strcmp(again, text) == 0;
-}
-
 /* Where LOCK is now. 0 or a negative errno. */
 static int look(const char *dir, struct place *place)
 {
@@ -92,7 +79,7 @@ static bool place_from_text(struct place *place, const char *text)
     char uuid[UUID_TEXT_SIZE], again[PLACE_TEXT_SIZE];
     if (sscanf(text, "log %36s inode %" SCNu64 " born_ns %" SCNu64 " filesystem %" SCNx64, uuid,
                &place->inode, &place->born_ns, &place->filesystem) != 4 ||
-        !place_uuid_from_text(place->log_uuid, uuid))
+        !uuid_from_text(place->log_uuid, span_of_text(uuid)))
         return false;
     place_to_text(again, place);
     return strcmp(again, text) == 0;

@@ -49,6 +49,5 @@ int place_explain(const struct log_recovery *result, int code, struct error *err
 
 /* Reads `<dir>/<name>` as text. 1; 0 there is none, or it does not fit; negative errno. */
 int place_read_text(const char *dir, const char *name, char *text, size_t size);
-bool place_uuid_from_text(uint8_t uuid[UUID_SIZE], const char *text); /* as uuid_to_text() */
 
 #endif

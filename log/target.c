@@ -136,7 +136,7 @@ int target_write_checkpoint(const char *dir, const struct manifest *manifest, st
                                      .time_ns = manifest->time_ns,
                                      .generation = 1 };
     uint8_t blocks[2 * LOG_BLOCK_SIZE] = { 0 };
-    (void)place_uuid_from_text(checkpoint.log_uuid, manifest->log_uuid);
+    (void)uuid_from_text(checkpoint.log_uuid, span_of_text(manifest->log_uuid));
     memcpy(checkpoint.chain, last->chain, SHA256_SIZE);
     checkpoint_encode(blocks, &checkpoint);
     return file_replace(dir, name, blocks, sizeof blocks, error);

@@ -231,11 +231,22 @@ static void expire_workflows(struct world *world)
 static void note_keeping(struct world *world)
 {
     struct command command = { .kind = COMMAND_SNAPSHOT };
+    struct anchor anchor = { .seq = 0 };
     command.snapshot.seq = world->shell.log_count;
     if (below(world, 2) == 0) {
         command = (struct command){ .kind = COMMAND_REMOVE };
         command.remove.last_segment = below(world, 100);
         command.remove.last_seq = command.remove.last_segment * 7;
+    } else if (below(world, 2) == 0) {
+        struct agent_counts counts;
+        agent_counts_get(world->shell.agent, &counts);
+        anchor.previous = counts.anchor.event;
+        anchor.seq = world->shell.log_count;
+        anchor.segment_count = (uint32_t)below(world, 3);
+        for (uint32_t i = 0; i < anchor.segment_count; i++)
+            anchor.segments[i].segment_no = counts.anchor.segment_no + i + 1;
+        command = (struct command){ .kind = COMMAND_ANCHOR };
+        command.anchor.signed_head = &anchor;
     }
     if (world->shell.log_count > 0)
         (void)shell_do(&world->shell, &command);

@@ -204,6 +204,30 @@ static void keeping(struct agent_shell *shell)
     ok(first < second && second < third, "the scenario of what keeps the state ran");
 }
 
+/* Two in a row, the second with what was sealed; one that was signed too late is no event. */
+static void anchors(struct agent_shell *shell)
+{
+    struct anchor anchor = { .segment_no = 1, .signed_ns = shell->now_ns };
+    struct command command = { .kind = COMMAND_ANCHOR };
+    command.anchor.signed_head = &anchor;
+    register_as(shell, 1);
+    anchor.seq = shell->log_count;
+    (void)shell_do(shell, &command);
+    anchor.previous = shell->log_count;
+    register_as(shell, 2);
+    anchor.seq = shell->log_count;
+    anchor.segment_count = 1;
+    anchor.segments[0] = (struct anchor_segment){ 1, 1, anchor.seq, { 7 } };
+    (void)shell_do(shell, &command);
+    size_t count = shell->log_count;
+    (void)shell_do(shell, &command);
+    struct agent_counts counts;
+    agent_counts_get(shell->agent, &counts);
+    ok(count == shell->log_count && counts.anchor.event == count &&
+           counts.anchor.seq == anchor.seq && counts.anchor.segment_no == 1,
+       "the anchors are one row, and the agent knows its end");
+}
+
 /*--- Writing and reading ---------------------------------------------------------------------*/
 
 static void write_golden(const char *into, const char *name, void (*play)(struct agent_shell *))
@@ -306,10 +330,12 @@ int main(void)
     if (into != NULL) {
         write_golden(into, "events-1", scenario);
         write_golden(into, "events-1-keeping", keeping);
+        write_golden(into, "events-1-anchors", anchors);
         return tap_done();
     }
     replay_golden("events-1", kinds);
     replay_golden("events-1-keeping", kinds);
+    replay_golden("events-1-anchors", kinds);
     has_all_kinds(kinds);
     return tap_done();
 }

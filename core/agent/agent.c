@@ -165,6 +165,7 @@ void agent_counts_get(const struct agent *agent, struct agent_counts *result)
         .idle_bytes = agent->waiting.bytes + agent->queued.bytes,
         .removed_segment = agent->removed_segment,
         .removed_seq = agent->removed_seq,
+        .anchor = agent->anchor,
         .snapshots = { agent->snapshots[0], agent->snapshots[1] },
         .clock_stepped = agent->clock_stepped,
         .shift_ns = agent->shift_ns,

@@ -183,6 +183,13 @@ typedef void agent_change_function(struct span key, struct span bytes, void *con
  * or ERROR_BUDGET (nothing is forgotten then). */
 int agent_take_changes(struct agent *agent, agent_change_function *change, void *context);
 
+/* The newest anchor of the log; zeros: none. */
+struct agent_anchor {
+    uint64_t event;      /* its log.anchored */
+    uint64_t seq;        /* the head that it signs */
+    uint64_t segment_no; /* the newest segment whose Merkle root was signed, by it or one before */
+};
+
 struct agent_counts {
     uint64_t workflows;  /* in memory */
     uint64_t unfinished; /* pending, running, paused */
@@ -194,6 +201,7 @@ struct agent_counts {
     uint64_t definitions_there;        /* in the documents */
     uint64_t idle_bytes;               /* of workflows in memory that may leave it */
     uint64_t removed_segment, removed_seq;
+    struct agent_anchor anchor;
     struct agent_snapshot snapshots[2]; /* the newest last */
     bool clock_stepped;
     uint64_t shift_ns, shifted_at_ns;                 /* core/agent/clock.h */

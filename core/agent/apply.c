@@ -598,6 +598,17 @@ static int removed(struct agent *agent, const Daa__StorageRemoved *body)
     return 0;
 }
 
+static int anchored(struct agent *agent, const struct event_header *header,
+                    const Daa__LogAnchored *body)
+{
+    agent->anchor.event = header->seq;
+    agent->anchor.seq = body->seq;
+    if (body->n_segments > 0)
+        agent->anchor.segment_no = body->segments[body->n_segments - 1]->segment_no;
+    agent->counts_changed = true;
+    return 0;
+}
+
 /* 1: the event is of a workflow. */
 static int apply_to_agent(struct agent *agent, const struct event_header *header,
                           const Daa__Event *event)
@@ -615,6 +626,8 @@ static int apply_to_agent(struct agent *agent, const struct event_header *header
         return snapshot(agent, event->state_snapshot);
     case DAA__EVENT__BODY_STORAGE_REMOVED:
         return removed(agent, event->storage_removed);
+    case DAA__EVENT__BODY_LOG_ANCHORED:
+        return anchored(agent, header, event->log_anchored);
     case DAA__EVENT__BODY_KEYS_EXPIRED:
         return expire_keys(agent, event->keys_expired);
     case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:

@@ -347,6 +347,10 @@ static int give_agent(struct changes *changes)
     put_number(&document.has_definitions, &document.definitions, agent->definitions_there);
     put_number(&document.has_removed_segment, &document.removed_segment, agent->removed_segment);
     put_number(&document.has_removed_seq, &document.removed_seq, agent->removed_seq);
+    put_number(&document.has_anchor_event, &document.anchor_event, agent->anchor.event);
+    put_number(&document.has_anchored_seq, &document.anchored_seq, agent->anchor.seq);
+    put_number(&document.has_anchored_segment, &document.anchored_segment,
+               agent->anchor.segment_no);
     put_number(&document.has_shift_ns, &document.shift_ns, agent->shift_ns);
     put_number(&document.has_shifted_at_ns, &document.shifted_at_ns, agent->shifted_at_ns);
     put_number(&document.has_clock_behind_ns, &document.clock_behind_ns, agent->clock_behind_ns);

@@ -179,6 +179,8 @@ static int check_lists(struct check_documents *check, struct span key,
         if (document->logs[i]->uuid.len != UUID_SIZE ||
             (i > 0 && document->logs[i]->first_seq <= document->logs[i - 1]->first_seq))
             return check_found(check, key, "the logs that it names do not ascend");
+    if (document->anchored_seq >= document->anchor_event && document->anchor_event != 0)
+        return check_found(check, key, "the anchor that it names signs what came behind it");
     if (document->n_snapshots > 2)
         return check_found(check, key, "it names more than two snapshots");
     for (size_t i = 0; i < document->n_snapshots; i++)

@@ -7,6 +7,7 @@
 
 #include "core/base/sha256.h"
 #include "core/base/span.h"
+#include "core/event/anchor.h"
 #include "core/event/event.h"
 #include "core/flow/flow.h"
 
@@ -30,6 +31,7 @@ enum command_kind {
     COMMAND_EXPIRE_WORKFLOWS, /* `f` documents whose time is over, or that are too much */
     COMMAND_SNAPSHOT,         /* a snapshot was made and verified */
     COMMAND_REMOVE,           /* segments of the log are to be deleted */
+    COMMAND_ANCHOR,           /* a head of the log was signed */
     COMMAND_CLOCK, /* clock_watch_look() gave this one; or a client accepts the wall clock */
 };
 
@@ -118,6 +120,9 @@ struct command {
             uint64_t first_segment, last_segment, first_seq, last_seq, bytes;
             struct span reason;
         } remove;
+        struct {
+            const struct anchor *signed_head;
+        } anchor;
         struct {
             int change; /* DAA__CLOCK_STEPPED__CHANGE__... */
         } clock;

@@ -667,6 +667,9 @@ void agent_decide(struct agent *agent, const struct command *command,
     case COMMAND_REMOVE:
         plan_remove(&plan);
         break;
+    case COMMAND_ANCHOR:
+        plan_anchor(&plan);
+        break;
     case COMMAND_SIGNAL:
     case COMMAND_CANCEL:
     case COMMAND_RESOLVE:

@@ -54,6 +54,7 @@ bool agent_event_needs(struct agent *agent, const struct event_header *header,
     case DAA__EVENT__BODY_CLOCK_STEPPED:
     case DAA__EVENT__BODY_STATE_SNAPSHOT:
     case DAA__EVENT__BODY_STORAGE_REMOVED:
+    case DAA__EVENT__BODY_LOG_ANCHORED:
     case DAA__EVENT__BODY_KEYS_EXPIRED:
         return false;
     case DAA__EVENT__BODY_DEFINITION_INSTALLED:
@@ -177,6 +178,9 @@ static int load_agent(struct agent *agent, const Daa__AgentDocument *from)
     agent->definitions_there = from->definitions;
     agent->removed_segment = from->removed_segment;
     agent->removed_seq = from->removed_seq;
+    agent->anchor = (struct agent_anchor){ .event = from->anchor_event,
+                                           .seq = from->anchored_seq,
+                                           .segment_no = from->anchored_segment };
     agent->shift_ns = from->shift_ns;
     agent->shifted_at_ns = from->shifted_at_ns;
     agent->clock_stepped = from->clock_stepped;

@@ -79,6 +79,7 @@ void plan_expire_keys(struct plan *plan);
 void plan_expire_workflows(struct plan *plan);
 void plan_snapshot(struct plan *plan);
 void plan_remove(struct plan *plan);
+void plan_anchor(struct plan *plan);
 
 /* The workflow. */
 void plan_pause(struct plan *plan, uint32_t index, const char *why);

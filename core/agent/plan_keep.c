@@ -1,7 +1,7 @@
 #include "core/agent/plan.h"
 #include "core/base/check.h"
 
-/* Keeping the state: what is over, snapshots, and segments of the log that may go. */
+/* Keeping the state and the log: what is over, snapshots, segments that may go, anchors. */
 
 /*--- Keys ------------------------------------------------------------------------------------*/
 
@@ -163,4 +163,22 @@ void plan_remove(struct plan *plan)
     body->last_seq = command->remove.last_seq;
     body->bytes = command->remove.bytes;
     body->reason = plan_text(plan, command->remove.reason);
+}
+
+/*--- Anchors -----------------------------------------------------------------------------------*/
+
+/* The anchors are one row in time: one that names another predecessor than the newest was signed
+ * before that was known, and is not recorded. */
+void plan_anchor(struct plan *plan)
+{
+    const struct anchor *anchor = plan->command->anchor.signed_head;
+    if (anchor->previous != plan->agent->anchor.event)
+        return;
+    Daa__AnchoredSegment *segments =
+        plan_allocate(plan, (anchor->segment_count + 1) * sizeof *segments);
+    Daa__AnchoredSegment **list = plan_allocate(plan, (anchor->segment_count + 1) * sizeof *list);
+    Daa__LogAnchored *body =
+        plan_event(plan, DAA__EVENT__BODY_LOG_ANCHORED, &daa__log_anchored__descriptor);
+    if (segments != NULL && list != NULL)
+        anchor_to_event(anchor, body, segments, list);
 }

@@ -179,6 +179,7 @@ struct agent {
     struct lineage logs;
     struct agent_snapshot snapshots[2]; /* the newest last; seq 0: none */
     uint64_t removed_segment, removed_seq;
+    struct agent_anchor anchor;
     uint64_t shift_ns;        /* how far accepted clocks moved log time on */
     uint64_t shifted_at_ns;   /* log time before the last of these moves; 0: none */
     uint64_t clock_behind_ns; /* how far behind the wall clock was accepted; 0: it has returned */

@@ -22,6 +22,19 @@ void uuid_to_text(char text[UUID_TEXT_SIZE], const uint8_t uuid[UUID_SIZE])
     }
 }
 
+bool uuid_from_text(uint8_t uuid[UUID_SIZE], struct span text)
+{
+    char again[UUID_TEXT_SIZE], digits[2 * UUID_SIZE];
+    size_t count = 0;
+    for (size_t i = 0; i < text.size && count < sizeof digits; i++)
+        if (text.bytes[i] != '-')
+            digits[count++] = (char)text.bytes[i];
+    if (count != sizeof digits || !bytes_from_hex(uuid, UUID_SIZE, digits, count))
+        return false;
+    uuid_to_text(again, uuid);
+    return span_is(text, again);
+}
+
 void workflow_id_to_text(char text[WORKFLOW_ID_SIZE], const uint8_t log_uuid[UUID_SIZE],
                          uint64_t seq)
 {

@@ -21,6 +21,8 @@
 /* Makes 16 random bytes a version 4 uuid. */
 void uuid_from_random(uint8_t uuid[UUID_SIZE]);
 void uuid_to_text(char text[UUID_TEXT_SIZE], const uint8_t uuid[UUID_SIZE]);
+/* False unless it is exactly what uuid_to_text() writes. */
+bool uuid_from_text(uint8_t uuid[UUID_SIZE], struct span text);
 
 void workflow_id_to_text(char text[WORKFLOW_ID_SIZE], const uint8_t log_uuid[UUID_SIZE],
                          uint64_t seq);

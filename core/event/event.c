@@ -1,6 +1,7 @@
 #include "core/event/event.h"
 
 #include "core/base/check.h"
+#include "core/base/ed25519.h"
 #include "core/base/error.h"
 #include "core/base/json.h"
 #include "core/base/sha256.h"
@@ -39,6 +40,7 @@ static const struct {
     { DAA__EVENT__BODY_CLOCK_STEPPED, "clock.stepped" },
     { DAA__EVENT__BODY_STATE_SNAPSHOT, "state.snapshot" },
     { DAA__EVENT__BODY_STORAGE_REMOVED, "storage.removed" },
+    { DAA__EVENT__BODY_LOG_ANCHORED, "log.anchored" },
     { DAA__EVENT__BODY_KEYS_EXPIRED, "keys.expired" },
     { DAA__EVENT__BODY_WORKFLOWS_EXPIRED, "workflows.expired" },
 };
@@ -107,8 +109,9 @@ const char *outcome_name(int outcome)
 
 /*--- What the fields hold --------------------------------------------------------------------*/
 
-/* Every bytes field of the events is a digest, an id of fixed size, JSON, or text. */
-enum content { CONTENT_TEXT, CONTENT_JSON, CONTENT_DIGEST, CONTENT_ID };
+/* Every bytes field of the events is a digest, an id or a signature of fixed size, JSON, or
+ * text. */
+enum content { CONTENT_TEXT, CONTENT_JSON, CONTENT_DIGEST, CONTENT_ID, CONTENT_SIGNATURE };
 
 static bool ends_with(const char *name, const char *end)
 {
@@ -122,8 +125,12 @@ static enum content content_of(const ProtobufCFieldDescriptor *field)
     for (size_t i = 0; i < sizeof json / sizeof json[0]; i++)
         if (strcmp(field->name, json[i]) == 0)
             return CONTENT_JSON;
-    if (strcmp(field->name, "definition") == 0 || ends_with(field->name, "digest"))
-        return CONTENT_DIGEST;
+    if (strcmp(field->name, "definition") == 0 || ends_with(field->name, "digest") ||
+        strcmp(field->name, "chain") == 0 || strcmp(field->name, "merkle_root") == 0 ||
+        strcmp(field->name, "public_key") == 0)
+        return CONTENT_DIGEST; /* or what has its size */
+    if (strcmp(field->name, "signature") == 0)
+        return CONTENT_SIGNATURE;
     if (strcmp(field->name, "boot_id") == 0 || strcmp(field->name, "log_uuid") == 0)
         return CONTENT_ID;
     return CONTENT_TEXT;
@@ -164,6 +171,8 @@ static int check_bytes(const ProtobufCFieldDescriptor *field, const ProtobufCBin
         return data->len == SHA256_SIZE ? 0 : ERROR_DAMAGED;
     case CONTENT_ID:
         return data->len == 16 ? 0 : ERROR_DAMAGED;
+    case CONTENT_SIGNATURE:
+        return data->len == ED25519_SIGNATURE_SIZE ? 0 : ERROR_DAMAGED;
     case CONTENT_TEXT:
     case CONTENT_JSON:
         break;
@@ -259,6 +268,7 @@ static void bytes_to_json(const ProtobufCFieldDescriptor *field, struct span byt
     switch (content_of(field)) {
     case CONTENT_DIGEST:
     case CONTENT_ID:
+    case CONTENT_SIGNATURE:
         text_json_hex(text, field->name, bytes);
         return;
     case CONTENT_JSON:
