@@ -107,7 +107,8 @@ sub wait_until(&;$) {
 #--- The daemon ------------------------------------------------------------------------------------
 
 # dir (made), config (text of a file), args [], listen, wait_ready (1), clock (from clock_file()), disk (from
-# disk_file()): all optional. Without a disk there is no ballast: it is large.
+# disk_file()): all optional. Without a disk there is no ballast: it is large. Without [anchor] in the config the agent
+# signs nothing by itself: an event that comes when a segment happens to be sealed.
 sub start {
     my ($class, %options) = @_;
     my $number = ++$runs;
@@ -125,6 +126,7 @@ sub start {
         $self->{config} = scratch() . "/agent-$$-$number.toml";
         spew($self->{config}, $options{config});
     }
+    $self->{anchors} = ($options{config} // '') =~ /^\[anchor\]/m;
     return $self->start_again;
 }
 
@@ -136,6 +138,7 @@ sub start_again {
     unlink $self->{out};
     my $pid = fork() // die "fork: $!";
     if (!$pid) {
+        $ENV{DAA_ANCHOR_INTERVAL} = '0s' if !$self->{anchors};
         open STDIN, '<', '/dev/null';
         open STDOUT, '>', $self->{out};
         open STDERR, '>>', $self->{err};

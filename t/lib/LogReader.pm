@@ -128,6 +128,8 @@ sub records {
     return @records;
 }
 
+my %chains;    # after frames, by their last records
+
 # Adds the records of one segment up to `$end` (undef: not known) and moves `$last` on.
 sub read_segment {
     my ($bytes, $header, $end, $last, $records) = @_;
@@ -139,6 +141,7 @@ sub read_segment {
         $offset += $frame->{block_count} * BLOCK;
         %$last = (seq => $frame->{first_seq} + $frame->{record_count} - 1, blocks => $frame->{block_count},
             link => $frame->{header_crc} << 32 | $frame->{body_crc}, chain => $frame->{chain});
+        $chains{ $last->{seq} } = $frame->{chain};
         next if $frame->{flags} & TXN && !($frame->{flags} & TXN_END);
         push @$records, splice @run;
         last if $frame->{flags} & (SEAL | CLOSE);
@@ -182,10 +185,16 @@ my %last;
 # The chain at the end of a log.
 sub end_chain { read_log($_[0]); return $last{chain} }
 
+# The chain after the frame that ends with the record.
+sub chain_at { my ($dir, $seq) = @_; read_log($dir); return $chains{$seq} }
+
+# The leaves of all records, by their numbers.
+sub leaves { my ($dir) = @_; my @leaves; $leaves[$_->{seq}] = $_->{leaf} for read_log($dir); return \@leaves }
+
 sub read_log {
     my ($dir) = @_;
     my (@segments, @records);
-    %last = ();
+    %last = %chains = ();
     my %paths = map { /seg-(\d{10})/ ? ($1 => $_) : () } glob("$dir/seg-??????????.zlog"), glob "$dir/seg-??????????.log";
     for my $path (map { $paths{$_} } sort keys %paths) {
         my ($bytes, $front) = slurp($path);

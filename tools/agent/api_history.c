@@ -87,8 +87,7 @@ static int walk_history(struct history *history, uint64_t stream, uint64_t seq, 
     return history->events.failed;
 }
 
-/* The reader that all share; held until its lock is given back. 0 or negative. */
-static int take_reader(struct api *api, struct error *error)
+int operation_take_reader(struct api *api, struct error *error)
 {
     int status = 0;
     pthread_mutex_lock(&api->reader_lock);
@@ -100,14 +99,19 @@ static int take_reader(struct api *api, struct error *error)
     return status;
 }
 
+void operation_give_reader(struct api *api)
+{
+    pthread_mutex_unlock(&api->reader_lock);
+}
+
 static int read_history(struct history *history, uint64_t stream, uint64_t from,
                         struct error *error)
 {
     struct api *api = history->exchange->api;
-    int status = take_reader(api, error);
+    int status = operation_take_reader(api, error);
     if (status == 0)
         status = walk_history(history, stream, from, error);
-    pthread_mutex_unlock(&api->reader_lock);
+    operation_give_reader(api);
     return status;
 }
 
@@ -214,7 +218,7 @@ static bool was_there(struct exchange *exchange, uint64_t stream)
     struct api *api = exchange->api;
     struct record record;
     struct error error;
-    int status = take_reader(api, &error);
+    int status = operation_take_reader(api, &error);
     if (status == 0)
         status = log_reader_get(api->reader, stream, &record, NULL, &error);
     bool there = status == 1 ? record.kind == DAA__EVENT__BODY_WORKFLOW_SUBMITTED

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 /* Who gets the answer may ask again at once; the API is not released before the thread is done. */
-static void end_long(struct exchange *exchange, _Atomic bool *under_way)
+void operation_end_long(struct exchange *exchange, _Atomic bool *under_way)
 {
     struct api *api = exchange->api;
     atomic_store(under_way, false);
@@ -19,8 +19,8 @@ static void end_long(struct exchange *exchange, _Atomic bool *under_way)
 }
 
 /* Each reads every document, which takes its time: on a thread of its own. */
-static enum MHD_Result begin_long(struct exchange *exchange, void *(*run)(void *),
-                                  _Atomic bool *under_way)
+enum MHD_Result operation_begin_long(struct exchange *exchange, void *(*run)(void *),
+                                     _Atomic bool *under_way)
 {
     pthread_t thread;
     struct api *api = exchange->api;
@@ -33,7 +33,7 @@ static enum MHD_Result begin_long(struct exchange *exchange, void *(*run)(void *
         pthread_detach(thread);
     } else {
         error_set(&exchange->error, -status, "no thread: %s", error_text(-status));
-        end_long(exchange, under_way);
+        operation_end_long(exchange, under_way);
     }
     return MHD_YES;
 }
@@ -46,7 +46,7 @@ static void *take_digest(void *argument)
     struct api *api = exchange->api;
     if (state_digest(api->boot->state, exchange->digest, &exchange->seq, &exchange->error) == 0)
         exchange->error.code = 0;
-    end_long(exchange, &api->digest_under_way);
+    operation_end_long(exchange, &api->digest_under_way);
     return NULL;
 }
 
@@ -54,7 +54,7 @@ enum MHD_Result state_digest_begin(struct exchange *exchange)
 {
     struct problem problem = { 0 };
     if (!atomic_exchange(&exchange->api->digest_under_way, true))
-        return begin_long(exchange, take_digest, &exchange->api->digest_under_way);
+        return operation_begin_long(exchange, take_digest, &exchange->api->digest_under_way);
     problem_set(&problem, 429, "digest-under-way",
                 "another digest is being taken; ask again in a moment");
     return operation_problem(exchange, &problem);
@@ -117,7 +117,7 @@ static void *make_snapshot(void *argument)
     struct api *api = exchange->api;
     if (snapshots_make(api->boot->snapshots, &exchange->snapshot, &exchange->error) == 0)
         exchange->error.code = 0;
-    end_long(exchange, &api->snapshot_under_way);
+    operation_end_long(exchange, &api->snapshot_under_way);
     return NULL;
 }
 
@@ -125,7 +125,7 @@ enum MHD_Result state_snapshot_begin(struct exchange *exchange)
 {
     struct problem problem = { 0 };
     if (!atomic_exchange(&exchange->api->snapshot_under_way, true))
-        return begin_long(exchange, make_snapshot, &exchange->api->snapshot_under_way);
+        return operation_begin_long(exchange, make_snapshot, &exchange->api->snapshot_under_way);
     problem_set(&problem, 429, "snapshot-under-way",
                 "somebody else waits for a snapshot; ask again in a moment");
     return operation_problem(exchange, &problem);

@@ -294,6 +294,7 @@ enum MHD_Result status_all(struct exchange *exchange)
         add_agent(boot, &text);
         add_log(boot, &text);
         add_disk(boot, &text);
+        anchor_add_status(boot, &text);
         add_state(boot, &text);
         add_housekeeping(boot, &text);
         add_start(boot, &text);

@@ -16,6 +16,7 @@
 #include "tools/agent/housekeeper.h"
 #include "tools/agent/inbox.h"
 #include "tools/agent/loop.h"
+#include "tools/agent/notary.h"
 #include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
 
@@ -491,6 +492,21 @@ static int open_housekeeper(struct boot *boot, struct error *error)
     return status;
 }
 
+static int open_notary(struct boot *boot, struct error *error)
+{
+    struct agent_counts counts;
+    agent_counts_get(boot->agent, &counts);
+    struct notary_options options = { .config = boot->config,
+                                      .inbox = boot->inbox,
+                                      .loop = boot->loop,
+                                      .log = boot->log,
+                                      .log_dir = boot->log_dir,
+                                      .newest = counts.anchor,
+                                      .lineage = &boot->lineage,
+                                      .budget = &boot->budget };
+    return notary_open(&boot->notary, &options, error);
+}
+
 static int open_snapshots(struct boot *boot, struct error *error)
 {
     uint64_t *items;
@@ -543,8 +559,10 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (status == 0)
         status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
                              error);
-    if (status == 0) /* the last: it waits for the loop, which runs only when all went well */
+    if (status == 0) /* the last: they wait for the loop, which runs only when all went well */
         status = open_housekeeper(boot, error);
+    if (status == 0)
+        status = open_notary(boot, error);
     if (status < 0) {
         struct error ignored;
         if (boot_close(boot, false, &ignored) < 0)
@@ -563,6 +581,8 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     boot->doctor = NULL;
     if (boot->snapshots)
         snapshots_stop(boot->snapshots);
+    notary_close(boot->notary);
+    boot->notary = NULL;
     /* Each calls the other: both threads end before either is released. */
     housekeeper_join(atomic_load(&boot->housekeeper));
     snapshots_close(boot->snapshots);

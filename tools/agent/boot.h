@@ -32,6 +32,7 @@ struct inbox;
 struct io;
 struct log;
 struct loop;
+struct notary;
 struct snapshots;
 struct state;
 
@@ -70,6 +71,7 @@ struct boot {
     struct snapshots *snapshots;
     struct housekeeper *_Atomic housekeeper;
     struct boot_hooks hooks;
+    struct notary *notary;
     struct doctor *doctor;
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */

@@ -7,6 +7,7 @@
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
 #include "tools/agent/loop.h"
+#include "tools/agent/notary.h"
 #include "tools/agent/notify.h"
 #include "tools/agent/snapshots.h"
 
@@ -161,6 +162,7 @@ static int stop(struct daemon *daemon, struct error *error)
     struct boot *boot = &daemon->boot;
     notify_send("STOPPING=1");
     housekeeper_stop(atomic_load(&boot->housekeeper));
+    notary_stop(boot->notary);
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);
     doctor_stop(boot->doctor);

@@ -2,8 +2,8 @@
 
 #include "core/agent/command.h"
 #include "log/log.h"
+#include "tools/agent/errand.h"
 #include "tools/agent/host.h"
-#include "tools/agent/inbox.h"
 #include "tools/agent/keeper.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/snapshots.h"
@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +28,7 @@ struct housekeeper {
 
     pthread_mutex_t lock; /* guards what is below */
     pthread_cond_t news;
-    bool stop, answered;
+    bool stop;
     bool has_made;
     bool made_news;            /* and it was not looked at yet */
     struct snapshot_info made; /* not recorded yet, the newest */
@@ -37,26 +36,11 @@ struct housekeeper {
 
     /* The thread's own. */
     bool joined; /* whoever opened it */
-    struct request request;
+    struct errand errand;
     bool settled_only; /* the last look at workflows came to nothing: without those to be loaded */
     uint64_t looked_ns, looked_segment, looked_bound; /* at the segments */
     uint64_t unremoved; /* an event gave up those up to it, and not all could be removed; 0: none */
 };
-
-/* A request is the first of its owner. */
-static struct housekeeper *owner_of(struct request *request)
-{
-    return (struct housekeeper *)((uint8_t *)request - offsetof(struct housekeeper, request));
-}
-
-static void answered(struct request *request)
-{
-    struct housekeeper *keeper = owner_of(request);
-    pthread_mutex_lock(&keeper->lock);
-    keeper->answered = true;
-    pthread_cond_broadcast(&keeper->news);
-    pthread_mutex_unlock(&keeper->lock);
-}
 
 static bool is_stopped(struct housekeeper *keeper)
 {
@@ -70,19 +54,7 @@ static bool is_stopped(struct housekeeper *keeper)
  * finds the same again. */
 static bool ask(struct housekeeper *keeper, const struct command *command)
 {
-    struct request *request = &keeper->request;
-    *request = (struct request){ .command = *command, .done = answered };
-    request->command.actor.type = DAA__ACTOR__TYPE__SYSTEM;
-    pthread_mutex_lock(&keeper->lock);
-    keeper->answered = false;
-    pthread_mutex_unlock(&keeper->lock);
-    if (is_stopped(keeper) || inbox_put_request(keeper->options.inbox, request) < 0)
-        return false;
-    pthread_mutex_lock(&keeper->lock);
-    while (!keeper->answered)
-        pthread_cond_wait(&keeper->news, &keeper->lock);
-    pthread_mutex_unlock(&keeper->lock);
-    return request->answer == REQUEST_DURABLE;
+    return !is_stopped(keeper) && errand_run(&keeper->errand, command);
 }
 
 static void note_trouble(struct housekeeper *keeper, const struct error *error)
@@ -138,10 +110,10 @@ static bool expire_keys(struct housekeeper *keeper, const struct loop_counts *co
     struct command command = { .kind = COMMAND_EXPIRE_KEYS };
     command.expire_keys.items = keys.items;
     command.expire_keys.count = keys.count;
-    if (!ask(keeper, &command) || keeper->request.seq == 0)
+    if (!ask(keeper, &command) || keeper->errand.request.seq == 0)
         return false;
     pthread_mutex_lock(&keeper->lock);
-    keeper->status.keys_expired += keeper->request.expired;
+    keeper->status.keys_expired += keeper->errand.request.expired;
     pthread_mutex_unlock(&keeper->lock);
     return keys.count == COMMAND_EXPIRE_MAX;
 }
@@ -235,12 +207,12 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
     command.expire_workflows.reason =
         span_of_text(workflows.by_size ? "state.finished_max_bytes" : "state.finished_ttl");
     /* One that cannot be loaded must not hold up the others for ever. */
-    bool done = ask(keeper, &command) && keeper->request.seq > 0;
+    bool done = ask(keeper, &command) && keeper->errand.request.seq > 0;
     keeper->settled_only = !done && !keeper->settled_only;
     if (!done)
         return false;
     pthread_mutex_lock(&keeper->lock);
-    keeper->status.workflows_expired += keeper->request.expired;
+    keeper->status.workflows_expired += keeper->errand.request.expired;
     pthread_mutex_unlock(&keeper->lock);
     return workflows.count == COMMAND_EXPIRE_MAX || workflows.too_much > 0;
 }
@@ -424,6 +396,7 @@ int housekeeper_open(struct housekeeper **opened, const struct housekeeper_optio
         free(keeper);
         return status;
     }
+    errand_init(&keeper->errand, options->inbox);
     pthread_mutex_init(&keeper->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -463,6 +436,7 @@ void housekeeper_close(struct housekeeper *keeper)
     if (!keeper)
         return;
     housekeeper_join(keeper);
+    errand_free(&keeper->errand);
     pthread_mutex_destroy(&keeper->lock);
     pthread_cond_destroy(&keeper->news);
     free(keeper);

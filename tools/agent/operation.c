@@ -35,6 +35,12 @@ const struct operation operations[] = {
       "shows log time, wall time and whether the latter is trusted" },
     { "POST", "/api/v1/clock:accept", AUTH_ADMIN, false, clock_accept, clock_accepted,
       "accepts a wall clock that was stepped" },
+    { "GET", "/api/v1/log/anchor", AUTH_READ, false, anchor_newest, NULL,
+      "shows the newest signed head of the log" },
+    { "GET", "/api/v1/log/anchors", AUTH_READ, false, anchor_list, NULL,
+      "lists the signed heads of the log" },
+    { "POST", "/api/v1/log:anchor", AUTH_ADMIN, false, anchor_sign_begin, anchor_sign_end,
+      "signs the head of the log now" },
     { .method = NULL },
 };
 

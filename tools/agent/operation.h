@@ -60,10 +60,10 @@ struct api {
     _Atomic uint64_t requests;  /* begun, ever */
     _Atomic uint64_t under_way; /* not answered yet */
     _Atomic uint64_t request_ids;
-    _Atomic uint64_t answer_bytes;                     /* of large answers that are not sent yet */
-    _Atomic bool digest_under_way, snapshot_under_way; /* one of each at a time */
-    _Atomic unsigned long_under_way;                   /* threads that answer one of these */
-    _Atomic unsigned checks_under_way;                 /* requests that wait for one */
+    _Atomic uint64_t answer_bytes; /* of large answers that are not sent yet */
+    _Atomic bool digest_under_way, snapshot_under_way, anchor_under_way; /* one of each at a time */
+    _Atomic unsigned long_under_way;   /* threads that answer one of these */
+    _Atomic unsigned checks_under_way; /* requests that wait for one */
     pthread_mutex_t reader_lock;
     struct log_reader *reader; /* of histories; NULL until the first */
 };
@@ -149,6 +149,20 @@ void state_add_snapshots(const struct boot *boot, struct text *text);
 /* And of the last check of the state: a member "check". */
 void doctor_add_status(const struct boot *boot, struct text *text);
 operation_function clock_show, clock_accept, clock_accepted;
+operation_function anchor_newest, anchor_list, anchor_sign_begin, anchor_sign_end;
+void anchor_add_status(const struct boot *boot, struct text *text); /* a member "anchors" */
+
+/* Runs run(exchange) on a thread of its own, because it takes its time, while the connection is
+ * suspended. `under_way`, which the caller has set, is for one at a time; run() ends with
+ * operation_end_long(). */
+enum MHD_Result operation_begin_long(struct exchange *exchange, void *(*run)(void *),
+                                     _Atomic bool *under_way);
+void operation_end_long(struct exchange *exchange, _Atomic bool *under_way);
+
+/* The log's reader that all share, until operation_give_reader(), which is due in any case. 0 or
+ * negative. */
+int operation_take_reader(struct api *api, struct error *error);
+void operation_give_reader(struct api *api);
 
 /* There is no document of this workflow: 410 when the log says that there was one, else 404. */
 enum MHD_Result workflow_missing(struct exchange *exchange, uint64_t stream);

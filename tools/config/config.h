@@ -108,6 +108,10 @@ struct config {
         uint64_t on_step; /* enum config_on_step */
     } clock;
     struct {
+        uint64_t interval; /* 0: only when somebody asks */
+        char *file, *key;  /* relative: inside data_dir */
+    } anchor;
+    struct {
         uint64_t max_bytes; /* 0: no limit */
         uint64_t max_age;   /* 0: no limit */
         uint64_t reader_ttl;

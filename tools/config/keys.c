@@ -218,6 +218,18 @@ const struct key keys[] = {
           "What happens when the wall clock is more than 10 s away from log time: \"wait\" until "
           "it\n"
           "is back or \"daa-cli clock accept\"; or \"accept\" it when it is steady for a minute." },
+    { "anchor", "interval", KEY_DURATION, AT(anchor.interval), 0, DAY, "60s",
+      .doc = "The head of the log is signed so often when there are new events, and whenever a\n"
+             "segment was sealed; \"0s\" is only when somebody asks." },
+    { "anchor", "file", KEY_TEXT, AT(anchor.file), .fallback = "anchors.jsonl", .check = is_path,
+      .expected = "a file", .example = "/mnt/elsewhere/anchors.jsonl",
+      .doc = "Signed heads are appended to it. It shows most on another machine, or where it can\n"
+             "only be appended to. A relative path is inside data_dir." },
+    { "anchor", "key", KEY_TEXT, AT(anchor.key), .fallback = "anchor.key", .check = is_path,
+      .expected = "a file", .example = "/etc/daa/anchor.key",
+      .doc = "The private key that signs (Ed25519, PEM, mode 0600), made when it is missing. The\n"
+             "public one is anchor.pub in data_dir." },
+
     { "retention", "max_bytes", KEY_SIZE, AT(retention.max_bytes), 0, 1024 * TB, "0B",
       .doc = "The oldest segments of the log go when all that hold events take more; \"0B\" is no\n"
              "limit. Nothing goes that a snapshot or a reader still needs." },

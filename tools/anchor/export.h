@@ -1,0 +1,35 @@
+/* The file to which anchors are exported: one JSON object a line (core/event/anchor.h), in the
+ * order of their events, each line durable before the next. It only grows; what a crash left of a
+ * line is cut off.
+ *
+ * It may be a file of another machine, or one that cannot be changed, only appended to: that is
+ * what it is for.
+ *
+ * Threads: belongs to one thread. */
+#ifndef TOOLS_ANCHOR_EXPORT_H
+#define TOOLS_ANCHOR_EXPORT_H
+
+#include "core/base/error.h"
+#include "core/event/anchor.h"
+
+#include <stdbool.h>
+
+#define ANCHOR_EXPORT_NAME "anchors.jsonl" /* in a data directory */
+
+struct anchor_export {
+    const char *path; /* the caller's */
+    int fd;
+    bool any;                    /* there is a line; of the last one: */
+    uint64_t event;              /* the log.anchored */
+    uint8_t log_uuid[UUID_SIZE]; /* and the log */
+};
+
+/* Opens the file, makes it (0644) when it is missing, and reads its last line. */
+int anchor_export_open(struct anchor_export *export, const char *path, struct error *error);
+void anchor_export_close(struct anchor_export *export);
+
+/* Appends the anchor, durably. */
+int anchor_export_add(struct anchor_export *export, const struct anchor *anchor,
+                      struct error *error);
+
+#endif
