@@ -412,6 +412,10 @@ static void take_frame(struct verifying *v, const struct frame_header *frame, co
     count_records(v, frame, bytes);
     if (v->takes_root)
         merkle_add_frame(&v->tree, bytes, frame);
+    if (v->options->frame != NULL)
+        v->options->frame(&(struct log_verified_frame){ v->scan.here.last_seq, v->scan.here.chain,
+                                                        v->scan.header.log_uuid },
+                          v->options->context);
     check_checkpoint(v);
     tell_progress(v, (uint64_t)frame->block_count * LOG_BLOCK_SIZE);
 }
@@ -541,7 +545,7 @@ static void begin_segment(struct verifying *v, const struct segment_header *head
     bool follows = v->joined && header->prev_segment_no == v->before.segment_no;
     scan_begin(&v->scan, &v->source, header);
     v->scan.check_chain = !v->options->no_chain;
-    v->takes_root = !v->options->no_chain && v->source.sealed != NULL;
+    v->takes_root = !v->options->no_chain && (v->options->roots || v->source.sealed != NULL);
     merkle_init(&v->tree, NULL);
     if (follows) {
         v->scan.here.link = v->mark.link;
@@ -705,6 +709,22 @@ static void begin_file(struct verifying *v, const struct segment_header *header)
     v->result->first_segment_no = header->segment_no;
 }
 
+static void describe_segment(struct verifying *v, struct log_verified_file *file)
+{
+    const struct scan *scan = &v->scan;
+    file->end_offset = scan->counted.end_offset;
+    file->tail_bytes = file->growing ? 0 : v->tail_bytes;
+    file->segment_no = scan->header.segment_no;
+    file->first_seq = scan->header.first_seq;
+    file->last_seq = scan->counted.last_seq;
+    file->whole = v->whole;
+    file->chained = scan->header.hash != 0;
+    file->has_root =
+        v->takes_root && v->whole && v->tree.count == file->last_seq + 1 - file->first_seq;
+    if (file->has_root)
+        merkle_root(&v->tree, file->merkle_root);
+}
+
 static void tell_file(struct verifying *v, ptrdiff_t index, int state)
 {
     struct log_verified_file file = { .size = v->source.size,
@@ -713,10 +733,8 @@ static void tell_file(struct verifying *v, ptrdiff_t index, int state)
     if (v->options->file == NULL)
         return;
     snprintf(file.file, sizeof file.file, "%s", v->name);
-    if (state == SEGMENT_BEGUN) {
-        file.end_offset = v->scan.counted.end_offset;
-        file.tail_bytes = file.growing ? 0 : v->tail_bytes;
-    }
+    if (state == SEGMENT_BEGUN)
+        describe_segment(v, &file);
     v->options->file(&file, v->options->context);
 }
 

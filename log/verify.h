@@ -40,6 +40,20 @@ struct log_verified_file {
     uint64_t tail_bytes; /* behind it, up to the last that is not zero: what a crash left */
     bool spare;
     bool growing; /* a writer may be writing behind end_offset: nothing there was looked at */
+
+    /* Of a segment that was begun; segment_no 0: it was not. */
+    uint64_t segment_no, first_seq, last_seq;
+    bool whole;    /* no damage was found up to end_offset */
+    bool chained;  /* its frames carry a chain */
+    bool has_root; /* merkle_root is there, over first_seq to last_seq */
+    uint8_t merkle_root[32];
+};
+
+/* A frame that is whole, in order. */
+struct log_verified_frame {
+    uint64_t last_seq;
+    const uint8_t *chain;    /* after it */
+    const uint8_t *log_uuid; /* of its segment */
 };
 
 typedef void log_finding_function(const struct log_finding *finding, void *context);
@@ -47,11 +61,13 @@ struct record;
 
 struct log_verify_options {
     const char *dir;
-    bool no_chain; /* skip the SHA-256 chain */
+    bool no_chain; /* skip the SHA-256 chain, and Merkle roots */
+    bool roots;    /* take the Merkle roots of all segments, not of sealed ones only */
     const struct log_witness *witnesses;
     unsigned witness_count;
     log_finding_function *finding; /* called for each; may be NULL */
     void (*file)(const struct log_verified_file *file, void *context);        /* may be NULL */
+    void (*frame)(const struct log_verified_frame *frame, void *context);     /* may be NULL */
     void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
     /* Each record of a frame that is whole, in order, with its payload as it stands there: what it
      * says is not looked at here. May be NULL. */

@@ -27,4 +27,14 @@ sub signed_by {
     return $status == 0;
 }
 
+# Signs it anew, as who has stolen the key could.
+sub sign {
+    my ($anchor, $private) = @_;
+    my $name = scratch() . '/signed-' . ++$turn;
+    spew("$name.message", message($anchor));
+    my ($status, $signature) = run_program('openssl', 'pkeyutl', '-sign', '-inkey', $private, '-rawin', '-in', "$name.message");
+    die "openssl fails\n" if $status != 0;
+    return { %$anchor, signature => unpack 'H*', $signature };
+}
+
 1;

@@ -3,6 +3,7 @@
 #include "log/storage.h"
 #include "log/verify_backup.h"
 #include "tools/command/progress.h"
+#include "tools/log/anchors.h"
 #include "tools/log/beginning.h"
 #include "tools/log/ranges.h"
 #include "tools/rebuild/rebuild.h"
@@ -10,7 +11,10 @@
 #include <string.h>
 
 struct checking {
-    bool json, no_chain, by_range;
+    bool json, chain, no_chain, by_range;
+    const char *anchor, *key;
+    struct anchors anchors;
+    uint64_t unchained; /* segments, when they may not be */
     struct ranges ranges;
     struct progress progress;
     struct text line;
@@ -76,12 +80,36 @@ static void print_finding(const struct log_finding *finding, void *context)
         printf("  %s\n", finding->diagnosis);
 }
 
+/* --chain was said: whoever says so wants to be shown that nothing was changed. */
+static void report_unchained(struct checking *checking, const struct log_verified_file *file)
+{
+    checking->unchained++;
+    struct log_finding finding = { .verdict = LOG_UNPROVEN,
+                                   .first_seq = file->first_seq,
+                                   .last_seq = file->last_seq };
+    (void)snprintf(finding.file, sizeof finding.file, "%s", file->file);
+    (void)snprintf(finding.text, sizeof finding.text,
+                   "its frames have no chain (log.chain was off when it was written): nothing can "
+                   "show that it was not changed");
+    print_finding(&finding, checking);
+}
+
+static void take_frame(const struct log_verified_frame *frame, void *context)
+{
+    struct checking *checking = context;
+    anchors_frame(&checking->anchors, frame);
+}
+
 static void take_file(const struct log_verified_file *file, void *context)
 {
     struct checking *checking = context;
     progress_clear(&checking->progress);
     if (checking->by_range)
         ranges_print(&checking->ranges, file);
+    if (checking->anchor != NULL)
+        anchors_segment(&checking->anchors, file);
+    if (checking->chain && file->segment_no != 0 && !file->chained)
+        report_unchained(checking, file);
 }
 
 static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
@@ -173,8 +201,71 @@ static void print_result(struct checking *checking, const struct log_verify_resu
     text_json_bool(line, "shortened", result->shortened);
     text_json_bool(line, "moved", result->moved);
     text_json_hex(line, "chain", span_of(result->chain, sizeof result->chain));
+    if (checking->anchor != NULL)
+        anchors_to_json(&checking->anchors, result, line);
     text_json_close_object(line);
     print_line(checking);
+}
+
+/* What was kept of the log is read before the log is: so all that it names was durable then. */
+static int open_anchors(struct checking *checking, const char *dir, struct error *error)
+{
+    struct anchors *anchors = &checking->anchors;
+    int code = anchor_trust_open(&anchors->trust, checking->key, dir, error);
+    if (code == 0)
+        code = anchors_read(anchors, checking->anchor, error);
+    if (code == 0)
+        anchors_begin(anchors);
+    return code;
+}
+
+static int verify(struct checking *checking, const char *dir, struct log_verify_result *result,
+                  struct error *error)
+{
+    struct log_verify_options options = { .dir = dir,
+                                          .no_chain = checking->no_chain,
+                                          .roots = checking->anchor != NULL,
+                                          .finding = print_finding,
+                                          .file = take_file,
+                                          .frame = checking->anchor != NULL ? take_frame : NULL,
+                                          .record = note_record,
+                                          .progress = show_progress,
+                                          .context = checking };
+    int code = checking->anchor != NULL ? open_anchors(checking, dir, error) : 0;
+    if (code < 0)
+        return code;
+    progress_begin(&checking->progress, "verifying", PROGRESS_BYTES, 0);
+    code = log_verify(&options, result, error);
+    if (code == 0)
+        code = log_verify_backup(&options, rebuild_check_snapshot, result, error);
+    progress_end(&checking->progress);
+    return code;
+}
+
+static void print_anchors(struct checking *checking, const struct log_verify_result *result)
+{
+    anchors_end(&checking->anchors, result);
+    if (checking->json)
+        anchors_print_json(&checking->anchors, &checking->line);
+    else
+        anchors_print(&checking->anchors, result);
+}
+
+static int check(struct checking *checking, const struct command *command, const char *dir)
+{
+    struct log_verify_result result;
+    struct error error;
+    int code = verify(checking, dir, &result, &error);
+    if (code < 0) {
+        (void)command_failed_error(command, &error);
+        return COMMAND_USAGE;
+    }
+    if (checking->anchor != NULL)
+        print_anchors(checking, &result);
+    print_result(checking, &result, check_beginning(checking, dir, &result));
+    if (result.verdict == LOG_DAMAGED || checking->anchors.wrong > 0 || checking->unchained > 0)
+        return COMMAND_FAILED;
+    return result.verdict == LOG_SOUND ? COMMAND_GOOD : LOG_EXIT_UNPROVEN;
 }
 
 int log_check(int argc, char **argv)
@@ -185,8 +276,14 @@ int log_check(int argc, char **argv)
           "print findings and the result as JSON, one object a line" },
         { "ranges", 0, NULL, COMMAND_FLAG, &checking.by_range,
           "say the verdict on every range of bytes, with the witness" },
+        { "chain", 0, NULL, COMMAND_FLAG, &checking.chain,
+          "fail where the log has no SHA-256 chain; one that is there is\nchecked without it too" },
         { "no-chain", 0, NULL, COMMAND_FLAG, &checking.no_chain,
           "leave the SHA-256 chain out, which is faster" },
+        { "anchor", 0, "FILE|URL", COMMAND_TEXT, &checking.anchor,
+          "hold the signed heads in it against the log" },
+        { "key", 0, "FILE", COMMAND_TEXT, &checking.key,
+          "the public key (PEM) that must have signed them" },
         { .name = NULL },
     };
     const struct command command = {
@@ -199,38 +296,24 @@ int log_check(int argc, char **argv)
         .shared = log_options,
         .notes =
             "A beginning that is gone is fine when retention removed it, and damage else.\n"
-            "Exit status: 0 sound; 1 damaged; 2 wrong usage, or not readable as a log; 3 torn\n"
-            "or unproven behind the last event, and otherwise sound.",
+            "Exit status: 0 sound; 1 damaged, or not what was signed; 2 wrong usage, or not\n"
+            "readable as a log; 3 torn or unproven behind the last event, and otherwise sound.",
     };
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
-    struct log_verify_options verify = { .dir = argv[first],
-                                         .no_chain = checking.no_chain,
-                                         .finding = print_finding,
-                                         .file = take_file,
-                                         .record = note_record,
-                                         .progress = show_progress,
-                                         .context = &checking };
-    struct log_verify_result result;
-    struct error error;
+    if (checking.no_chain && (checking.chain || checking.anchor != NULL))
+        return command_misused(&command, "--no-chain leaves out what --%s needs",
+                               checking.chain ? "chain" : "anchor");
+    if (checking.key != NULL && checking.anchor == NULL)
+        return command_misused(&command, "--key is of --anchor, which is not given");
     text_init(&checking.line);
+    anchors_init(&checking.anchors);
     if (!ranges_begin(&checking.ranges, checking.json))
         return command_failed(&command, "no memory");
-    progress_begin(&checking.progress, "verifying", PROGRESS_BYTES, 0);
-    int code = log_verify(&verify, &result, &error);
-    if (code == 0)
-        code = log_verify_backup(&verify, rebuild_check_snapshot, &result, &error);
-    progress_end(&checking.progress);
-    if (code == 0)
-        print_result(&checking, &result, check_beginning(&checking, argv[first], &result));
-    else
-        (void)command_failed_error(&command, &error);
+    status = check(&checking, &command, argv[first]);
     text_free(&checking.line);
+    anchors_free(&checking.anchors);
     ranges_end(&checking.ranges);
-    if (code < 0)
-        return COMMAND_USAGE;
-    if (result.verdict == LOG_DAMAGED)
-        return COMMAND_FAILED;
-    return result.verdict == LOG_SOUND ? COMMAND_GOOD : LOG_EXIT_UNPROVEN;
+    return status;
 }
