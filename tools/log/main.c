@@ -25,6 +25,7 @@ static const struct command_entry entries[] = {
     { "verify", "check every byte", log_check },
     { "hexdump", "show bytes with the names of their fields", log_hexdump },
     { "explain", "show where an event lies, byte by byte", log_explain },
+    { "prove", "prove that an event is in a log, or check such a proof", log_prove },
     { "repair", "cut damage out, with a record of it", NULL },
     { "backup", "copy a live log", log_make_backup },
     { "restore", "make a log of a backup", log_restore_backup },
