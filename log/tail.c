@@ -198,6 +198,9 @@ static void count_events(struct tail *tail, const struct scan *scan, const struc
 int tail_judge(struct tail *tail, struct scan *scan, int result)
 {
     struct survey survey = { .last_byte_end = 0 };
+    /* No memory for a frame says nothing of the frame. */
+    if (result == ERROR_BUDGET || result == -ENOMEM)
+        return result;
     int code = survey_tail(&survey, scan, scan->counted.end_offset);
     if (code == 0)
         code = judge_shape(tail, scan, result, &survey);
