@@ -177,6 +177,14 @@ static void add_all(struct text *text, const struct manifest *manifest)
     text_printf(text, "end %s\n", hex);
 }
 
+/* What was understood is taken; for want of memory it may not be. */
+static bool taken(struct manifest *manifest, int code)
+{
+    if (code < 0)
+        manifest->failed = code;
+    return code == 0;
+}
+
 static bool take_segment(struct manifest *manifest, const char *line)
 {
     char name[LOG_SEGMENT_NAME_SIZE], state[8], sha256[HEX_SIZE], chain[HEX_SIZE];
@@ -196,7 +204,7 @@ static bool take_segment(struct manifest *manifest, const char *line)
            capacity <= LOG_SEGMENT_SIZE_MAX && capacity % LOG_BLOCK_SIZE == 0 &&
            bytes_from_hex(segment.sha256, SHA256_SIZE, sha256, strlen(sha256)) &&
            bytes_from_hex(segment.chain, SHA256_SIZE, chain, strlen(chain)) &&
-           manifest_put(manifest, &segment) == 0;
+           taken(manifest, manifest_put(manifest, &segment));
 }
 
 static bool take_snapshot(struct manifest *manifest, const char *line)
@@ -207,7 +215,7 @@ static bool take_snapshot(struct manifest *manifest, const char *line)
     return sscanf(line, "snapshot %31s %llu %64s", snapshot.name, &bytes, sha256) == 3 &&
            (snapshot.bytes = bytes, snapshot_seq_of_name(snapshot.name, &snapshot.seq)) &&
            bytes_from_hex(snapshot.sha256, SHA256_SIZE, sha256, strlen(sha256)) &&
-           manifest_put_snapshot(manifest, &snapshot) == 0;
+           taken(manifest, manifest_put_snapshot(manifest, &snapshot));
 }
 
 /* True if the line, which is terminated, was understood. */
@@ -302,10 +310,12 @@ int manifest_read(struct manifest *manifest, const char *dir, struct error *erro
     code = check_frame(bytes, &size, error);
     if (code == 0 && (take_lines(manifest, bytes + first, size - first) != size - first ||
                       manifest->segment_count == 0))
-        code = ERROR_DAMAGED;
+        code = manifest->failed < 0 ? manifest->failed : ERROR_DAMAGED;
     free(bytes);
     if (code == ERROR_NEWER)
         return error_wrap(error, code, "%s", path);
+    if (code < 0 && code != ERROR_DAMAGED)
+        return error_set(error, code, "%s cannot be read: %s", path, error_text(code));
     if (code < 0)
         return error_set(error, code,
                          "%s is damaged: use another backup; to restore from the segments beside "
@@ -328,6 +338,9 @@ int manifest_read_part(struct manifest *manifest, const char *dir, struct error 
     if (size >= first && memcmp(bytes, FIRST_LINE, first) == 0)
         used = first + take_lines(manifest, bytes + first, size - first);
     free(bytes);
+    if (manifest->failed < 0)
+        return error_set(error, manifest->failed, "%s cannot be read: %s", path,
+                         error_text(manifest->failed));
     /* What is appended next must not stand behind half a line. */
     if (used < size && truncate(path, (off_t)used) < 0)
         return error_set(error, -errno, "%s cannot be cut: %s", path, error_text(-errno));

@@ -57,6 +57,7 @@ struct manifest {
     size_t segment_count, segment_capacity;
     struct backup_snapshot *snapshots; /* ascending */
     size_t snapshot_count, snapshot_capacity;
+    int failed; /* of reading: there was no memory for a line */
 };
 
 void manifest_init(struct manifest *manifest);
