@@ -641,7 +641,7 @@ static int next_header(struct verifying *v, ptrdiff_t index, struct segment_head
     for (ptrdiff_t i = index + 1; i <= v->last; i++) {
         struct error what = { 0 };
         int state = directory_segment(&v->directory, (size_t)i, &v->probe, header, &what);
-        if (state == ERROR_NEWER)
+        if (state == ERROR_NEWER || state == ERROR_BUDGET || state == -ENOMEM)
             return error_set(error, state, "%s", what.text);
         if (state == SEGMENT_BEGUN)
             return 1;
@@ -793,7 +793,7 @@ static int find_last(struct verifying *v, struct error *error)
     for (v->last = (ptrdiff_t)v->directory.count - 1; v->last >= 0; v->last--) {
         int state = directory_segment(&v->directory, (size_t)v->last, &v->probe, &v->before, &what);
         /* -ENOENT: spares stay, so all that the names promise was removed. */
-        if (state == ERROR_NEWER || state == -ENOENT)
+        if (state == ERROR_NEWER || state == ERROR_BUDGET || state == -ENOMEM || state == -ENOENT)
             return error_set(error, state, "%s", what.text);
         bool beyond = v->result->live && v->before.segment_no > v->end.segment_no;
         if (state == SEGMENT_BEGUN && !beyond)
