@@ -331,16 +331,19 @@ static void add_left_out(struct log_recovery *result, uint64_t segment_no, const
              log_verdict_name((uint16_t)tail->verdict));
 }
 
-/* The segment behind which an opening began another; 1 when its end is to be judged again. */
+/* The segment behind which an opening began another; 1 when its end is to be judged again, negative
+ * when there is no memory to look. */
 static int open_before(struct recovering *r, struct segment_header *header)
 {
     struct error ignored;
     uint32_t epoch = header->epoch;
     ptrdiff_t index = directory_find(&r->directory, header->prev_segment_no);
-    return index >= 0 &&
-           directory_segment(&r->directory, (size_t)index, &r->source, header, &ignored) ==
-               SEGMENT_BEGUN &&
-           header->epoch < epoch;
+    if (index < 0)
+        return 0;
+    int state = directory_segment(&r->directory, (size_t)index, &r->source, header, &ignored);
+    if (state == ERROR_BUDGET || state == -ENOMEM)
+        return state;
+    return state == SEGMENT_BEGUN && header->epoch < epoch;
 }
 
 /* When the last segment holds no frame, the opening that began it died before it could record its
@@ -356,13 +359,14 @@ static int judge_left_out(struct recovering *r, uint64_t end_offset)
         uint64_t segment_no = header.prev_segment_no;
         int result;
         end_offset = header.prev_end_offset;
-        if (!open_before(r, &header))
-            return 0;
+        int code = open_before(r, &header);
+        if (code <= 0)
+            return code;
         scan_begin(&scan, &r->source, &header);
         do {
             result = scan_next(&scan, &frame, &bytes);
         } while (result == SCAN_FRAME);
-        int code = tail_judge(&tail, &scan, result);
+        code = tail_judge(&tail, &scan, result);
         if (code < 0)
             return code == ERROR_NEWER ? 0 : code;
         if (tail.verdict != LOG_SOUND && scan.counted.end_offset == end_offset)
