@@ -32,6 +32,34 @@ int file_open_direct(const char *path, bool writable, bool *direct, struct error
     return fd;
 }
 
+/* Where the filesystem has no O_TMPFILE it has a name for a moment. */
+static int open_and_unlink(const char *dir)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/probe-XXXXXX", dir) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (unlink(path) == 0)
+        return fd;
+    int result = -errno;
+    close(fd);
+    return result;
+}
+
+int file_open_nameless(const char *dir)
+{
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
+        fd = open_and_unlink(dir);
+    else if (fd < 0)
+        fd = -errno;
+    if (fd >= 0)
+        (void)fcntl(fd, F_SETFL, O_DIRECT); /* refused: then buffered, as the log itself would be */
+    return fd;
+}
+
 static int write_zeros(int fd, uint64_t size)
 {
     void *zeros = file_aligned_buffer(size < ZERO_CHUNK ? size : ZERO_CHUNK);

@@ -17,6 +17,10 @@
  * O_DIRECT at all (-EINVAL); *direct says which. */
 int file_open_direct(const char *path, bool writable, bool *direct, struct error *error);
 
+/* A new file in `dir` without a name, for O_DIRECT where that is to be had: nothing is left of it,
+ * whatever happens. A descriptor or a negative errno. */
+int file_open_nameless(const char *dir);
+
 /* Makes `<dir>/<name>` of `size` zero bytes (a multiple of FILE_BLOCK_SIZE), really written and
  * synced, mode 0600: as `<name>.tmp` first, then renamed, then the directory is synced. -EEXIST
  * when there is a file of that name. A `.tmp` that a crash left is overwritten; on error none is

@@ -2,9 +2,6 @@
 #include "iouring/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -17,23 +14,6 @@ static uint64_t monotonic_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* A file without a name: nothing is left, whatever happens. */
-static int open_nameless(const char *dir)
-{
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/probe-XXXXXX", dir) >= PATH_MAX)
-        return -ENAMETOOLONG;
-    int fd = mkostemp(path, O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    (void)fcntl(fd, F_SETFL, O_DIRECT); /* refused: then buffered, as the log itself would be */
-    if (unlink(path) == 0)
-        return fd;
-    int result = -errno;
-    close(fd);
-    return result;
 }
 
 /* Writes block `index` durably and says how long it took, or a negative errno. */
@@ -86,7 +66,7 @@ static int measure(int fd, void *block, struct file_probe *probe)
 int file_probe(const char *dir, struct file_probe *probe, struct error *error)
 {
     void *block = file_aligned_buffer(FILE_BLOCK_SIZE);
-    int fd = block == NULL ? -ENOMEM : open_nameless(dir);
+    int fd = block == NULL ? -ENOMEM : file_open_nameless(dir);
     int result = fd < 0 ? fd : measure(fd, block, probe);
     if (fd >= 0)
         close(fd);

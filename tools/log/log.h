@@ -27,6 +27,7 @@ int log_export(int argc, char **argv);
 int log_diff(int argc, char **argv);
 int log_explain(int argc, char **argv);
 int log_prove(int argc, char **argv);
+int log_doctor(int argc, char **argv);
 int log_state_replay(int argc, char **argv);   /* "replay" */
 int log_make_backup(int argc, char **argv);    /* "backup" */
 int log_restore_backup(int argc, char **argv); /* "restore" */

@@ -26,6 +26,7 @@ static const struct command_entry entries[] = {
     { "hexdump", "show bytes with the names of their fields", log_hexdump },
     { "explain", "show where an event lies, byte by byte", log_explain },
     { "prove", "prove that an event is in a log, or check such a proof", log_prove },
+    { "doctor", "say what is wrong with the disk, the machine or the spares", log_doctor },
     { "repair", "cut damage out, with a record of it", NULL },
     { "backup", "copy a live log", log_make_backup },
     { "restore", "make a log of a backup", log_restore_backup },
