@@ -237,6 +237,12 @@ int file_replace(const char *dir, const char *name, const void *bytes, size_t si
     return file_sync_dir(dir, error);
 }
 
+/* What the kernel has for "the disk cannot read this block": of O_DIRECT also the reason. */
+static int read_error(int number)
+{
+    return number == ENODATA || number == EILSEQ || number == EREMOTEIO ? -EIO : -number;
+}
+
 int64_t file_read_at(int fd, void *buffer, size_t size, uint64_t offset)
 {
     size_t done = 0;
@@ -249,7 +255,7 @@ int64_t file_read_at(int fd, void *buffer, size_t size, uint64_t offset)
         else if (errno == EINVAL && done % FILE_BLOCK_SIZE != 0)
             break; /* O_DIRECT, and the file ended within the block just read */
         else if (errno != EINTR)
-            return -errno;
+            return read_error(errno);
     }
     return (int64_t)done;
 }

@@ -44,7 +44,8 @@ int file_replace(const char *dir, const char *name, const void *bytes, size_t si
                  struct error *error);
 
 /* pread/pwrite until done or failed. file_read_at gives the bytes read, fewer only at the end of
- * the file. */
+ * the file; -EIO is a block that the disk cannot read (iouring/bad_blocks.h), whatever it says of
+ * the reason. */
 int64_t file_read_at(int fd, void *buffer, size_t size, uint64_t offset);
 int file_write_at(int fd, const void *buffer, size_t size, uint64_t offset);
 

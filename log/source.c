@@ -106,6 +106,7 @@ int source_reopen(struct source *source, const char *dir, const char *name, stru
     source->map = NULL;
     source->image = NULL;
     source->sequential = false;
+    source->bad_size = 0;
     source_forget(source);
     return open_file(source, dir, name, error);
 }
@@ -228,9 +229,60 @@ static bool in_window(const struct source *source, uint64_t offset, uint64_t end
     return offset >= source->window_offset && end <= source->window_offset + source->window_size;
 }
 
+/* What a read is made of: a block, or a chunk of a sealed form. */
+static uint64_t unit_of(const struct source *source)
+{
+    return source->sealed != NULL ? source->sealed->front.chunk_size : LOG_BLOCK_SIZE;
+}
+
+/* The disk cannot read it, or what a chunk says is not what was sealed. */
+static bool is_bad(int code)
+{
+    return code == -EIO || code == ERROR_DAMAGED;
+}
+
+/* Of a range that is bad, the first unit that is, by halving; it is remembered. */
+static void find_bad(struct source *source, uint64_t start, uint64_t size)
+{
+    uint64_t unit = unit_of(source);
+    /* Without its index nothing of a sealed form can be unpacked. */
+    if (source->sealed != NULL && !source->sealed->loaded) {
+        source->bad_code = -EIO;
+        source->bad_offset = 0;
+        source->bad_size = source->size;
+        return;
+    }
+    while (size > unit) {
+        uint64_t half = (size / unit + 1) / 2 * unit;
+        bool bad = is_bad(fill_window(source, start, half));
+        size = bad ? half : size - half;
+        start += bad ? 0 : half;
+    }
+    source->bad_code = fill_window(source, start, unit);
+    source->bad_offset = start;
+    source->bad_size = is_bad(source->bad_code) ? unit : 0;
+}
+
+/* Fills it with [start, start + more), or less behind `need` when something there is bad. */
+static int fill_remembering(struct source *source, uint64_t start, uint64_t need, uint64_t more)
+{
+    for (int tries = 0; tries < 2; tries++) {
+        uint64_t bad = source->bad_offset, bad_end = bad + source->bad_size;
+        if (source->bad_size > 0 && bad < start + need && bad_end > start)
+            return source->bad_code;
+        if (source->bad_size > 0 && bad >= start && bad < start + more)
+            more = bad - start;
+        int code = fill_window(source, start, more);
+        if (!is_bad(code))
+            return code;
+        find_bad(source, start, more);
+    }
+    return fill_window(source, start, need);
+}
+
 static int read_window(struct source *source, uint64_t offset, uint64_t size)
 {
-    uint64_t unit = source->sealed != NULL ? source->sealed->front.chunk_size : LOG_BLOCK_SIZE;
+    uint64_t unit = unit_of(source);
     uint64_t start = offset / unit * unit;
     uint64_t need = (offset + size - start + unit - 1) / unit * unit;
     uint64_t more = need;
@@ -241,11 +293,34 @@ static int read_window(struct source *source, uint64_t offset, uint64_t size)
     int code = grow_window(source, more);
     if (code < 0)
         return code;
+    if (source->remembers && source->image == NULL)
+        return fill_remembering(source, start, need, more);
     code = fill_window(source, start, more);
     /* A bad sector further on must not hide what was asked for: read just that then. */
     if (code < 0 && code != ERROR_CONFLICT && more > need)
         code = fill_window(source, start, need);
     return code;
+}
+
+int source_bad_blocks(struct source *source, uint64_t offset, uint64_t size,
+                      struct bad_blocks *found)
+{
+    *found = (struct bad_blocks){ .count = 0 };
+    if (source->fd < 0 || size == 0)
+        return 0;
+    if (source->sealed == NULL)
+        return bad_blocks_find(found, source->fd, offset, size);
+    const struct sealed_front *front = &source->sealed->front;
+    uint64_t end = offset + size < front->used ? offset + size : front->used;
+    if (!source->sealed->loaded)
+        return bad_blocks_find(found, source->fd, front->index_offset,
+                               front->file_size - front->index_offset);
+    if (offset >= end)
+        return 0;
+    const uint64_t *offsets = source->sealed->offsets;
+    uint64_t first = offsets[offset / front->chunk_size];
+    uint64_t last = offsets[(end + front->chunk_size - 1) / front->chunk_size];
+    return bad_blocks_find(found, source->fd, first, last - first);
 }
 
 static int map_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes)

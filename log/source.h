@@ -10,6 +10,7 @@
 
 #include "core/base/budget.h"
 #include "core/base/error.h"
+#include "iouring/bad_blocks.h"
 #include "mmapstore/image.h"
 #include "mmapstore/map.h"
 
@@ -29,7 +30,10 @@ struct source {
     uint64_t size;             /* bytes that are there; of an image, those that are durable; of a
                                   sealed form, those that it stands for */
     bool sequential;           /* read SOURCE_WINDOW_SIZE at a time, not just what is asked for */
-    struct budget *budget;     /* may be NULL */
+    bool remembers;            /* what cannot be read is not tried again, and nothing across it */
+    uint64_t bad_offset, bad_size; /* with that: the last such place; size 0: none */
+    int bad_code;                  /* what reading it gave */
+    struct budget *budget;         /* may be NULL */
     uint8_t *window;
     uint64_t window_capacity;
     uint64_t window_offset, window_size; /* what the window holds */
@@ -54,6 +58,12 @@ void source_close(struct source *source);
  * ends before; ERROR_CONFLICT: the image is not this segment's any more; -EIO and other errnos when
  * they cannot be read; ERROR_BUDGET. */
 int source_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes);
+
+/* Which blocks of the file, as it lies on the disk, keep the bytes [offset, offset + size) from
+ * being read: of a sealed form those of the chunks that hold them, or of its index. 0 or negative.
+ */
+int source_bad_blocks(struct source *source, uint64_t offset, uint64_t size,
+                      struct bad_blocks *found);
 
 /* To be asked after bytes of the image, or fields of its control page, were copied: true if they
  * were those of this generation, and its segment has not ended. */

@@ -102,6 +102,17 @@ static void diagnose(struct verifying *v, struct log_finding *finding)
     add_diagnosis(finding, &diagnosis);
 }
 
+/* Which blocks cannot be read between the finding's offset and `end`, if any. */
+static void find_bad_blocks(struct verifying *v, struct log_finding *finding, uint64_t end)
+{
+    struct bad_blocks *found = &finding->unreadable;
+    if (end <= finding->offset ||
+        source_bad_blocks(&v->source, finding->offset, end - finding->offset, found) < 0 ||
+        found->count == 0)
+        return;
+    bad_blocks_describe(found, finding->diagnosis, sizeof finding->diagnosis);
+}
+
 static void set_witness(struct log_finding *finding, const char *name, uint64_t seq)
 {
     snprintf(finding->witness, sizeof finding->witness, "%s", name);
@@ -234,8 +245,18 @@ static void verify_rest(struct verifying *v)
     uint64_t end = v->scan.counted.end_offset, unreadable;
     struct log_finding finding = { .verdict = LOG_DAMAGED, .offset = end };
     v->tail_bytes = bytes_behind(v, end, &unreadable);
-    if (unreadable != 0)
-        report(v, &finding, "the block at offset %llu cannot be read", big(unreadable));
+    /* Without its index nothing of a sealed one can be read, which was said. */
+    bool told = v->source.sealed != NULL && !v->source.sealed->loaded;
+    if (unreadable != 0 && !told) {
+        finding.offset = unreadable;
+        find_bad_blocks(v, &finding, v->source.size);
+        finding.size = bad_blocks_end(&finding.unreadable) - unreadable;
+        report(v, &finding,
+               "the disk cannot read what lies at offset %llu, behind the segment's last frame: no "
+               "event is lost, but copy the log to another disk",
+               big(unreadable));
+        finding = (struct log_finding){ .verdict = LOG_DAMAGED, .offset = end };
+    }
     if (v->tail_bytes == 0 || !v->scan.ended)
         return;
     finding.size = v->tail_bytes;
@@ -260,6 +281,8 @@ static void verify_spare(struct verifying *v, uint64_t capacity)
     finding.verdict = LOG_DAMAGED;
     finding.offset = unreadable != 0 ? unreadable : bytes - 1;
     finding.size = 0;
+    if (unreadable != 0)
+        find_bad_blocks(v, &finding, v->source.size);
     report(v, &finding,
            unreadable != 0 ? "a segment that was not begun cannot be read: remove it, it holds no "
                              "event"
@@ -450,6 +473,7 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
                                    .first_seq = scan->here.last_seq + 1 };
     const char *what = result == SCAN_BAD          ? scan->what
                        : result == ERROR_TRUNCATED ? "the file ends before"
+                       : result == -EIO            ? "the disk cannot read it"
                                                    : error_text(result);
     char why[128];
     snprintf(why, sizeof why, "%s", what);
@@ -457,6 +481,7 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     diagnose(v, &finding);
     uint64_t offset = scan_find_resume(scan, &frame);
     finding.size = offset - finding.offset;
+    find_bad_blocks(v, &finding, offset);
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
     if (finding.last_seq < finding.first_seq)
         finding.last_seq = finding.first_seq;
@@ -507,6 +532,7 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
     };
     if (!scan->in_run)
         diagnose(v, &finding);
+    find_bad_blocks(v, &finding, v->source.size);
     if (tail.witness.seq > scan->counted.last_seq)
         set_witness(&finding, tail.witness.name, tail.witness.seq);
     if (tail.events_max > 0) {
@@ -669,6 +695,8 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
     }
     if (missing)
         finding.verdict = LOG_UNPROVEN;
+    if (state == -EIO)
+        find_bad_blocks(v, &finding, 2ull * LOG_BLOCK_SIZE);
     report(v, &finding, "%s: %s", what,
            missing ? "it may be of a copy of a live log: " PLACE_ADVICE
                    : "restore the file from a copy");
@@ -834,6 +862,7 @@ static int verify_once(const struct log_verify_options *options, struct log_veri
         .options = options, .result = result, .source = { .fd = -1 }, .probe = { .fd = -1 }
     };
     *result = (struct log_verify_result){ .verdict = LOG_SOUND };
+    v.source.remembers = true;
     live_end_init(&v.end);
     int code = directory_open(&v.directory, options->dir, error);
     if (code == 0 && v.directory.count == 0)

@@ -7,6 +7,7 @@
 #define LOG_VERIFY_H
 
 #include "core/base/error.h"
+#include "iouring/bad_blocks.h"
 #include "log/format.h"
 #include "log/recovery.h"
 
@@ -26,7 +27,8 @@ struct log_finding {
     uint64_t witness_seq;
     /* What happened to the bytes at `offset`, in a clause; "" when nothing can be said. */
     char diagnosis[256];
-    bool flipped; /* it is one flipped bit: this one */
+    struct bad_blocks unreadable; /* blocks of the file that the disk cannot read */
+    bool flipped;                 /* it is one flipped bit: this one */
     uint64_t flipped_offset;
     unsigned flipped_bit;
 };

@@ -1,4 +1,4 @@
-/* A block of a file that cannot be read, for tests in one process: a program that uses it has a
+/* Blocks of a file that cannot be read, for tests in one process: a program that uses it has a
  * pread() of its own.
  *
  * Threads: one. */
@@ -10,5 +10,11 @@
 /* From now on every pread() that touches the block of 4096 bytes at `offset` of a file whose path
  * ends with `name` fails with the errno `number`. NULL: none does any more. */
 void read_fault_set(const char *name, uint64_t offset, int number);
+
+/* One more block of that file. */
+void read_fault_add(uint64_t offset);
+
+/* How many calls failed since read_fault_set(). */
+unsigned read_fault_count(void);
 
 #endif

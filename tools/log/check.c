@@ -46,6 +46,14 @@ static void print_finding_json(const struct log_finding *finding, struct checkin
     text_json_cstring(line, "text", finding->text);
     text_json_cstring(line, "witness", finding->witness[0] ? finding->witness : NULL);
     text_json_cstring(line, "diagnosis", finding->diagnosis[0] ? finding->diagnosis : NULL);
+    text_json_open_array(line, "unreadable");
+    for (unsigned i = 0; i < finding->unreadable.count; i++) {
+        text_json_open_object(line, NULL);
+        text_json_unsigned(line, "offset", finding->unreadable.runs[i].offset);
+        text_json_unsigned(line, "size", finding->unreadable.runs[i].size);
+        text_json_close_object(line);
+    }
+    text_json_close_array(line);
     if (finding->flipped) {
         text_json_open_object(line, "flipped");
         text_json_unsigned(line, "offset", finding->flipped_offset);
