@@ -4,8 +4,8 @@
  * what it does not report is listed, and is harmless. Opening the log for writing afterwards loses
  * nothing in silence: it refuses, or says so, or verifying it still does.
  *
- * One block stands for all that are zero in a file. Opening is tried for a sample, of a full segment
- * only a sample is broken, and sanitizer builds take less of all; the seed is printed
+ * One block stands for all that are zero in a file. Opening is tried for a sample, of a full
+ * segment only a sample is broken, and sanitizer builds take less of all; the seed is printed
  * (TEST_SEED=<n>). TEST_EXHAUSTIVE=1 takes everything. */
 #include "log/directory.h"
 #include "log/log.h"
