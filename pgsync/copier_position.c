@@ -123,6 +123,7 @@ static int choose_log(struct copier *copier, size_t *chosen, struct pg_rows **ro
     size_t i = copier->family.count;
     int known = 0;
     *row = NULL;
+    *chosen = 0;
     while (known == 0 && i-- > 0)
         known = ask_position(copier, logs[i].log, row, error);
     if (known < 0)

@@ -474,7 +474,8 @@ static void a_fork_goes_on_when_interrupted(void)
 {
     uint8_t digest[SHA256_SIZE];
     struct rebuild_copy copy;
-    struct rebuild_copy_options half = { .log_dir = strdup(scratch_path("half-log")),
+    char *half_dir = strdup(scratch_path("half-log"));
+    struct rebuild_copy_options half = { .log_dir = half_dir,
                                          .db_dir = scratch_path("half-db"),
                                          .until_seq = points[LATE].seq,
                                          .memory = 1ull << 30 };
@@ -484,7 +485,7 @@ static void a_fork_goes_on_when_interrupted(void)
     struct rebuild_result result = start_on(half.log_dir, half.db_dir, digest);
     ok(!result.foreign && result.replayed < copy.result.replayed, "the next one goes on from it");
     is_mem(digest, points[POINTS - 1].digest, SHA256_SIZE, "to the digest that there was");
-    free((char *)half.log_dir);
+    free(half_dir);
 }
 
 /*--- The thread --------------------------------------------------------------------------------*/
