@@ -45,6 +45,7 @@ void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE], const struct
     table_init(&batch->changes, batch->budget, BUDGET_READERS);
     arena_reset(&batch->change_arena);
     batch->rows = batch->payload_size = batch->lossy_rows = batch->last_seq = 0;
+    batch->has_anchor = false;
     binary_clear(&batch->events);
     binary_header(&batch->events);
 }
@@ -366,5 +367,6 @@ int batch_add(struct batch *batch, const struct record *record, const char *refu
     batch->rows++;
     batch->payload_size += record->payload.size;
     batch->last_seq = record->seq;
+    batch->has_anchor |= record->kind == DAA__EVENT__BODY_LOG_ANCHORED;
     return batch->events.failed;
 }

@@ -34,6 +34,7 @@ struct batch {
     uint64_t payload_size; /* of all records so far */
     uint64_t lossy_rows;
     uint64_t last_seq; /* of the newest row */
+    bool has_anchor;   /* a log.anchored is among them */
     /* The rest is the batch's own. */
     struct arena event_arena;  /* until the next record */
     struct arena change_arena; /* until the next batch */

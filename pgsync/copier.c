@@ -242,11 +242,15 @@ static int copy_events(struct copier *copier, const struct record *first,
     return pg_copy_end(copier->pg, error);
 }
 
-/* What the batch changes in daa.workflows. */
+/* What the batch changes in daa.workflows, and its rows of daa.anchors. */
 static int send_changes(struct copier *copier, struct error *error)
 {
     int failed =
         changes_send(copier->pg, &copier->batch, &copier->changes, copier->refuse_next, error);
+    if (failed == 0 && copier->batch.has_anchor)
+        failed = schema_add_anchors(copier->pg, copier->log_text,
+                                    copier->batch.last_seq - copier->batch.rows,
+                                    copier->batch.last_seq, error);
     if (failed == 0 && copier->batch.last_seq == copier->fork_seq)
         failed = fork_complete(copier->pg, copier->log, copier->fork_seq, copier->options.budget,
                                &copier->changes, error);

@@ -14,6 +14,43 @@ static const char upgrade_1_sql[] = "ALTER TABLE daa.replica"
                                     " ADD COLUMN last_log uuid;"
                                     "UPDATE daa.meta SET version = 2";
 
+/* From the events that say so, which are in the same database: so both are there or none. One that
+ * could not be decoded (by a newer version's rules) has no payload to be taken from. */
+#define ANCHORS_INSERT_SQL                                                                         \
+    "INSERT INTO daa.anchors SELECT log, seq, (payload->>'seq')::bigint,"                          \
+    " decode(payload->>'chain', 'hex'), (payload->>'segment_no')::bigint,"                         \
+    " (payload->>'signed')::timestamptz, (payload->>'signed_ns')::bigint,"                         \
+    " (payload->>'previous')::bigint, coalesce(payload->'segments', '[]'),"                        \
+    " decode(payload->>'public_key', 'hex'), decode(payload->>'signature', 'hex')"                 \
+    " FROM daa.events WHERE kind = 90 AND payload->>'signature' IS NOT NULL"
+
+/* What is there can be added to, but neither changed nor removed: it is evidence. Who owns the
+ * schema can still drop it, which shows. */
+#define ANCHORS_CREATE_SQL                                                                         \
+    "CREATE TABLE daa.anchors ("                                                                   \
+    " log uuid NOT NULL,"                                                                          \
+    " event bigint NOT NULL,"                                                                      \
+    " seq bigint NOT NULL,"                                                                        \
+    " chain bytea NOT NULL,"                                                                       \
+    " segment_no bigint NOT NULL,"                                                                 \
+    " signed_at timestamptz NOT NULL,"                                                             \
+    " signed_ns bigint NOT NULL,"                                                                  \
+    " previous bigint NOT NULL,"                                                                   \
+    " segments jsonb NOT NULL,"                                                                    \
+    " public_key bytea NOT NULL,"                                                                  \
+    " signature bytea NOT NULL,"                                                                   \
+    " copied_at timestamptz NOT NULL DEFAULT now(),"                                               \
+    " PRIMARY KEY (log, event));"                                                                  \
+    "CREATE FUNCTION daa.anchors_stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"              \
+    " RAISE 'daa.anchors is added to only: what was signed is neither changed nor removed';"       \
+    " END $$;"                                                                                     \
+    "CREATE TRIGGER anchors_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON daa.anchors"               \
+    " FOR EACH STATEMENT EXECUTE FUNCTION daa.anchors_stay();"
+
+static const char upgrade_2_sql[] =
+    ANCHORS_CREATE_SQL ANCHORS_INSERT_SQL ";"
+                                          "UPDATE daa.meta SET version = 3";
+
 /* kind is an integer since the log has 16 bits for it, and smallint one less. */
 static const char create_sql[] =
     "CREATE SCHEMA daa;"
@@ -75,7 +112,7 @@ static const char create_sql[] =
     "CREATE INDEX workflows_open ON daa.workflows (status, submitted_at)"
     " WHERE status IN ('pending', 'running', 'paused');"
     "CREATE INDEX workflows_metadata ON daa.workflows USING gin (metadata jsonb_path_ops);"
-    "ALTER TABLE daa.workflows ALTER COLUMN status SET STATISTICS 1000;";
+    "ALTER TABLE daa.workflows ALTER COLUMN status SET STATISTICS 1000;" ANCHORS_CREATE_SQL;
 
 /* What is there: whether schema and meta exist, and meta's row when it does. */
 static int read_meta(struct pg *pg, int64_t *version, uint64_t *partition_rows, struct error *error)
@@ -152,7 +189,11 @@ static int open_locked(struct schema *schema, struct pg *pg, uint64_t partition_
     int found = read_meta(pg, &version, &schema->partition_rows, error);
     if (found == 1) {
         int failed = check_version(version, error);
-        return failed == 0 && version == 1 ? pg_run(pg, upgrade_1_sql, error) : failed;
+        if (failed == 0 && version < 2)
+            failed = pg_run(pg, upgrade_1_sql, error);
+        if (failed == 0 && version < 3)
+            failed = pg_run(pg, upgrade_2_sql, error);
+        return failed;
     }
     if (found < 0)
         return found;
@@ -209,4 +250,14 @@ int schema_extend(struct schema *schema, struct pg *pg, uint64_t seq, struct err
     }
     schema->partitions_end = (number + 2) * schema->partition_rows;
     return 0;
+}
+
+int schema_add_anchors(struct pg *pg, const char *log, uint64_t after, uint64_t last,
+                       struct error *error)
+{
+    char sql[sizeof ANCHORS_INSERT_SQL + 200];
+    (void)snprintf(sql, sizeof sql,
+                   ANCHORS_INSERT_SQL " AND log = '%s' AND seq > %" PRIu64 " AND seq <= %" PRIu64,
+                   log, after, last);
+    return pg_run(pg, sql, error);
 }

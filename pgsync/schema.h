@@ -8,6 +8,7 @@
  *   events     every record, partitioned by range of seq, exact bytes in `record`
  *   workflows  one row a workflow, as its newest event left it, under the log that created it;
  *              `last_log` is the log of that event when it is another, behind a fork
+ *   anchors    one row a log.anchored: a signed head of a log. Rows are only ever inserted
  *
  * `log` is the log's uuid and part of every key, so any number of agents share one database.
  *
@@ -19,7 +20,7 @@
 
 #include <stdint.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define SCHEMA_VERSION_OLDEST 1 /* that is carried over */
 #define SCHEMA_PARTITION_ROWS UINT64_C(10000000)
 
@@ -41,5 +42,10 @@ int schema_extend(struct schema *schema, struct pg *pg, uint64_t seq, struct err
 /* 1 the schema is there and this version's, 0 there is none, negative as schema_open(). Changes
  * nothing. */
 int schema_check(struct pg *pg, struct error *error);
+
+/* Fills the rows of `anchors` from those of `events` with `after` < seq <= `last`, within the
+ * transaction that inserts these. */
+int schema_add_anchors(struct pg *pg, const char *log, uint64_t after, uint64_t last,
+                       struct error *error);
 
 #endif
