@@ -158,6 +158,20 @@ is((run_program(program('daa-cli'), '--url', $often->url, '--token-file', $often
 ($status, $out) = run_program(program('daa-cli'), '--url', $often->url, 'log', 'anchors');
 like($out, qr/^EVENT +SIGNED +UP TO +CHAIN/, 'daa-cli log anchors');
 is($often->stop, 0, '(it stops)');
+
+# A place that is out of reach.
+my $away = scratch() . '/away';
+my $reach = Daa->start(config => "[anchor]\ninterval = \"1h\"\nfile = \"$away/anchors\"\n");
+my $there = sign_now($reach)->{json};
+ok($there->{event}, 'a file that cannot be written holds no signature back');
+ok((wait_until { (anchors_of($reach)->{trouble} // '') =~ /cannot open \Q$away\E.*No such file/ }), 'but is said');
+mkdir $away or die;
+work($reach, 1);
+my $later = sign_now($reach)->{json};
+ok(exported($reach, $later->{event}), 'when it is back');
+is_deeply([ lines("$away/anchors") ], [ $there, $later ], 'all that it missed follows');
+is(anchors_of($reach)->{trouble}, undef, 'and the trouble is over');
+is($reach->stop, 0, '(it stops)');
 my $none = Daa->start(config => "[log]\nchain = false\n[anchor]\ninterval = \"1s\"\n");
 $answer = sign_now($none);
 is($answer->{status}, 409, 'without a chain there is nothing to sign');

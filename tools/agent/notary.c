@@ -301,6 +301,7 @@ static void look(struct notary *notary)
     if (code == 1 || reason == REASON_HEAD)
         notary->due_ns = interval_ns > 0 ? host_monotonic_ns() + interval_ns : UINT64_MAX;
     export_error.code = export_all(notary, &export_error);
+    log_reader_trim(notary->reader); /* of what retention removed */
     note_trouble(notary, &export_error);
 }
 
