@@ -1,16 +1,8 @@
-#include "log/verify.h"
-
 #include "core/base/bytes.h"
-#include "log/block_index.h"
-#include "log/diagnose.h"
-#include "log/directory.h"
-#include "log/live_end.h"
-#include "log/merkle.h"
 #include "log/place.h"
-#include "log/scan.h"
 #include "log/sealed.h"
 #include "log/storage.h"
-#include "log/tail.h"
+#include "log/verify_inside.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -20,36 +12,6 @@
 #define PROGRESS_BYTES (4u << 20)
 /* How often it begins anew when segments are removed faster than they are read. */
 #define ATTEMPTS_MAX 4
-
-struct verifying {
-    const struct log_verify_options *options;
-    struct log_verify_result *result;
-    struct directory directory;
-    struct source source, probe;
-    struct live_end end; /* of a live log */
-    struct block_index index;
-    ptrdiff_t last; /* index of the newest segment with a valid header */
-    struct checkpoint checkpoint;
-    bool checkpoint_valid;
-    struct tail_witness witness;
-    uint64_t done_bytes, all_bytes, told_bytes;
-
-    /* What the segments before this one said. */
-    bool joined; /* `before` and `mark` are of the segment before this one, and whole */
-    struct segment_header before;
-    struct scan_mark mark;
-    bool ended;          /* it ended with SEAL or CLOSE */
-    uint64_t tail_bytes; /* that lie behind its end */
-    uint64_t resume_seq; /* last event known, however it was known */
-
-    /* The segment under way. */
-    struct scan scan;
-    const char *name;
-    bool whole; /* no damage in it so far */
-    uint64_t payload_bytes, min_time_ns, max_time_ns;
-    bool takes_root;    /* `tree` is wanted */
-    struct merkle tree; /* of its records */
-};
 
 static unsigned long long big(uint64_t number)
 {
@@ -64,11 +26,7 @@ static int severity(enum log_verdict verdict)
     return order[verdict];
 }
 
-static void report(struct verifying *v, struct log_finding *finding, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Fills in the file and the sentence, counts it and tells the caller. */
-static void report(struct verifying *v, struct log_finding *finding, const char *format, ...)
+void verify_report(struct verifying *v, struct log_finding *finding, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -83,8 +41,7 @@ static void report(struct verifying *v, struct log_finding *finding, const char 
         v->options->finding(finding, v->options->context);
 }
 
-/* What happened to the bytes: for report(), which comes next. */
-static void add_diagnosis(struct log_finding *finding, const struct diagnosis *diagnosis)
+void verify_add_diagnosis(struct log_finding *finding, const struct diagnosis *diagnosis)
 {
     finding->flipped = diagnosis->kind == DIAGNOSIS_FLIPPED;
     if (!finding->flipped)
@@ -99,11 +56,10 @@ static void diagnose(struct verifying *v, struct log_finding *finding)
 {
     struct diagnosis diagnosis = diagnose_place(
         &v->directory, &v->source, &v->probe, &v->scan.header, finding->offset, finding->diagnosis);
-    add_diagnosis(finding, &diagnosis);
+    verify_add_diagnosis(finding, &diagnosis);
 }
 
-/* Which blocks cannot be read between the finding's offset and `end`, if any. */
-static void find_bad_blocks(struct verifying *v, struct log_finding *finding, uint64_t end)
+void verify_find_bad_blocks(struct verifying *v, struct log_finding *finding, uint64_t end)
 {
     struct bad_blocks *found = &finding->unreadable;
     if (end <= finding->offset ||
@@ -119,7 +75,7 @@ static void set_witness(struct log_finding *finding, const char *name, uint64_t 
     finding->witness_seq = seq;
 }
 
-static void tell_progress(struct verifying *v, uint64_t bytes)
+void verify_tell_progress(struct verifying *v, uint64_t bytes)
 {
     v->done_bytes += bytes;
     if (v->options->progress == NULL || v->done_bytes - v->told_bytes < PROGRESS_BYTES)
@@ -127,167 +83,6 @@ static void tell_progress(struct verifying *v, uint64_t bytes)
     v->told_bytes = v->done_bytes;
     v->options->progress(v->done_bytes < v->all_bytes ? v->done_bytes : v->all_bytes, v->all_bytes,
                          v->options->context);
-}
-
-/* CHECKPOINT. */
-
-/* True if a segment here is of this uuid: a fork that has not written CHECKPOINT yet leaves that of
- * a name before it. */
-static bool is_of_our_line(struct verifying *v, const uint8_t uuid[UUID_SIZE])
-{
-    struct segment_header header;
-    struct error ignored;
-    for (ptrdiff_t i = v->last; i >= 0; i--)
-        if (directory_segment(&v->directory, (size_t)i, &v->probe, &header, &ignored) ==
-                SEGMENT_BEGUN &&
-            memcmp(header.log_uuid, uuid, UUID_SIZE) == 0)
-            return true;
-    return false;
-}
-
-/* The first slot that one flipped bit made wrong, if there is one. */
-static void diagnose_slots(struct verifying *v, struct log_finding *finding)
-{
-    struct checkpoint checkpoint;
-    const uint8_t *block;
-    for (unsigned slot = 0; slot < 2 && !finding->flipped; slot++) {
-        uint64_t offset = (uint64_t)slot * LOG_BLOCK_SIZE;
-        if (source_bytes(&v->probe, offset, LOG_BLOCK_SIZE, &block) < 0 ||
-            checkpoint_decode(block, &checkpoint) != ERROR_DAMAGED)
-            continue;
-        struct diagnosis diagnosis = diagnose_checkpoint(block);
-        finding->offset = offset;
-        add_diagnosis(finding, &diagnosis);
-    }
-}
-
-static int verify_checkpoint(struct verifying *v, struct error *error)
-{
-    struct log_finding finding = { .verdict = LOG_DAMAGED, .size = LOG_BLOCK_SIZE };
-    struct checkpoint *checkpoint = &v->checkpoint;
-    unsigned damaged;
-    v->name = LOG_CHECKPOINT_NAME;
-    int found = directory_checkpoint(&v->directory, &v->probe, checkpoint, &damaged);
-    if (found == ERROR_BUDGET || found == -ENOMEM)
-        return error_set(error, found, "%s: %s", v->name, error_text(found));
-    if (found < 0)
-        report(v, &finding, "it cannot be read: %s", error_text(found));
-    if (found >= 0 && damaged > 0) {
-        diagnose_slots(v, &finding);
-        report(v, &finding,
-               "%u of its two blocks are damaged: it only speeds up what the segments say too, and "
-               "the next writer makes a new one",
-               damaged);
-    }
-    if (v->probe.size != 0 && v->probe.size != 2ull * LOG_BLOCK_SIZE)
-        report(v, &finding, "it is %llu bytes long instead of %u", big(v->probe.size),
-               2 * LOG_BLOCK_SIZE);
-    bool newest = v->last < 0 || memcmp(checkpoint->log_uuid, v->before.log_uuid, UUID_SIZE) == 0;
-    if (found == 1 && !newest && !is_of_our_line(v, checkpoint->log_uuid))
-        report(v, &finding, "it belongs to another log: remove it");
-    else
-        v->checkpoint_valid = found == 1;
-    if (v->checkpoint_valid && newest)
-        v->witness = (struct tail_witness){ .seq = checkpoint->durable_seq, .name = v->name };
-    for (unsigned i = 0; i < v->options->witness_count; i++)
-        if (v->options->witnesses[i].seq > v->witness.seq)
-            v->witness = (struct tail_witness){ .seq = v->options->witnesses[i].seq,
-                                                .name = v->options->witnesses[i].name };
-    return 0;
-}
-
-/* The chain at the place that CHECKPOINT names. */
-static void check_checkpoint(struct verifying *v)
-{
-    const struct scan_mark *here = &v->scan.here;
-    struct checkpoint *checkpoint = &v->checkpoint;
-    if (!v->checkpoint_valid || checkpoint->segment_no != v->scan.header.segment_no ||
-        checkpoint->end_offset != here->end_offset)
-        return;
-    if (checkpoint->durable_seq == here->last_seq &&
-        memcmp(checkpoint->chain, here->chain, SHA256_SIZE) == 0)
-        return;
-    struct log_finding finding = { .verdict = LOG_DAMAGED,
-                                   .file = LOG_CHECKPOINT_NAME,
-                                   .first_seq = checkpoint->durable_seq,
-                                   .last_seq = checkpoint->durable_seq };
-    report(v, &finding, "it was written for another history than %s holds", v->name);
-}
-
-/* Bytes behind the end. */
-
-/* How many bytes behind `offset` there are up to the last that is not zero. *unreadable is the
- * offset of the first block that cannot be read, or 0. */
-static uint64_t bytes_behind(struct verifying *v, uint64_t offset, uint64_t *unreadable)
-{
-    uint64_t last = 0;
-    *unreadable = 0;
-    for (uint64_t at = offset; at < v->source.size; at += LOG_BLOCK_SIZE) {
-        const uint8_t *bytes;
-        uint64_t size = v->source.size - at < LOG_BLOCK_SIZE ? v->source.size - at : LOG_BLOCK_SIZE;
-        if (source_bytes(&v->source, at, size, &bytes) < 0) {
-            if (*unreadable == 0)
-                *unreadable = at;
-            continue;
-        }
-        tell_progress(v, size);
-        for (uint64_t i = size; i > 0 && !bytes_are_zero(bytes, size); i--)
-            if (bytes[i - 1] != 0) {
-                last = at + i - offset;
-                break;
-            }
-    }
-    return last;
-}
-
-static void verify_rest(struct verifying *v)
-{
-    uint64_t end = v->scan.counted.end_offset, unreadable;
-    struct log_finding finding = { .verdict = LOG_DAMAGED, .offset = end };
-    v->tail_bytes = bytes_behind(v, end, &unreadable);
-    /* Without its index nothing of a sealed one can be read, which was said. */
-    bool told = v->source.sealed != NULL && !v->source.sealed->loaded;
-    if (unreadable != 0 && !told) {
-        finding.offset = unreadable;
-        find_bad_blocks(v, &finding, v->source.size);
-        finding.size = bad_blocks_end(&finding.unreadable) - unreadable;
-        report(v, &finding,
-               "the disk cannot read what lies at offset %llu, behind the segment's last frame: no "
-               "event is lost, but copy the log to another disk",
-               big(unreadable));
-        finding = (struct log_finding){ .verdict = LOG_DAMAGED, .offset = end };
-    }
-    if (v->tail_bytes == 0 || !v->scan.ended)
-        return;
-    finding.size = v->tail_bytes;
-    report(v, &finding,
-           "%llu bytes behind the segment's last frame are not all zero: nothing was ever written "
-           "there",
-           big(v->tail_bytes));
-}
-
-static void verify_spare(struct verifying *v, uint64_t capacity)
-{
-    uint64_t unreadable, bytes = bytes_behind(v, 0, &unreadable);
-    struct log_finding finding = { .verdict = LOG_UNPROVEN, .tail = true, .size = v->source.size };
-    v->result->spares++;
-    if (capacity != 0 && v->source.size != capacity)
-        report(v, &finding,
-               "a segment that was not begun is %llu bytes long instead of %llu: remove it, it "
-               "holds no event",
-               big(v->source.size), big(capacity));
-    if (bytes == 0 && unreadable == 0)
-        return;
-    finding.verdict = LOG_DAMAGED;
-    finding.offset = unreadable != 0 ? unreadable : bytes - 1;
-    finding.size = 0;
-    if (unreadable != 0)
-        find_bad_blocks(v, &finding, v->source.size);
-    report(v, &finding,
-           unreadable != 0 ? "a segment that was not begun cannot be read: remove it, it holds no "
-                             "event"
-                           : "a segment that was not begun is not all zero: remove it, it holds no "
-                             "event");
 }
 
 /* Joints between segments. */
@@ -300,13 +95,14 @@ static void check_gap(struct verifying *v, const struct segment_header *header)
     if (header->prev_last_seq <= v->resume_seq)
         finding.first_seq = finding.last_seq = 0;
     if (header->prev_segment_no == 0)
-        report(v, &finding,
-               "it says that the log begins with it, though segments before it are there: put it "
-               "back from a copy");
+        verify_report(
+            v, &finding,
+            "it says that the log begins with it, though segments before it are there: put it "
+            "back from a copy");
     else if (directory_find(&v->directory, header->prev_segment_no) < 0)
-        report(v, &finding,
-               "segment %llu, behind which it goes on, is missing: put it back from a copy",
-               big(header->prev_segment_no));
+        verify_report(v, &finding,
+                      "segment %llu, behind which it goes on, is missing: put it back from a copy",
+                      big(header->prev_segment_no));
 }
 
 static void check_joint(struct verifying *v, const struct segment_header *header)
@@ -337,8 +133,8 @@ static void check_joint(struct verifying *v, const struct segment_header *header
     else if (header->epoch < before->epoch || (header->epoch == before->epoch && !v->ended))
         what = "its epoch does not follow that of the segment before it";
     if (what != NULL)
-        report(v, &finding, "%s (%llu and %llu)", what, big(v->mark.last_seq),
-               big(header->prev_last_seq));
+        verify_report(v, &finding, "%s (%llu and %llu)", what, big(v->mark.last_seq),
+                      big(header->prev_last_seq));
 }
 
 /* storage.opened says what the recovery before it found; it must be what there is. */
@@ -362,13 +158,14 @@ static void check_opened(struct verifying *v, const struct frame_header *frame,
         opened.prev_segment_no != header->prev_segment_no ||
         opened.prev_last_seq != header->prev_last_seq ||
         opened.prev_end_offset != header->prev_end_offset)
-        report(v, &finding, "its record of the opening contradicts its header");
+        verify_report(v, &finding, "its record of the opening contradicts its header");
     else if (v->joined && (opened.verdict == LOG_SOUND || opened.verdict == LOG_TORN) &&
              opened.tail_bytes != v->tail_bytes)
-        report(v, &finding,
-               "when the log was opened, %llu bytes lay behind the end of the segment before it; "
-               "now it is %llu",
-               big(opened.tail_bytes), big(v->tail_bytes));
+        verify_report(
+            v, &finding,
+            "when the log was opened, %llu bytes lay behind the end of the segment before it; "
+            "now it is %llu",
+            big(opened.tail_bytes), big(v->tail_bytes));
 }
 
 static void check_sealed(struct verifying *v, const struct frame_header *frame,
@@ -400,7 +197,7 @@ static void check_sealed(struct verifying *v, const struct frame_header *frame,
              (sealed.min_time_ns != v->min_time_ns || sealed.max_time_ns != v->max_time_ns))
         what = "its record of the end names other times";
     if (what != NULL)
-        report(v, &finding, "%s", what);
+        verify_report(v, &finding, "%s", what);
 }
 
 static void count_records(struct verifying *v, const struct frame_header *frame,
@@ -439,8 +236,8 @@ static void take_frame(struct verifying *v, const struct frame_header *frame, co
         v->options->frame(&(struct log_verified_frame){ v->scan.here.last_seq, v->scan.here.chain,
                                                         v->scan.header.log_uuid },
                           v->options->context);
-    check_checkpoint(v);
-    tell_progress(v, (uint64_t)frame->block_count * LOG_BLOCK_SIZE);
+    verify_check_checkpoint(v);
+    verify_tell_progress(v, (uint64_t)frame->block_count * LOG_BLOCK_SIZE);
 }
 
 /* True if what should stand at the scan's place was never copied here, as far as its bytes show. */
@@ -456,10 +253,10 @@ static bool is_missing(struct verifying *v, int result)
 static void report_missing(struct verifying *v, struct log_finding *finding, const char *who)
 {
     finding->verdict = LOG_UNPROVEN;
-    report(v, finding,
-           "this is a copy of a live log that misses events %llu to %llu (%s knows of "
-           "them): " PLACE_ADVICE,
-           big(finding->first_seq), big(finding->last_seq), who);
+    verify_report(v, finding,
+                  "this is a copy of a live log that misses events %llu to %llu (%s knows of "
+                  "them): " PLACE_ADVICE,
+                  big(finding->first_seq), big(finding->last_seq), who);
 }
 
 /* Damage in frames that count, since a later segment or the writer says so: reports it and goes on
@@ -481,7 +278,7 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     diagnose(v, &finding);
     uint64_t offset = scan_find_resume(scan, &frame);
     finding.size = offset - finding.offset;
-    find_bad_blocks(v, &finding, offset);
+    verify_find_bad_blocks(v, &finding, offset);
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
     if (finding.last_seq < finding.first_seq)
         finding.last_seq = finding.first_seq;
@@ -489,10 +286,11 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     if (missing)
         report_missing(v, &finding, "a later segment");
     else
-        report(v, &finding,
-               "the frame where event %llu should stand is damaged (%s), events up to %llu with "
-               "it: restore the file from a copy",
-               big(finding.first_seq), why, big(finding.last_seq));
+        verify_report(
+            v, &finding,
+            "the frame where event %llu should stand is damaged (%s), events up to %llu with "
+            "it: restore the file from a copy",
+            big(finding.first_seq), why, big(finding.last_seq));
     scan->in_run = false;
     scan->here.end_offset = offset;
     scan->here.last_seq = finding.last_seq;
@@ -532,7 +330,7 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
     };
     if (!scan->in_run)
         diagnose(v, &finding);
-    find_bad_blocks(v, &finding, v->source.size);
+    verify_find_bad_blocks(v, &finding, v->source.size);
     if (tail.witness.seq > scan->counted.last_seq)
         set_witness(&finding, tail.witness.name, tail.witness.seq);
     if (tail.events_max > 0) {
@@ -545,9 +343,9 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
         report_missing(v, &finding, tail.witness.name);
         return 0;
     }
-    report(v, &finding, "%s: %llu bytes that held at most %llu events: %s",
-           log_verdict_name((uint16_t)tail.verdict), big(tail.bytes), big(tail.events_max),
-           tail.reason);
+    verify_report(v, &finding, "%s: %llu bytes that held at most %llu events: %s",
+                  log_verdict_name((uint16_t)tail.verdict), big(tail.bytes), big(tail.events_max),
+                  tail.reason);
     return 0;
 }
 
@@ -602,9 +400,9 @@ static void check_front(struct verifying *v)
     if (front->end_offset != end->end_offset || front->last_seq != end->last_seq ||
         front->record_count != v->scan.records || front->min_time_ns != min_ns ||
         front->max_time_ns != max_ns || memcmp(front->chain, end->chain, SHA256_SIZE) != 0)
-        report(v, &finding, "its front names another end, other times or other counts");
+        verify_report(v, &finding, "its front names another end, other times or other counts");
     else if (v->takes_root && !root_matches(v, front->merkle_root))
-        report(v, &finding, "its front names another Merkle root than its records have");
+        verify_report(v, &finding, "its front names another Merkle root than its records have");
     v->result->sealed++;
 }
 
@@ -648,8 +446,8 @@ static int verify_segment(struct verifying *v, const struct segment_header *head
         return verify_tail(v, result, error);
     if (v->source.size != header->capacity) {
         struct log_finding finding = { .verdict = LOG_DAMAGED };
-        report(v, &finding, "it is %llu bytes long instead of %llu", big(v->source.size),
-               big(header->capacity));
+        verify_report(v, &finding, "it is %llu bytes long instead of %llu", big(v->source.size),
+                      big(header->capacity));
     }
     if (next != NULL)
         verify_rest(v);
@@ -691,15 +489,15 @@ static void report_file(struct verifying *v, ptrdiff_t index, int state, const c
     const uint8_t *block;
     if (state == SEGMENT_DAMAGED && source_bytes(&v->source, 0, LOG_BLOCK_SIZE, &block) == 0) {
         struct diagnosis diagnosis = diagnose_segment_header(block);
-        add_diagnosis(&finding, &diagnosis);
+        verify_add_diagnosis(&finding, &diagnosis);
     }
     if (missing)
         finding.verdict = LOG_UNPROVEN;
     if (state == -EIO)
-        find_bad_blocks(v, &finding, 2ull * LOG_BLOCK_SIZE);
-    report(v, &finding, "%s: %s", what,
-           missing ? "it may be of a copy of a live log: " PLACE_ADVICE
-                   : "restore the file from a copy");
+        verify_find_bad_blocks(v, &finding, 2ull * LOG_BLOCK_SIZE);
+    verify_report(v, &finding, "%s: %s", what,
+                  missing ? "it may be of a copy of a live log: " PLACE_ADVICE
+                          : "restore the file from a copy");
     v->joined = false;
 }
 
