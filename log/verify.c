@@ -85,6 +85,11 @@ void verify_tell_progress(struct verifying *v, uint64_t bytes)
                          v->options->context);
 }
 
+static bool is_stopped(const struct verifying *v)
+{
+    return v->options->stop != NULL && atomic_load_explicit(v->options->stop, memory_order_relaxed);
+}
+
 /* Joints between segments. */
 
 static void check_gap(struct verifying *v, const struct segment_header *header)
@@ -428,6 +433,8 @@ static int verify_segment(struct verifying *v, const struct segment_header *head
     if (code < 0)
         return error_set(error, code, "%s: %s", v->name, error_text(code));
     while ((result = scan_next(&v->scan, &frame, &bytes)) != SCAN_END) {
+        if (is_stopped(v))
+            return error_set(error, -ECANCELED, "%s: stopped", v->name);
         if (result == SCAN_FRAME) {
             take_frame(v, &frame, bytes);
             continue;
@@ -633,20 +640,24 @@ static int verify_files(struct verifying *v, struct error *error)
     int code = find_last(v, error);
     v->result->moved = code == 0 && v->last >= 0 && !v->result->live &&
                        place_is_moved(v->directory.path, &v->before);
-    if (code == 0)
+    if (code == 0 && !v->options->closed_only)
         code = verify_checkpoint(v, error);
     if (code < 0)
         return code;
     uint64_t capacity = v->last >= 0 ? v->before.capacity : 0;
     v->before = (struct segment_header){ .segment_no = 0 };
     v->all_bytes = capacity * v->directory.count;
-    for (ptrdiff_t i = 0; code == 0 && i < (ptrdiff_t)v->directory.count; i++)
-        code = verify_file(v, i, capacity, error);
-    if (code == 0 && v->result->shortened && v->result->first_seq == 0)
+    ptrdiff_t end = v->options->closed_only ? v->last : (ptrdiff_t)v->directory.count;
+    for (ptrdiff_t i = 0; code == 0 && i < end; i++)
+        if (v->directory.segments[i] >= v->options->first_segment_no)
+            code = verify_file(v, i, capacity, error);
+    bool none_left = v->result->shortened && v->result->first_seq == 0;
+    if (code == 0 && none_left && !v->options->closed_only)
         return error_set(error, -ENOENT,
                          "the segments of %s are removed faster than they can be read",
                          v->directory.path);
-    if (code == 0 && v->result->segments == 0 && v->result->findings == 0)
+    bool left_out = v->options->closed_only || v->options->first_segment_no > 0;
+    if (code == 0 && v->result->segments == 0 && v->result->findings == 0 && !left_out)
         return error_set(error, ERROR_NOT_FOUND, "%s holds no segment that was begun",
                          v->directory.path);
     return code;
@@ -657,10 +668,12 @@ static int verify_once(const struct log_verify_options *options, struct log_veri
                        struct error *error)
 {
     struct verifying v = {
-        .options = options, .result = result, .source = { .fd = -1 }, .probe = { .fd = -1 }
+        .options = options,
+        .result = result,
+        .source = { .fd = -1, .budget = options->budget, .remembers = true },
+        .probe = { .fd = -1, .budget = options->budget },
     };
     *result = (struct log_verify_result){ .verdict = LOG_SOUND };
-    v.source.remembers = true;
     live_end_init(&v.end);
     int code = directory_open(&v.directory, options->dir, error);
     if (code == 0 && v.directory.count == 0)

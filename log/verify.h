@@ -6,11 +6,13 @@
 #ifndef LOG_VERIFY_H
 #define LOG_VERIFY_H
 
+#include "core/base/budget.h"
 #include "core/base/error.h"
 #include "iouring/bad_blocks.h"
 #include "log/format.h"
 #include "log/recovery.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -67,6 +69,10 @@ struct log_verify_options {
     bool roots;    /* take the Merkle roots of all segments, not of sealed ones only */
     const struct log_witness *witnesses;
     unsigned witness_count;
+    uint64_t first_segment_no;     /* begin with this one, as if the log did; 0: with the oldest */
+    bool closed_only;              /* without the newest segment, spares and CHECKPOINT */
+    const _Atomic bool *stop;      /* gives up soon after it is set: -ECANCELED; may be NULL */
+    struct budget *budget;         /* may be NULL */
     log_finding_function *finding; /* called for each; may be NULL */
     void (*file)(const struct log_verified_file *file, void *context);        /* may be NULL */
     void (*frame)(const struct log_verified_frame *frame, void *context);     /* may be NULL */

@@ -10,6 +10,7 @@
 #include "tools/agent/housekeeper.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/operation.h"
+#include "tools/agent/scrub.h"
 #include "tools/agent/state.h"
 
 #include <stdio.h>
@@ -53,6 +54,8 @@ enum MHD_Result status_ready(struct exchange *exchange)
     } else if (is_out_of_room(api->boot, why, sizeof why)) {
         ready = false;
     } else if (clock_is_degraded(api->boot, degraded, sizeof degraded)) {
+        snprintf(why, sizeof why, "ready, but DEGRADED: %s", degraded);
+    } else if (scrub_is_degraded(api->boot->scrub, degraded, sizeof degraded)) {
         snprintf(why, sizeof why, "ready, but DEGRADED: %s", degraded);
     }
     struct text text;
@@ -295,6 +298,7 @@ enum MHD_Result status_all(struct exchange *exchange)
         add_log(boot, &text);
         add_disk(boot, &text);
         anchor_add_status(boot, &text);
+        scrub_add_status(boot, &text);
         add_state(boot, &text);
         add_housekeeping(boot, &text);
         add_start(boot, &text);

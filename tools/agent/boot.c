@@ -17,6 +17,7 @@
 #include "tools/agent/inbox.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/notary.h"
+#include "tools/agent/scrub.h"
 #include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
 
@@ -530,6 +531,15 @@ static int open_snapshots(struct boot *boot, struct error *error)
     return snapshots_open(&boot->snapshots, &options, error);
 }
 
+static int open_scrub(struct boot *boot, struct error *error)
+{
+    struct scrub_options options = { .data_dir = boot->config->agent.data_dir,
+                                     .log_dir = boot->log_dir,
+                                     .interval_ns = boot->config->log.scrub_interval,
+                                     .budget = &boot->budget };
+    return scrub_open(&boot->scrub, &options, error);
+}
+
 void boot_init(struct boot *boot, const struct config *config)
 {
     *boot = (struct boot){ .config = config,
@@ -559,6 +569,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (status == 0)
         status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
                              error);
+    if (status == 0)
+        status = open_scrub(boot, error);
     if (status == 0) /* the last: they wait for the loop, which runs only when all went well */
         status = open_housekeeper(boot, error);
     if (status == 0)
@@ -577,6 +589,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    scrub_close(boot->scrub);
+    boot->scrub = NULL;
     doctor_close(boot->doctor);
     boot->doctor = NULL;
     if (boot->snapshots)

@@ -73,6 +73,7 @@ struct boot {
     struct boot_hooks hooks;
     struct notary *notary;
     struct doctor *doctor;
+    struct scrub *scrub;
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;

@@ -9,6 +9,7 @@
 #include "tools/agent/loop.h"
 #include "tools/agent/notary.h"
 #include "tools/agent/notify.h"
+#include "tools/agent/scrub.h"
 #include "tools/agent/snapshots.h"
 
 #include <errno.h>
@@ -166,6 +167,7 @@ static int stop(struct daemon *daemon, struct error *error)
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);
     doctor_stop(boot->doctor);
+    scrub_stop(boot->scrub);
     if (loop_drain(boot->loop)) {
         effects_end(boot->effects, EFFECTS_GRACE_NS); /* the API shows how many are under way */
         loop_stop(boot->loop);

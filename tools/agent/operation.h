@@ -142,12 +142,16 @@ operation_function status_health, status_ready, status_all;
 operation_function state_digest_begin, state_digest_end;
 operation_function state_snapshot_begin, state_snapshot_end, state_snapshot_list;
 operation_function doctor_show, doctor_check, doctor_checked;
+operation_function scrub_show, scrub_start;
 
 /* What /status says of them: a member "snapshots" of an open object. */
 void state_add_snapshots(const struct boot *boot, struct text *text);
 
 /* And of the last check of the state: a member "check". */
 void doctor_add_status(const struct boot *boot, struct text *text);
+
+/* And of the log's reading through: a member "scrub". */
+void scrub_add_status(const struct boot *boot, struct text *text);
 operation_function clock_show, clock_accept, clock_accepted;
 operation_function anchor_newest, anchor_list, anchor_sign_begin, anchor_sign_end;
 void anchor_add_status(const struct boot *boot, struct text *text); /* a member "anchors" */

@@ -58,8 +58,9 @@ int cli_workflow(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_state(int argc, char **argv);
 int cli_clock(int argc, char **argv);
-int cli_log(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_log(int argc, char **argv);
+int cli_scrub(int argc, char **argv); /* "log scrub" */
 int cli_benchmark(int argc, char **argv);
 
 #endif

@@ -95,14 +95,16 @@ static int anchors(int argc, char **argv)
 
 int cli_log(int argc, char **argv)
 {
-    static const struct command command = { .name = "daa-cli log",
-                                            .purpose =
-                                                "Sign the head of the agent's event log, or show "
-                                                "those that were signed.",
-                                            .shared = cli_options };
+    static const struct command command = {
+        .name = "daa-cli log",
+        .purpose = "Sign the head of the agent's event log, show those that "
+                   "were signed, or have all of it read through.",
+        .shared = cli_options
+    };
     static const struct command_entry entries[] = {
         { "anchor", "sign the head now", anchor },
         { "anchors", "list signed heads", anchors },
+        { "scrub", "have the log read through for damage", cli_scrub },
         { .name = NULL },
     };
     return command_dispatch(&command, entries, argc, argv);

@@ -9,7 +9,7 @@ static const struct command_entry entries[] = {
     { "status", "show what the agent says about itself", cli_status },
     { "state", "show what the agent's state amounts to", cli_state },
     { "clock", "show log time and wall time, accept a wall clock that jumped", cli_clock },
-    { "log", "sign the head of the event log", cli_log },
+    { "log", "sign the head of the event log, read it through for damage", cli_log },
     { "benchmark", "measure a running agent", cli_benchmark },
     { "rule", "install, test and explain rules", NULL },
     { "approval", "list and decide what waits for a person", NULL },

@@ -50,6 +50,7 @@ struct config {
         bool chain, seal;
         uint64_t space_low, space_critical; /* free bytes; see log/space.h */
         uint64_t ballast;                   /* 0: none */
+        uint64_t scrub_interval;            /* 0: never by itself */
     } log;
     struct {
         uint64_t max_body_size;

@@ -120,6 +120,9 @@ const struct key keys[] = {
     { "log", "ballast", KEY_SIZE, AT(log.ballast), 0, TB, "256MB",
       .doc = "A file of no use but its size, given up when space is critical. At most a hundredth\n"
              "of the filesystem; \"0B\" makes none." },
+    { "log", "scrub_interval", KEY_DURATION, AT(log.scrub_interval), 0, 3650 * DAY, "14d",
+      .doc = "How often all closed files of the log are read through, at the lowest priority, to\n"
+             "find damage while there are copies to mend it from. \"0s\" is never." },
 
     { "api", "max_body_size", KEY_SIZE, AT(api.max_body_size), KB, 16 * MB, "1MB",
       .doc = "A larger request is answered with 413." },
