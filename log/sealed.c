@@ -3,6 +3,7 @@
 #include "core/base/check.h"
 #include "core/base/crc32c.h"
 #include "iouring/file.h"
+#include "log/diagnose.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -47,6 +48,15 @@ static int grow_packed(struct sealed *sealed, uint64_t size)
     return 0;
 }
 
+static void flip_back(struct sealed *sealed)
+{
+    for (unsigned i = 0; i < sealed->flip_count; i++) {
+        uint64_t at = sealed->flips[i].offset - sealed->packed_offset;
+        if (sealed->flips[i].offset >= sealed->packed_offset && at < sealed->packed_size)
+            sealed->packed[at] ^= sealed->flips[i].mask;
+    }
+}
+
 /* Has the bytes [offset, end) of the file in `packed`, and more of them up to `more` when it has to
  * read. */
 static int read_packed(struct sealed *sealed, int fd, uint64_t offset, uint64_t end, uint64_t more,
@@ -66,6 +76,7 @@ static int read_packed(struct sealed *sealed, int fd, uint64_t offset, uint64_t 
         return (int)got;
     sealed->packed_offset = start;
     sealed->packed_size = (uint64_t)got;
+    flip_back(sealed);
     *bytes_read += (uint64_t)got;
     return end <= start + (uint64_t)got ? 0 : ERROR_TRUNCATED;
 }
@@ -183,4 +194,29 @@ int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, u
                                  target + (uint64_t)(chunk - first) * sealed->front.chunk_size);
     }
     return code;
+}
+
+bool sealed_mend(struct sealed *sealed, int fd, uint32_t chunk, uint64_t *offset, unsigned *bit)
+{
+    uint64_t first = sealed->offsets[chunk], last = sealed->offsets[chunk + 1], ignored = 0;
+    if (sealed->flip_count == SEALED_FLIPS_MAX ||
+        read_packed(sealed, fd, first, last, last, &ignored) < 0)
+        return false;
+    uint8_t *packed = sealed->packed + (first - sealed->packed_offset);
+    uint64_t found =
+        diagnose_bit(sealed->checksums[chunk], crc32c(packed, last - first), last - first);
+    if (found == UINT64_MAX)
+        return false;
+    uint8_t *raw = malloc(sealed->front.chunk_size);
+    *offset = first + found / 8;
+    *bit = found % 8;
+    packed[found / 8] ^= (uint8_t)(1u << *bit);
+    bool whole = raw != NULL && sealed_unpack(sealed, chunk, packed, last - first, raw) == 0;
+    free(raw);
+    if (whole)
+        sealed->flips[sealed->flip_count++] =
+            (struct sealed_flip){ .offset = *offset, .mask = (uint8_t)(1u << *bit) };
+    else
+        packed[found / 8] ^= (uint8_t)(1u << *bit);
+    return whole;
 }

@@ -103,6 +103,8 @@ void sealed_tables_encode(uint8_t *bytes, const struct sealed_front *front, cons
 int sealed_tables_decode(const uint8_t *bytes, const struct sealed_front *front, uint64_t *offsets,
                          uint32_t *checksums, struct error *error);
 
+enum { SEALED_FLIPS_MAX = 16 };
+
 /* An open sealed file. */
 struct sealed {
     struct budget *budget; /* may be NULL */
@@ -114,6 +116,12 @@ struct sealed {
     uint8_t *packed;     /* aligned */
     uint64_t packed_capacity, packed_offset, packed_size;
     void *zstd;
+    /* Bits of the file that are wrong on the disk and right here: sealed_mend(). */
+    struct sealed_flip {
+        uint64_t offset;
+        uint8_t mask;
+    } flips[SEALED_FLIPS_MAX];
+    unsigned flip_count;
 };
 
 /* Reads the front of the open file `fd`. *sealed is NULL on error: ERROR_DAMAGED, ERROR_NEWER,
@@ -133,5 +141,9 @@ int sealed_unpack(struct sealed *sealed, uint32_t chunk, const uint8_t *packed, 
  * comes from disk is counted in *bytes_read. */
 int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, uint8_t *target,
                 uint64_t *bytes_read);
+
+/* A chunk that sealed_read() calls damaged: true if one bit of its packed bytes, flipped, makes it
+ * whole. From then on it is read so; *offset is the byte in the file. */
+bool sealed_mend(struct sealed *sealed, int fd, uint32_t chunk, uint64_t *offset, unsigned *bit);
 
 #endif

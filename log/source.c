@@ -105,6 +105,7 @@ int source_reopen(struct source *source, const char *dir, const char *name, stru
     close_file(source);
     source->map = NULL;
     source->image = NULL;
+    source->fill = NULL;
     source->sequential = false;
     source->bad_size = 0;
     source_forget(source);
@@ -122,6 +123,11 @@ void source_of_image(struct source *source, const struct image *image, uint64_t 
     *source = (struct source){
         .fd = -1, .image = image, .generation = generation, .budget = budget, .sequential = true
     };
+}
+
+void source_of_fill(struct source *source, source_fill_function *fill, void *context, uint64_t size)
+{
+    *source = (struct source){ .fd = -1, .fill = fill, .fill_context = context, .size = size };
 }
 
 static void free_window(struct source *source)
@@ -208,11 +214,25 @@ static int fill_from_sealed(struct source *source, uint64_t offset, uint64_t siz
     return 0;
 }
 
+static int fill_from_caller(struct source *source, uint64_t offset, uint64_t size)
+{
+    if (size > source->size - offset)
+        size = source->size - offset;
+    int code = source->fill(source->fill_context, source->window, offset, size);
+    if (code < 0)
+        return code;
+    source->window_offset = offset;
+    source->window_size = size;
+    return 0;
+}
+
 static int fill_window(struct source *source, uint64_t offset, uint64_t size)
 {
     source_forget(source);
     if (source->image != NULL)
         return fill_from_image(source, offset, size);
+    if (source->fill != NULL)
+        return fill_from_caller(source, offset, size);
     if (source->sealed != NULL)
         return fill_from_sealed(source, offset, size);
     int64_t got = file_read_at(source->fd, source->window, size, offset);

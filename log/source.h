@@ -21,16 +21,21 @@
 
 struct sealed;
 
+/* Puts the bytes [offset, offset + size) at `target`. 0 or negative. */
+typedef int source_fill_function(void *context, uint8_t *target, uint64_t offset, uint64_t size);
+
 struct source {
-    int fd;                    /* -1: none */
-    struct sealed *sealed;     /* `fd` is a sealed form; NULL: it is not */
-    struct map *map;           /* the caller's, or NULL */
-    const struct image *image; /* the caller's, or NULL */
-    uint64_t generation;       /* of the image when it was given to this source */
-    uint64_t size;             /* bytes that are there; of an image, those that are durable; of a
+    int fd;                     /* -1: none */
+    struct sealed *sealed;      /* `fd` is a sealed form; NULL: it is not */
+    struct map *map;            /* the caller's, or NULL */
+    const struct image *image;  /* the caller's, or NULL */
+    source_fill_function *fill; /* whose bytes these are, or NULL */
+    void *fill_context;
+    uint64_t generation; /* of the image when it was given to this source */
+    uint64_t size;       /* bytes that are there; of an image, those that are durable; of a
                                   sealed form, those that it stands for */
-    bool sequential;           /* read SOURCE_WINDOW_SIZE at a time, not just what is asked for */
-    bool remembers;            /* what cannot be read is not tried again, and nothing across it */
+    bool sequential;     /* read SOURCE_WINDOW_SIZE at a time, not just what is asked for */
+    bool remembers;      /* what cannot be read is not tried again, and nothing across it */
     uint64_t bad_offset, bad_size; /* with that: the last such place; size 0: none */
     int bad_code;                  /* what reading it gave */
     struct budget *budget;         /* may be NULL */
@@ -50,6 +55,9 @@ int source_open_sealed(struct source *source, const char *dir, const char *name,
 void source_of_map(struct source *source, struct map *map);
 void source_of_image(struct source *source, const struct image *image, uint64_t generation,
                      struct budget *budget);
+/* Of bytes that somebody else puts together, `size` of them. */
+void source_of_fill(struct source *source, source_fill_function *fill, void *context,
+                    uint64_t size);
 /* Another file of the same directory in the same window. */
 int source_reopen(struct source *source, const char *dir, const char *name, struct error *error);
 void source_close(struct source *source);

@@ -239,8 +239,6 @@ subtest 'usage' => sub {
         my ($status, $said) = daa_log($command, '--help');
         ok($status == 0 && $said =~ /\Q$command\E/, "$command has help");
     }
-    my ($absent, undef, $why) = daa_log('repair', $dir);
-    ok($absent == 1 && $why =~ /not in this version/, 'repair is not in this version');
     my ($status, $said, $complained) = daa_log('cat', scratch() . '/nowhere');
     ok($status == 1 && $complained =~ /nowhere/, 'a directory that is not there is named');
     ($status) = daa_log('verify', scratch() . '/nowhere');

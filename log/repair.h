@@ -1,0 +1,78 @@
+/* Mends a log that nobody has open: what one flipped bit made wrong, and what a copy of the same
+ * log still has whole.
+ *
+ *   for each segment, oldest first: read it as it would be, frame by frame
+ *     a frame is wrong -> flip the one bit that makes it whole, or take it from a copy;
+ *                         it counts only if the scan, chain and all, then goes on behind it
+ *     nothing helps    -> it is lost; go on behind it
+ *   a segment that got better is written anew beside itself, compared, and takes the old one's
+ *   name; the old file, as it is, stays in `<dir>/quarantine/<time>/` (a hard link: also what the
+ *   disk cannot read stays what it was)
+ *
+ * Nothing is ever cut but the end of a log, with a number that the caller names: when the events
+ * behind it cannot be mended the log goes on from there under a new uuid (log/fork.h).
+ *
+ * A crash leaves each segment old or new; the next call goes on. Memory: three windows of a source
+ * and one more for each copy. Threads: any, one call at a time per directory. */
+#ifndef LOG_REPAIR_H
+#define LOG_REPAIR_H
+
+#include "core/base/error.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOG_QUARANTINE_NAME "quarantine"
+enum { LOG_REPAIR_COPIES_MAX = 8 };
+
+enum log_repair_kind {
+    LOG_REPAIR_FLIP,  /* one bit is flipped back */
+    LOG_REPAIR_TAKE,  /* bytes are taken from a copy */
+    LOG_REPAIR_CLEAR, /* bytes where nothing was ever written are zero again */
+    LOG_REPAIR_ASIDE, /* a file that holds no event is moved into the quarantine */
+    LOG_REPAIR_LOST,  /* nothing here and no copy has it */
+    LOG_REPAIR_CUT,   /* the log's end, which cannot be mended, is left out from here on */
+};
+
+struct log_repair_step {
+    enum log_repair_kind kind;
+    char file[64];                /* its name in the directory */
+    uint64_t offset, size;        /* bytes, of the segment as it is read; size 0: not known */
+    uint64_t first_seq, last_seq; /* events concerned; 0: none, or not known */
+    unsigned bit;                 /* of FLIP: of the byte at `offset` */
+    const char *from;             /* of TAKE: the copy, as the caller named it; else NULL */
+    char text[512];               /* a sentence */
+};
+
+struct log_repair_options {
+    const char *dir;           /* a log directory, or a data directory that holds it as "log" */
+    const char *const *copies; /* of the same log: backups, data or log directories */
+    size_t copy_count;
+    bool plan;        /* change nothing */
+    uint64_t cut_seq; /* the last event to keep when the end cannot be mended; 0: cut nothing */
+    uint64_t time_ns; /* wall clock, for the name of the quarantine */
+    void (*step)(const struct log_repair_step *step, void *context);          /* may be NULL */
+    void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
+    void *context;
+};
+
+struct log_repair_result {
+    uint64_t segments; /* read */
+    uint64_t mended;   /* segments that are better than before, or would be */
+    uint64_t lost;     /* places that are not */
+    uint64_t last_seq; /* of the log as it is then */
+    /* The end cannot be mended: a cut is possible behind this event, and only there, and these are
+     * the events that it may give up. 0: the end is well. */
+    uint64_t cut_seq, gone_first, gone_last;
+    bool cut;                  /* it was, or would be */
+    char quarantine[PATH_MAX]; /* where the old files are; "": none was changed */
+};
+
+/* Errors: ERROR_LOCKED (somebody has the log open), ERROR_MISMATCH (a copy is of another log),
+ * ERROR_INVALID (no cut is possible there, and where one is), ERROR_NEWER, -ENOSPC and others. */
+int log_repair(const struct log_repair_options *options, struct log_repair_result *result,
+               struct error *error);
+
+#endif
