@@ -85,6 +85,10 @@ static void sum_up(struct measure_times *times, uint64_t *ns)
     if (times->code < 0)
         return;
     qsort(ns, times->rounds, sizeof *ns, compare);
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < times->rounds; i++)
+        sum += ns[i];
+    times->mean_ns = sum / times->rounds;
     times->p50_ns = ns[times->rounds / 2];
     times->p99_ns = ns[times->rounds * 99 / 100];
 }

@@ -18,7 +18,7 @@ enum measure_way {
 struct measure {
     struct measure_times {
         int code; /* why it was not measured: a negative errno; 0: it was */
-        uint64_t rounds, p50_ns, p99_ns;
+        uint64_t rounds, p50_ns, p99_ns, mean_ns;
     } of[MEASURE_WAYS];
 };
 

@@ -28,6 +28,7 @@ int log_diff(int argc, char **argv);
 int log_explain(int argc, char **argv);
 int log_prove(int argc, char **argv);
 int log_doctor(int argc, char **argv);
+int log_bench(int argc, char **argv);
 int log_mend(int argc, char **argv);           /* "repair" */
 int log_state_replay(int argc, char **argv);   /* "replay" */
 int log_make_backup(int argc, char **argv);    /* "backup" */

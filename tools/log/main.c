@@ -27,6 +27,7 @@ static const struct command_entry entries[] = {
     { "explain", "show where an event lies, byte by byte", log_explain },
     { "prove", "prove that an event is in a log, or check such a proof", log_prove },
     { "doctor", "say what is wrong with the disk, the machine or the spares", log_doctor },
+    { "bench", "measure how fast a log is on a disk", log_bench },
     { "repair", "mend what is damaged, from a copy where one is given", log_mend },
     { "backup", "copy a live log", log_make_backup },
     { "restore", "make a log of a backup", log_restore_backup },
