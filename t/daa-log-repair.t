@@ -186,6 +186,24 @@ subtest 'the end' => sub {
     same_as_before($log, 'the end');
 };
 
+subtest 'a block that the disk cannot read' => sub {
+    my $log = copy_of($dir, 'unreadable');
+    my $place = $frames[1][0] + 4096;
+    my $fault = Fault->new(dir => $log, unreadable => "$log/seg-0000000001.log:$place");
+    my $run = sub { my @command = @_; return $fault->under(sub { run_program(program('daa-log'), @command) }) };
+    my ($status, $said) = $run->('verify', '--json', $log);
+    my @found = grep { $_->{unreadable} && @{ $_->{unreadable} } } lines($said);
+    is_deeply([$status, map { $_->{offset} => $_->{unreadable} } @found], [1, $frames[1][0] => [{ offset => $place, size => 4096 }]], 'verify names it') or diag $said;
+    my $words = sprintf '4096 bytes at 0x%x cannot be read', $place;
+    like(($run->('verify', $log))[1], qr/^  \Q$words\E$/m, 'in words');
+    is(($run->('repair', $log))[0], 1, 'alone it cannot be mended');
+    ($status, $said, my $complained) = $run->('repair', '--from', $backup, $log);
+    is($status, 0, 'from a copy it is') or diag "$said$complained";
+    same_as_before($log, 'unreadable');
+    my ($kept) = glob "$log/quarantine/*/seg-0000000001.log";
+    is((stat $kept)[3], 1, 'and the file with the bad block is kept as it is');
+};
+
 subtest 'a newest segment without a header' => sub {
     my $log = copy_of($dir, 'headless');
     patch("$log/$newest", 0, 'x' x 8192);

@@ -10,6 +10,10 @@
  *            torn      half a write, then SIGKILL   short        half a write
  *            enospc    ENOSPC instead of it         enospc-from  the same, and for all later ones
  *            eio       EIO instead of it            stall        waits until FAULT_ARM is gone
+ *   FAULT_UNREADABLE=FILE:OFFSET   the disk cannot read this block of 4096 bytes of the file that
+ *                      has this name when the program begins: EIO for each pread that touches it,
+ *                      whatever the file is called later. Not counted, and without FAULT_DIR too.
+ *                      What is mapped is read all the same
  *   FAULT_LOG=FILE     gets a line "N CALL SIZE PATH" before each counted call, and "fault N DO"
  *
  * Only the program itself: it is gone from the environment that the program's children get. Only
@@ -55,6 +59,9 @@ static struct {
     enum action action;
     const char *action_name;
     int log_fd;
+    dev_t bad_device; /* the file with an unreadable block */
+    ino_t bad_inode;  /* 0: there is none */
+    uint64_t bad_offset;
 } settings = { .log_fd = -1 };
 
 static atomic_uint_fast64_t counter;
@@ -84,6 +91,22 @@ static _Noreturn void give_up(const char *what)
     _exit(125);
 }
 
+static void read_unreadable(void)
+{
+    char path[PATH_MAX] = "";
+    struct stat status;
+    take_text(path, "FAULT_UNREADABLE");
+    char *colon = strrchr(path, ':');
+    if (colon == NULL)
+        return;
+    *colon = '\0';
+    if (stat(path, &status) < 0)
+        give_up("FAULT_UNREADABLE names no file");
+    settings.bad_device = status.st_dev;
+    settings.bad_inode = status.st_ino;
+    settings.bad_offset = strtoull(colon + 1, NULL, 10);
+}
+
 __attribute__((constructor)) static void read_settings(void)
 {
     const char *at = getenv("FAULT_AT"), *action = getenv("FAULT_DO"), *log = getenv("FAULT_LOG");
@@ -105,8 +128,11 @@ __attribute__((constructor)) static void read_settings(void)
         close(fd);
     if (log != NULL && settings.log_fd < 0)
         give_up("FAULT_LOG cannot be opened");
-    static const char *const ours[] = { "LD_PRELOAD", "FAULT_DIR", "FAULT_MATCH", "FAULT_ARM",
-                                        "FAULT_AT",   "FAULT_DO",  "FAULT_LOG" };
+    static const char *const ours[] = {
+        "LD_PRELOAD", "FAULT_DIR", "FAULT_MATCH", "FAULT_ARM",
+        "FAULT_AT",   "FAULT_DO",  "FAULT_LOG",   "FAULT_UNREADABLE"
+    };
+    read_unreadable();
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         unsetenv(ours[i]);
     memcpy(settings.dir, dir, sizeof dir);
@@ -327,6 +353,29 @@ static void *real(atomic_uintptr_t *known, const char *name)
             end_here();                                                                            \
         return value;                                                                              \
     } while (0)
+
+/*--- Reading ----------------------------------------------------------------------------------*/
+
+static bool is_unreadable(int fd, size_t size, off_t offset)
+{
+    struct stat status;
+    if (settings.bad_inode == 0 || (uint64_t)offset >= settings.bad_offset + 4096 ||
+        settings.bad_offset >= (uint64_t)offset + size || fstat(fd, &status) < 0)
+        return false;
+    return status.st_ino == settings.bad_inode && status.st_dev == settings.bad_device;
+}
+
+#define PREAD(name)                                                                                \
+    ssize_t name(int fd, void *buffer, size_t size, off_t offset)                                  \
+    {                                                                                              \
+        if (is_unreadable(fd, size, offset)) {                                                     \
+            errno = EIO;                                                                           \
+            return -1;                                                                             \
+        }                                                                                          \
+        return REAL(name)(fd, buffer, size, offset);                                               \
+    }
+PREAD(pread)
+PREAD(pread64)
 
 /*--- Making files -----------------------------------------------------------------------------*/
 

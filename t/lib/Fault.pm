@@ -38,7 +38,7 @@ sub seed {
     return $seed;
 }
 
-# One run to come: dir, and optionally match, arm (as in fault.c), at and do.
+# One run to come: dir, and optionally match, arm (as in fault.c), at and do, unreadable.
 sub new {
     my ($class, %options) = @_;
     my $self = bless {%options}, $class;
@@ -55,7 +55,7 @@ sub under {
         LD_PRELOAD => ($ENV{OUT} // Cwd::getcwd() . '/build/release') . '/t/bin/fault.so',
         FAULT_DIR => $self->{dir},
         FAULT_LOG => $self->{log});
-    for my $name (qw(match arm at do)) { $ENV{ 'FAULT_' . uc $name } = $self->{$name} if defined $self->{$name} }
+    for my $name (qw(match arm at do unreadable)) { $ENV{ 'FAULT_' . uc $name } = $self->{$name} if defined $self->{$name} }
     # It comes before the sanitizer's runtime, which minds that; its calls go on to the runtime's.
     $ENV{ASAN_OPTIONS} = join ':', $ENV{ASAN_OPTIONS} // (), 'verify_asan_link_order=0';
     return $code->();
