@@ -1,4 +1,5 @@
 /* The log in the directory: what it has ready, and what its newest opening chose. */
+#include "log/ballast.h"
 #include "log/directory.h"
 #include "log/format.h"
 #include "log/reader.h"
@@ -6,8 +7,6 @@
 #include "tools/log/doctor.h"
 #include "tools/log/words.h"
 
-#include <stdio.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define SPARES_WANTED 2u
@@ -110,17 +109,16 @@ static void see_spares(struct findings *findings, struct seen *seen)
 
 static void see_ballast(struct findings *findings, const struct seen *seen)
 {
-    char path[PATH_MAX + 16], words[WORDS_SIZE];
-    struct stat status;
-    snprintf(path, sizeof path, "%s/ballast", seen->directory.path);
-    bool there = stat(path, &status) == 0;
-    findings_number(findings, "bytes", there ? (uint64_t)status.st_blocks * 512 : 0);
-    if (there)
+    char words[WORDS_SIZE];
+    uint64_t bytes = ballast_bytes(seen->directory.path);
+    findings_number(findings, "bytes", bytes);
+    if (bytes > 0)
         findings_add(findings, FINDING_OK, "ballast", NULL,
                      "%s are set aside for the day when the disk is full",
-                     words_of_bytes(words, (uint64_t)status.st_blocks * 512));
+                     words_of_bytes(words, bytes));
     else
-        findings_add(findings, FINDING_NOTE, "ballast", NULL,
+        findings_add(findings, FINDING_NOTE, "ballast",
+                     "an agent makes it when it starts, where there is room ([log] ballast)",
                      "nothing is set aside for the day when the disk is full");
 }
 
