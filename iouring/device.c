@@ -158,7 +158,10 @@ static void unescape(char *text)
     for (const char *from = text; *from != '\0'; to++) {
         bool octal = from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
                      from[2] <= '7' && from[3] >= '0' && from[3] <= '7';
-        *to = octal ? (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0')) : *from;
+        int value = from[0];
+        if (octal)
+            value = (from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0');
+        *to = (char)value;
         from += octal ? 4 : 1;
     }
     *to = '\0';
