@@ -36,7 +36,8 @@ sub some_work {
     for (1 .. 20 + int rand 30) {
         my $which = $definitions[ rand @definitions ];
         my $headers = { %{ $agent->as_admin }, rand() < 0.3 ? ('Idempotency-Key' => 'key-' . rand) : () };
-        my $id = $agent->post($workflows, { definition => $which }, $headers)->{json}{id} or BAIL_OUT('not accepted');
+        my $answer = $agent->post($workflows, { definition => $which }, $headers);
+        my $id = $answer->{json}{id} or do { diag($agent->said); BAIL_OUT("not accepted: $answer->{status} $answer->{body}") };
         $agent->post("$workflows/$id:cancel", {}) if rand() < 0.2;
         $agent->post("$workflows/$id/signals/go", {}) if $which->{name} eq 'waits' && rand() < 0.5;
     }

@@ -29,7 +29,8 @@
 enum { STACK_SIZE = 512 * 1024, READ_SIZE = 16 * 1024 };
 
 struct job {
-    struct effect *effect;
+    struct effect *effect; /* not ours any more once its outcome was posted */
+    uint64_t stream;       /* its own, for who looks at a job that has ended */
     struct job *next;
     uint64_t deadline_ns;
     int cancel_fd; /* an eventfd; readable: to be ended */
@@ -607,6 +608,7 @@ void exec_pool_start(struct effects *effects, struct effect *effect)
     bool good = job != NULL && cancel_fd >= 0;
     if (good) {
         job->effect = effect;
+        job->stream = effect->stream;
         job->cancel_fd = cancel_fd;
         if (effect->timeout_ns > effects->config->exec.max_time)
             effect->timeout_ns = effects->config->exec.max_time;
@@ -640,10 +642,10 @@ void exec_pool_cancel(struct effects *effects, uint64_t stream)
     struct exec_pool *pool = effects->exec;
     pthread_mutex_lock(&pool->lock);
     for (struct job *job = pool->queue; job != NULL; job = job->next)
-        if (job->effect->stream == stream)
+        if (job->stream == stream)
             ask_to_end(job);
     for (struct job *job = pool->running; job != NULL; job = job->next)
-        if (job->effect->stream == stream)
+        if (job->stream == stream)
             ask_to_end(job);
     pthread_mutex_unlock(&pool->lock);
 }
