@@ -122,8 +122,10 @@ subtest 'accepted ahead, and then nothing until a crash' => sub {
         my $id = submit($agent, $sleep, '')->{id};
         set_clock($file, $wall + $hour, $slept);
         ok(becomes($agent, 'degraded'), 'set an hour ahead');
+        my ($due, $before) = $agent->get("/api/v1/workflows/$id")->{json}{steps}[0]{due};
         is(accept_clock($agent)->{status}, 200, 'it is accepted');
-        my $before = $agent->get("/api/v1/workflows/$id")->{json}{steps}[0];
+        my $moved = sub { ($before = $agent->get("/api/v1/workflows/$id")->{json}{steps}[0])->{due} gt $due };
+        ok((wait_until { $moved->() }), 'the timer is told by the new clock');
         $agent->kill;
         remove_tree($agent->dir . '/db') if $lost;
         set_clock($file, $wall, $slept);

@@ -279,12 +279,10 @@ static uint64_t remove_beginning(const char *dir, uint64_t seq)
         snprintf(path, sizeof path, "%s/%s", dir, entries[i]->d_name);
         snprintf(moved, sizeof moved, "%s/../moved", dir);
         if (!stop && strncmp(entries[i]->d_name, "seg", 3) == 0 && rename(path, moved) == 0) {
-            /* It was the last one: CHECKPOINT knows that there were events. */
-            bool empty =
-                log_reader_open(&reader, &(struct log_reader_options){ .dir = dir }, &error) < 0;
-            uint64_t first = empty ? 0 : log_reader_first_seq(reader);
-            if (!empty)
-                log_reader_close(reader);
+            struct log_reader_options options = { .dir = dir };
+            bool left = log_reader_open(&reader, &options, &error) == 0; /* else CHECKPOINT minds */
+            uint64_t first = left ? log_reader_first_seq(reader) : 0;
+            log_reader_close(left ? reader : NULL);
             stop = first == 0 || first > seq + 1;
             if (stop && rename(moved, path) < 0)
                 tap_bail_out("no rename");
