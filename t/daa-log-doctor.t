@@ -26,7 +26,7 @@ my ($status, $found, $counts, $all) = findings($dir);
 is($status, $counts->{problems} ? 1 : 0, 'it exits 1 when there is a problem');
 is($counts->{problems} + $counts->{warnings} + $counts->{notes} + $counts->{ok}, scalar @$all, 'it counts what it found');
 is(scalar(grep { !/^(?:ok|note|warning|problem)$/ } map { $_->{level} } @$all), 0, 'each is one of four levels');
-is(join(' ', map { $_->{check} } grep { $_->{level} =~ /^(?:warning|problem)$/ && !$_->{todo} } @$all), '', 'each that is wrong says what to do');
+is(join(' ', map { $_->{check} } grep { $_->{level} =~ /^(?:warning|problem)$/ && !$_->{advice} } @$all), '', 'each that is wrong says what to do');
 for my $check (qw(kernel memlock io_uring files file-system permissions direct-io atomic-writes dsync fdatasync linked choice spares ballast space opening)) {
     ok($found->{$check}, "$check is looked at");
 }

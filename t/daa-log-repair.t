@@ -290,8 +290,8 @@ for my $which (1 .. $flips) {
 is_deeply(\@unmended, [], "each of $flips flipped bits is flipped back") or diag join "\n", @unmended;
 
 # Whatever goes wrong, each segment is old or new, and the next run ends what was begun.
-my $work = scratch() . '/work/log';
-mkdir scratch() . '/work';
+my $work = scratch() . '/mended/log';
+mkdir scratch() . '/mended';
 my $hurt = copy_of($dir, 'hurt');
 flip("$hurt/seg-0000000001.log", $frames[1][0] + 300, 4);
 flip("$hurt/seg-0000000002.log", 70, 6);

@@ -21,6 +21,7 @@
 #include "tap.h"
 
 #define FILL 90
+#define LOOKS_MAX 60000 /* of a millisecond */
 
 static struct budget budget;
 static struct error error;
@@ -376,8 +377,10 @@ static void test_writer(void)
     if (log_open(&log, &options, NULL, &error) < 0)
         tap_bail_out("%s", error.text);
     bool filled = log_backups_fill(log, &commands, 200);
+    int looks = 0;
     do {
-        usleep(1000);
+        if (log_wait(log, -1, 1000000) < 0 || ++looks == LOOKS_MAX)
+            tap_bail_out("the sealer does not come to its end: %s", log_failure(log));
         log_stats_get(log, &stats);
     } while (stats.unsealed > 0);
     ok(filled && stats.sealed == stats.segment_no - 1 && stats.sealed > 3,

@@ -63,7 +63,7 @@ static void see_kind(struct findings *findings, const char *dir, const struct de
 struct option_meaning {
     const char *option;
     enum finding_level level;
-    const char *meaning, *todo;
+    const char *meaning, *advice;
 };
 
 static void see_options(struct findings *findings, const struct device_mount *mount)
@@ -98,7 +98,7 @@ static void see_options(struct findings *findings, const struct device_mount *mo
         if (!device_mount_has(mount, meaning->option))
             continue;
         fine = false;
-        findings_add(findings, meaning->level, "mount-options", meaning->todo, "%s: %s",
+        findings_add(findings, meaning->level, "mount-options", meaning->advice, "%s: %s",
                      meaning->option, meaning->meaning);
     }
     if (fine)
@@ -152,23 +152,23 @@ static void see_way(struct findings *findings, const char *check, const char *wh
         return;
     }
     enum finding_level level = FINDING_OK;
-    const char *todo = NULL;
+    const char *advice = NULL;
     if (times->p50_ns > SLOW_NS) {
         level = FINDING_WARNING;
-        todo = "a log commits no faster than that: choose an SSD, best one whose cache is "
-               "protected against loss of power";
+        advice = "a log commits no faster than that: choose an SSD, best one whose cache is "
+                 "protected against loss of power";
     } else if (times->p50_ns < UNLIKELY_NS) {
         level = FINDING_WARNING;
-        todo = "no disk is that fast: find out who answers before the bytes are safe (a host's "
-               "cache, a controller without battery)";
+        advice = "no disk is that fast: find out who answers before the bytes are safe (a host's "
+                 "cache, a controller without battery)";
     } else if (times->p99_ns / UNSTEADY > times->p50_ns) {
         level = FINDING_NOTE;
-        todo = "something else may use the disk; try again when it is quiet";
+        advice = "something else may use the disk; try again when it is quiet";
     }
     findings_number(findings, "p50_ns", times->p50_ns);
     findings_number(findings, "p99_ns", times->p99_ns);
     findings_number(findings, "rounds", times->rounds);
-    findings_add(findings, level, check, todo, "%s: half within %s, 99 %% within %s", what,
+    findings_add(findings, level, check, advice, "%s: half within %s, 99 %% within %s", what,
                  words_of_duration(p50, times->p50_ns), words_of_duration(p99, times->p99_ns));
 }
 

@@ -25,7 +25,7 @@ void findings_text(struct findings *findings, const char *key, const char *value
 }
 
 static void print_json(struct findings *findings, enum finding_level level, const char *check,
-                       const char *sentence, const char *todo)
+                       const char *sentence, const char *advice)
 {
     struct text line;
     text_init(&line);
@@ -33,7 +33,7 @@ static void print_json(struct findings *findings, enum finding_level level, cons
     text_json_cstring(&line, "check", check);
     text_json_cstring(&line, "level", level_names[level]);
     text_json_cstring(&line, "text", sentence);
-    text_json_cstring(&line, "todo", todo);
+    text_json_cstring(&line, "advice", advice);
     text_json_close_object(&findings->values);
     text_json_raw(&line, "values", text_span(&findings->values));
     text_json_close_object(&line);
@@ -42,18 +42,18 @@ static void print_json(struct findings *findings, enum finding_level level, cons
 }
 
 static void print_text(enum finding_level level, const char *check, const char *sentence,
-                       const char *todo)
+                       const char *advice)
 {
     static const enum command_style styles[] = { COMMAND_GREEN, COMMAND_PLAIN, COMMAND_YELLOW,
                                                  COMMAND_RED };
     printf("%s%-7s%s  %-14s  %s\n", command_style(stdout, styles[level]), level_names[level],
            command_style(stdout, COMMAND_PLAIN), check, sentence);
-    if (todo != NULL)
-        printf("%25s-> %s\n", "", todo);
+    if (advice != NULL)
+        printf("%25s-> %s\n", "", advice);
 }
 
 void findings_add(struct findings *findings, enum finding_level level, const char *check,
-                  const char *todo, const char *format, ...)
+                  const char *advice, const char *format, ...)
 {
     char sentence[1024];
     va_list arguments;
@@ -62,9 +62,9 @@ void findings_add(struct findings *findings, enum finding_level level, const cha
     va_end(arguments);
     findings->counts[level]++;
     if (findings->json)
-        print_json(findings, level, check, sentence, todo);
+        print_json(findings, level, check, sentence, advice);
     else
-        print_text(level, check, sentence, todo);
+        print_text(level, check, sentence, advice);
     text_clear(&findings->values);
     text_json_open_object(&findings->values, NULL);
 }

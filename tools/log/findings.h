@@ -25,9 +25,9 @@ bool findings_end(struct findings *findings);
 void findings_number(struct findings *findings, const char *key, uint64_t value);
 void findings_text(struct findings *findings, const char *key, const char *value);
 
-/* `check` is its name for programs; `todo` one sentence on what to do, NULL when there is nothing.
- */
+/* `check` is its name for programs; `advice` one sentence on what to do, NULL when there is nothing
+ * to do. */
 void findings_add(struct findings *findings, enum finding_level level, const char *check,
-                  const char *todo, const char *format, ...) ERROR_PRINTF(5, 6);
+                  const char *advice, const char *format, ...) ERROR_PRINTF(5, 6);
 
 #endif
