@@ -317,11 +317,13 @@ static int take_slot(struct log_many *many, struct slot **slot)
     return 0;
 }
 
-/* Where the slot reads for the number: false if there is no memory for that. */
+/* Where the slot reads for the number: false if there is no memory for that, or no such place. */
 static bool aim(struct slot *slot, const struct file *file, const struct wanted *wanted)
 {
     const struct sealed *sealed = file->source.sealed;
     uint64_t size;
+    if (wanted->offset >= file->end_offset) /* a forged index */
+        return false;
     if (sealed == NULL) {
         slot->start = wanted->offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
         size = READ_BLOCKS * LOG_BLOCK_SIZE;
@@ -330,6 +332,8 @@ static bool aim(struct slot *slot, const struct file *file, const struct wanted 
         slot->op.offset = slot->start;
     } else {
         slot->chunk = (uint32_t)(wanted->offset / sealed->front.chunk_size);
+        if (slot->chunk >= sealed->front.chunk_count)
+            return false;
         slot->start = (uint64_t)slot->chunk * sealed->front.chunk_size;
         uint64_t from = sealed->offsets[slot->chunk], to = sealed->offsets[slot->chunk + 1];
         slot->skip = (uint32_t)(from % LOG_BLOCK_SIZE);
@@ -348,7 +352,7 @@ static bool takes(struct slot *slot, const struct file *file, const struct wante
     if (sealed != NULL)
         return wanted->offset / sealed->front.chunk_size == slot->chunk;
     uint64_t start = wanted->offset / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
-    if (start + LOG_BLOCK_SIZE > slot->start + slot->op.size)
+    if (start < slot->start || start + LOG_BLOCK_SIZE > slot->start + slot->op.size)
         return false;
     uint64_t end = start + READ_BLOCKS * LOG_BLOCK_SIZE;
     if (end > file->end_offset)

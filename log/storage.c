@@ -122,6 +122,17 @@ void storage_sealed_encode(uint8_t *target, const struct storage_sealed *sealed)
            (size_t)sealed->block_count * SEALED_ENTRY_SIZE);
 }
 
+/* Each entry names a place in its block, or says that there is none. */
+static bool entries_agree(const struct storage_sealed *sealed)
+{
+    for (uint32_t i = 0; i < sealed->block_count; i++) {
+        uint16_t offset = bytes_get_u16(sealed->index + (size_t)i * SEALED_ENTRY_SIZE + 4);
+        if (offset != SEALED_NO_RECORD && offset >= LOG_BLOCK_SIZE)
+            return false;
+    }
+    return true;
+}
+
 int storage_sealed_decode(struct span payload, struct storage_sealed *sealed)
 {
     const uint8_t *source = payload.bytes;
@@ -142,7 +153,9 @@ int storage_sealed_decode(struct span payload, struct storage_sealed *sealed)
     };
     if (sealed->block_count > LOG_SEGMENT_SIZE_MAX / LOG_BLOCK_SIZE)
         return ERROR_DAMAGED;
-    return payload.size == storage_sealed_size(sealed->block_count) ? 0 : ERROR_DAMAGED;
+    if (payload.size != storage_sealed_size(sealed->block_count) || !entries_agree(sealed))
+        return ERROR_DAMAGED;
+    return 0;
 }
 
 size_t storage_failover_size(const struct storage_failover *failover)

@@ -103,6 +103,10 @@ static void sealed(void)
     bytes[SEALED_AT_VERSION + 2] = 1;
     is_int(storage_sealed_decode(span_of(bytes, size), &out), ERROR_DAMAGED,
            "and with reserved bytes in use");
+    storage_sealed_encode(bytes, &in);
+    bytes_put_u16(bytes + SEALED_AT_INDEX + SEALED_ENTRY_SIZE + 4, LOG_BLOCK_SIZE);
+    is_int(storage_sealed_decode(span_of(bytes, size), &out), ERROR_DAMAGED,
+           "and with an entry that names no place in its block");
 }
 
 static const char *json_of(uint16_t kind, struct span payload, struct text *text)
