@@ -20,22 +20,27 @@ static void count(struct sealer *sealer, const struct sealing *sealing)
     atomic_fetch_add_explicit(&sealer->packed_bytes, sealing->packed, memory_order_relaxed);
 }
 
+/* True if the next segment would fare the same: there is no room, no memory, or no time. Whatever
+ * else is wrong is wrong with this one (it is damaged, cannot be read, must not be opened); it stays
+ * as it is, for whoever has a copy of it, and does not keep those behind it from being sealed. */
+static bool ends_round(int code)
+{
+    return code == -ENOSPC || code == -EDQUOT || code == -EFBIG || code == -ENOMEM ||
+           code == -EMFILE || code == -ENFILE || code == -EROFS || code == ERROR_BUDGET ||
+           code == -ECANCELED;
+}
+
 /* One segment: 1, or 0 when it is left as it is. */
 static int seal_one(struct sealer *sealer, struct sealing *sealing, size_t index,
-                    struct error *error)
+                    struct error *trouble)
 {
     struct error what = { 0 };
     int code = sealing_segment(sealing, index, &what);
     if (code == 1)
         count(sealer, sealing);
-    if (code >= 0)
-        return code;
-    trouble_set(sealer->trouble, &what);
-    if (error != NULL)
-        *error = what;
-    /* What is damaged or cannot be read will not get better, and a write that failed may leave a
-     * place that cannot be read: it stays for whoever has a copy of it. */
-    return code == ERROR_DAMAGED || code == -EIO ? 0 : code;
+    if (code < 0 && code != -ECANCELED)
+        *trouble = what;
+    return code < 0 && !ends_round(code) ? 0 : code;
 }
 
 /* All that are over, or the next one. */
@@ -47,19 +52,28 @@ static int seal_some(struct log *log, bool all, struct error *error)
                                .budget = log->options.budget,
                                .stop = &sealer->stop };
     uint64_t newest = counter_get(&log->counters.segment_no);
+    struct error trouble = { 0 };
+    bool tried = false;
     int code = directory_open(&directory, log->dir, error);
     if (code < 0)
         return code;
     for (size_t i = 0; code >= 0 && i < directory.count && directory.segments[i] < newest; i++) {
         if (directory.segments[i] <= atomic_load(&sealer->done_no))
             continue;
-        code = seal_one(sealer, &sealing, i, error);
+        tried = true;
+        code = seal_one(sealer, &sealing, i, &trouble);
         if (code >= 0)
             atomic_store(&sealer->done_no, directory.segments[i]);
         if (code == 1 && !all)
             break;
     }
     directory_close(&directory);
+    if (trouble.code < 0 && error != NULL)
+        *error = trouble;
+    /* One that was passed over is told of until the next start, and what is over is forgotten. */
+    sealer->passed_over = sealer->passed_over || (trouble.code < 0 && code >= 0);
+    if (trouble.code < 0 || (tried && !sealer->passed_over && code != -ECANCELED))
+        trouble_set(sealer->trouble, &trouble);
     return code;
 }
 

@@ -3,6 +3,7 @@
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
 #include "iouring/file.h"
+#include "log/block_index.h"
 #include "log/merkle.h"
 #include "log/scan.h"
 #include "log/sealed.h"
@@ -34,6 +35,7 @@ struct job {
     uint8_t *packed;
     size_t packed_capacity;
     uint32_t *sizes, *checksums;
+    struct block_index index;
 };
 
 static unsigned long long big(uint64_t number)
@@ -99,6 +101,31 @@ static void note_times(struct sealed_front *front, const uint8_t *bytes,
     }
 }
 
+/* Points are found by what SEAL and CLOSE say, and nobody looks at the frames for that any more. */
+static bool index_agrees(const struct job *job, const uint8_t *bytes,
+                         const struct frame_header *frame)
+{
+    struct storage_sealed sealed;
+    struct record record;
+    uint32_t at = 0;
+    return frame_next_record(bytes, frame, &at, &record) &&
+           storage_sealed_decode(record.payload, &sealed) == 0 &&
+           sealed.block_count == frame->file_offset / LOG_BLOCK_SIZE &&
+           block_index_matches(&job->index, &sealed);
+}
+
+/* What the sealed form will say of this frame; false if it says something wrong itself. */
+static bool take_frame(struct job *job, struct merkle *tree, const uint8_t *bytes,
+                       const struct frame_header *frame)
+{
+    note_times(&job->front, bytes, frame);
+    merkle_add_frame(tree, bytes, frame);
+    if (frame->flags & (FRAME_SEAL | FRAME_CLOSE))
+        return index_agrees(job, bytes, frame);
+    block_index_add(&job->index, bytes, frame);
+    return true;
+}
+
 /* Every frame up to where the next segment goes on, whole and in order. */
 static int check_frames(struct job *job, struct scan *scan, struct error *error)
 {
@@ -114,13 +141,16 @@ static int check_frames(struct job *job, struct scan *scan, struct error *error)
     scan->check_chain = true;
     scan->limit = job->next.prev_end_offset;
     while ((result = scan_next(scan, &frame, &bytes)) == SCAN_FRAME) {
-        note_times(front, bytes, &frame);
-        merkle_add_frame(&tree, bytes, &frame);
+        if (!take_frame(job, &tree, bytes, &frame))
+            return set_damaged(job, frame.file_offset,
+                               "its index does not say where its records are", error);
         if (is_stopped(job))
             return -ECANCELED;
     }
     if (result == SCAN_BAD)
         return set_damaged(job, scan->here.end_offset, scan->what, error);
+    if (result == ERROR_TRUNCATED)
+        return set_damaged(job, scan->here.end_offset, "the file ends before", error);
     if (result < 0)
         return failed(job, result, "its bytes", error);
     const struct scan_mark *end = &scan->counted;
@@ -145,6 +175,8 @@ static int find_used(struct job *job, const struct scan *scan, struct error *err
     for (uint64_t at = job->front.end_offset; at < job->view.header.capacity;
          at += LOG_BLOCK_SIZE) {
         int code = source_bytes(source, at, LOG_BLOCK_SIZE, &block);
+        if (code == ERROR_TRUNCATED)
+            return set_damaged(job, at, "the file ends before", error);
         if (code < 0)
             return failed(job, code, "what lies behind its last frame", error);
         if (!bytes_are_zero(block, LOG_BLOCK_SIZE))
@@ -159,7 +191,11 @@ static int look(struct job *job, struct error *error)
 {
     const uint8_t *block;
     struct scan scan;
-    int code = check_frames(job, &scan, error);
+    int code =
+        block_index_reset(&job->index, job->view.header.capacity, job->view.header.first_seq);
+    if (code < 0)
+        return failed(job, code, "its index", error);
+    code = check_frames(job, &scan, error);
     if (code == 0)
         code = find_used(job, &scan, error);
     if (code == 0)
@@ -332,10 +368,24 @@ static int make(struct job *job, struct error *error)
     return change_over(job, error);
 }
 
+/* Who wrote it is not known: it may be of a copy that nobody synced. */
+static int sync_file(struct job *job, const char *name, struct error *error)
+{
+    char path[PATH_MAX];
+    path_of(job, name, path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int code = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return code < 0 ? failed(job, code, name, error) : 0;
+}
+
 /* Both are there: a crash came between the name and the removal. */
 static int finish(struct job *job, struct error *error)
 {
-    int code = compare(job, job->name, error);
+    int code = sync_file(job, job->name, error);
+    if (code == 0)
+        code = compare(job, job->name, error);
     if (code == 1)
         return change_over(job, error);
     return code < 0 ? code : remove_name(job, job->name, error);
@@ -367,13 +417,16 @@ static void close_job(struct job *job)
     free(job->packed);
     free(job->sizes);
     free(job->checksums);
+    block_index_free(&job->index);
     view_close(&job->view);
 }
 
 int sealing_segment(struct sealing *sealing, size_t index, struct error *error)
 {
     const struct directory *directory = sealing->directory;
-    struct job job = { .sealing = sealing, .dir = directory->path, .fd = -1 };
+    struct job job = {
+        .sealing = sealing, .dir = directory->path, .fd = -1, .index = { .budget = sealing->budget }
+    };
     view_init(&job.view);
     sealing->raw = sealing->packed = 0;
     segment_name(job.raw_name, directory->segments[index]);
@@ -382,16 +435,18 @@ int sealing_segment(struct sealing *sealing, size_t index, struct error *error)
     if (!raw_is_there(&job))
         return 0;
     int code = find_next(&job, index, error);
+    if (code == -ENOENT && !raw_is_there(&job))
+        return 0;
     if (code <= 0)
         return code;
     code = view_open(&job.view, directory, index, sealing->budget, error);
     if (code == 0)
         code = view_set_end(&job.view, directory, &job.next, error);
-    /* Between our look and the opening it may have been removed. */
-    if (code == -ENOENT || (code == 0 && job.view.source.sealed != NULL))
-        code = 0;
-    else if (code == 0)
+    if (code == 0 && job.view.source.sealed == NULL)
         code = seal(&job, error);
+    /* Retention may take it at any moment. */
+    if (code == -ENOENT && !raw_is_there(&job))
+        code = 0;
     close_job(&job);
     return code;
 }

@@ -188,6 +188,7 @@ struct sealer {
     _Atomic bool stop;
     _Atomic uint64_t done_no; /* segments up to this one are sealed, or stay as they are */
     _Atomic uint64_t sealed, raw_bytes, packed_bytes;
+    bool passed_over; /* a segment stays raw; the sealer's own */
     struct trouble *trouble;
 };
 

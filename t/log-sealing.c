@@ -317,6 +317,38 @@ static void test_damaged(void)
     directory_close(&directory);
 }
 
+/* One that cannot be sealed keeps none behind it from that, and is told of. */
+static void test_passed_over(void)
+{
+    const char *dir = scratch_path("over");
+    struct log_stats stats;
+    struct io *io;
+    struct log *log;
+    make_log(dir);
+    if (truncate(path_in(dir, "log", 2), LOG_SEGMENT_SIZE_MIN - LOG_BLOCK_SIZE) < 0 ||
+        io_open_plain(&io) < 0)
+        tap_bail_out("truncate");
+    struct log_options options = { .dir = dir,
+                                   .io = io,
+                                   .budget = &budget,
+                                   .sync = LOG_SYNC_DSYNC,
+                                   .allow_tmpfs = true,
+                                   .maintain_inline = true,
+                                   .seal = true,
+                                   .start_time_ns = BACKUP_START_NS };
+    if (log_open(&log, &options, NULL, &error) < 0)
+        tap_bail_out("%s", error.text);
+    while (log_maintain(log, NULL) == 1)
+        ;
+    log_stats_get(log, &stats);
+    ok(!is_there(dir, "zlog", 2) && is_there(dir, "zlog", 1) && is_there(dir, "zlog", 3),
+       "a file that was cut is passed over, and those around it are sealed");
+    ok(strstr(stats.seal_error, "seg-0000000002.log is not sealed: at offset ") != NULL &&
+           strstr(stats.seal_error, "ends before") != NULL,
+       "which is told: %s", stats.seal_error);
+    log_backups_close(&log, &io);
+}
+
 /* A crash between the name and the removal: the raw file is there again. */
 static void test_both(void)
 {
@@ -421,6 +453,7 @@ int main(void)
     test_root();
     test_cuts();
     test_damaged();
+    test_passed_over();
     test_both();
     test_leftovers();
     test_writer();
