@@ -21,8 +21,8 @@ static void count(struct sealer *sealer, const struct sealing *sealing)
 }
 
 /* True if the next segment would fare the same: there is no room, no memory, or no time. Whatever
- * else is wrong is wrong with this one (it is damaged, cannot be read, must not be opened); it stays
- * as it is, for whoever has a copy of it, and does not keep those behind it from being sealed. */
+ * else is wrong is wrong with this one (it is damaged, cannot be read, must not be opened); it
+ * stays as it is, for whoever has a copy, and does not keep those behind from being sealed. */
 static bool ends_round(int code)
 {
     return code == -ENOSPC || code == -EDQUOT || code == -EFBIG || code == -ENOMEM ||
