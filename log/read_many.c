@@ -8,9 +8,11 @@
 #include "log/sealed.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define FAILURES_MAX 100      /* of the engine, until reads under way are given up */
 #define SLOT_SIZE (32u << 10) /* bytes that one read brings at most */
 #define READ_BLOCKS 2u        /* of a raw file at first: most records end in the block behind */
 
@@ -52,6 +54,9 @@ struct log_many {
     uint8_t *buffers;  /* depth x SLOT_SIZE */
     uint8_t *unpacked; /* one chunk */
     struct file *file; /* where the planning is; NULL: nowhere */
+    bool bound;        /* `thread` has read: the engine is its own from then on */
+    bool broken;       /* the engine failed with reads under way: memory stays theirs */
+    pthread_t thread;
 
     struct wanted *wanted; /* of this call, in order */
     log_many_function *each;
@@ -121,9 +126,12 @@ void log_many_close(struct log_many *many)
 {
     if (many == NULL)
         return;
+    log_reader_close(many->reader);
+    /* The kernel may still write there, and nobody can wait for it. */
+    if (many->broken)
+        return;
     if (many->io != NULL)
         io_close(many->io);
-    log_reader_close(many->reader);
     free(many->buffers);
     free(many->unpacked);
     if (many->budgeted > 0)
@@ -406,35 +414,57 @@ static int64_t plan(struct log_many *many, size_t at, size_t count)
     return (int64_t)slot->count;
 }
 
+/* Until nothing is under way, also after a failure: it is answered as everything else. */
+static int drain(struct log_many *many)
+{
+    for (int failures = 0; io_underway(many->io) > 0;) {
+        int ran = io_run(many->io);
+        if (ran < 0 && ++failures == FAILURES_MAX) {
+            many->broken = true;
+            return ran;
+        }
+    }
+    return 0;
+}
+
 static int run(struct log_many *many, size_t count)
 {
     int64_t code = 0;
-    for (size_t at = 0; at < count && code >= 0; at += (size_t)code) {
+    for (size_t at = 0; at < count && code >= 0; at += (size_t)code)
         code = plan(many, at, count);
-        /* Without waiting: what has come may be answered while more is planned. */
-        if (code > 0 && many->free == NULL)
-            code = io_run(many->io) < 0 ? -EIO : code;
-    }
-    while (io_underway(many->io) > 0) {
-        int ran = io_run(many->io);
-        if (ran < 0)
-            return ran;
-    }
+    int drained = drain(many);
+    if (drained < 0)
+        return drained;
     leave_file(many->file);
     many->file = NULL;
     return code < 0 ? (int)code : 0;
+}
+
+/* A ring takes submissions from one thread. */
+static int bind_thread(struct log_many *many, struct error *error)
+{
+    if (many->broken)
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "a read from the log never ended: open it anew to read many records");
+    if (many->bound && !pthread_equal(many->thread, pthread_self()))
+        return error_set(error, ERROR_INVALID,
+                         "many records are read on one thread: the one that was first");
+    many->thread = pthread_self();
+    many->bound = true;
+    return 0;
 }
 
 int log_read_many(struct log_many *many, const uint64_t *seqs, size_t count,
                   log_many_function *each, void *context, struct error *error)
 {
     uint64_t bytes = count * sizeof *many->wanted;
-    if (count == 0)
-        return 0;
+    int code = bind_thread(many, error);
+    if (code < 0 || count == 0)
+        return code;
     if (budget_reserve(many->budget, BUDGET_READERS, bytes) < 0)
         return error_set(error, ERROR_BUDGET, "no memory to read %zu records at once", count);
     many->wanted = malloc(bytes);
-    int code = many->wanted == NULL ? -ENOMEM : 0;
+    code = many->wanted == NULL ? -ENOMEM : 0;
     for (size_t i = 0; code == 0 && i < count; i++)
         many->wanted[i] = (struct wanted){ .seq = seqs[i], .index = i };
     if (code == 0) {
@@ -443,7 +473,8 @@ int log_read_many(struct log_many *many, const uint64_t *seqs, size_t count,
         many->context = context;
         code = run(many, count);
     }
-    free(many->wanted);
+    if (!many->broken)
+        free(many->wanted);
     many->wanted = NULL;
     budget_release(many->budget, BUDGET_READERS, bytes);
     return code < 0 ? error_set(error, code, "reading %zu records: %s", count, error_text(code))

@@ -7,7 +7,7 @@
  *
  * Memory: 8 MiB of buffers, 32 MiB more for sealed segments that did not get small, one segment's
  * index and a reader (log/reader.h), on the budget, however many are asked for; 24 bytes for each
- * number while a call lasts. Threads: as a reader. */
+ * number while a call lasts. Threads: the one that reads first, from then on; any may close. */
 #ifndef LOG_READ_MANY_H
 #define LOG_READ_MANY_H
 

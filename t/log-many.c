@@ -2,6 +2,7 @@
  * live end, and a log with damage: the same that a point read of each gives. */
 #include "log/read_many.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,6 +207,42 @@ static void test_damage(void)
        "a removed beginning: those are not there");
 }
 
+struct elsewhere {
+    struct log_many *many;
+    int result;
+    struct error error;
+};
+
+static void *read_elsewhere(void *argument)
+{
+    struct elsewhere *elsewhere = argument;
+    uint64_t seq = 1;
+    elsewhere->result = log_read_many(elsewhere->many, &seq, 1, take, NULL, &elsewhere->error);
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    struct log_many_options options = { .dir = scratch_path("closed"), .budget = &budget };
+    struct elsewhere elsewhere = { .result = 1 };
+    struct expected expected = { .result = 0 };
+    unsigned char seen = 0;
+    uint64_t none = UINT64_MAX;
+    struct call call = { .seqs = &none, .expected = &expected, .seen = &seen };
+    pthread_t thread;
+    if (log_many_open(&elsewhere.many, &options, &error) < 0)
+        tap_bail_out("%s", error.text);
+    is_int(log_read_many(elsewhere.many, &none, 1, take, &call, &error), 0, "a thread reads");
+    if (pthread_create(&thread, NULL, read_elsewhere, &elsewhere) != 0)
+        tap_bail_out("no thread");
+    (void)pthread_join(thread, NULL);
+    is_int(elsewhere.result, ERROR_INVALID, "another one must not: %s", elsewhere.error.text);
+    is_int(log_read_many(elsewhere.many, &none, 1, take, &call, &error), 0,
+           "the first one goes on");
+    log_many_close(elsewhere.many);
+    is_int(budget.used, 0, "nothing is left on the budget");
+}
+
 static void test_nothing(void)
 {
     struct log_many_options options = { .dir = scratch_path("damage"), .budget = &budget };
@@ -230,6 +267,7 @@ int main(void)
     test_closed();
     test_live();
     test_damage();
+    test_threads();
     test_nothing();
     return tap_done();
 }
