@@ -204,14 +204,16 @@ void failover_run(struct log *log)
     struct spare spare;
     CHECK(failover->wanted);
     CHECK(log->ops_underway == 0);
+    /* Before anything else: the next opening would stumble over it. */
+    if (failover->header && !failover->removed && remove_file(log, moved->header.segment_no) < 0)
+        return give_up(log, "the file cannot be removed to go on in another");
+    failover->removed = failover->header;
     if (failover->in_a_row == FAILOVERS_IN_A_ROW_MAX)
         return give_up(log, "so did the segments tried after it");
     if (spares_count(log) == 0 && may_wait(log))
         return;
     if (spares_count(log) == 0)
         return give_up(log, "no spare segment is ready to go on in");
-    if (failover->header && remove_file(log, moved->header.segment_no) < 0)
-        return give_up(log, "the file cannot be removed to go on in another");
     CHECK(spares_take(log, &spare));
     builder_close_frame(log, 0);
     log->epoch++;
@@ -220,7 +222,7 @@ void failover_run(struct log *log)
     tell(log, moved);
     failover_record(log);
     failover->in_a_row++;
-    failover->wanted = failover->header = false;
+    failover->wanted = failover->header = failover->removed = false;
     counter_add(&log->counters.failovers, 1);
     counter_set(&log->counters.next_seq, log->next_seq);
     pipeline_write_header(log, moved);

@@ -148,6 +148,7 @@ struct failover {
     bool possible;     /* the log is open: before that, and in its last frame, an error ends it */
     bool wanted;       /* something failed: as soon as nothing is under way any more */
     bool header;       /* it was the header of `header_of` */
+    bool removed;      /* whose file was removed for that */
     unsigned in_a_row; /* since the last frame that was acknowledged */
     uint64_t since_ns; /* of the error, monotonic */
     uint64_t failed_no;

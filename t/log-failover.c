@@ -330,6 +330,7 @@ static void no_spare_yet(void)
     struct io_fault fault = { .countdown = -1, .result = -EIO, .times = 3 };
     struct log_replay replay;
     struct error error = { 0 };
+    char path[sizeof dir + 32];
     struct log *log;
     struct io *io;
     scratch_remove(dir);
@@ -355,6 +356,8 @@ static void no_spare_yet(void)
     is_int((intmax_t)fault.failed, 3, "a frame fails, and the headers of both spares");
     ok(good, "without another spare the log waits for one that is being made");
     is_int((intmax_t)log_durable_seq(log), (intmax_t)durable, "and acknowledges nothing");
+    snprintf(path, sizeof path, "%s/seg-0000000003.log", dir);
+    ok(access(path, F_OK) < 0, "the file whose header failed is gone before that");
     gate_is_closed = false;
     sem_post(&gate);
     ok(log_commands_settle(log), "once there is one it goes on");
