@@ -3,6 +3,7 @@
 #include "pgsync/changes.h"
 #include "pgsync/copier_inside.h"
 #include "pgsync/fork.h"
+#include "pgsync/partitions.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -88,6 +89,16 @@ static int fail(struct copier *copier, int code, const struct error *error)
     return ERROR_UNAVAILABLE;
 }
 
+/* What cannot be detached now can be the next time: that is no reason to copy nothing. */
+static void detach_old(struct copier *copier)
+{
+    struct error ignored;
+    if (!copier->options.detach)
+        return;
+    int count = partitions_detach(copier->pg, copier->options.detach_age_s, &ignored);
+    copier->stats.detached += count > 0 ? (uint64_t)count : 0;
+}
+
 /*--- DISCONNECTED -> CONNECTED ---------------------------------------------------------------*/
 
 static int connect_to_server(struct copier *copier, struct error *error)
@@ -101,6 +112,7 @@ static int connect_to_server(struct copier *copier, struct error *error)
         pg_close(&copier->pg);
     if (failed < 0)
         return fail(copier, failed, error);
+    detach_old(copier);
     copier->stats.connections++;
     set_state(copier, COPIER_CONNECTED);
     return 1;
@@ -348,6 +360,16 @@ static int meet_stranger(struct copier *copier, uint64_t seq, const struct log_p
     return 1;
 }
 
+/* Partitions for `seq` and behind it; when one was made, another may be old. */
+static int extend(struct copier *copier, uint64_t seq, struct error *error)
+{
+    uint64_t end = copier->schema.partitions_end;
+    int failed = schema_extend(&copier->schema, copier->pg, seq, error);
+    if (failed == 0 && end > 0 && end != copier->schema.partitions_end)
+        detach_old(copier);
+    return failed;
+}
+
 static int copy_batch(struct copier *copier, struct error *error)
 {
     struct record record;
@@ -365,7 +387,7 @@ static int copy_batch(struct copier *copier, struct error *error)
     set_state(copier, COPIER_COPYING);
     uint64_t begun_ns = now_ns();
     copier->batch.rows = 0;
-    int failed = schema_extend(&copier->schema, copier->pg, record.seq, error);
+    int failed = extend(copier, record.seq, error);
     if (failed == 0)
         failed = begin_transaction(copier, false, error);
     if (failed == 1)

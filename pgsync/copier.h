@@ -69,6 +69,8 @@ struct copier_options {
     const atomic_bool *stop; /* true: waits for the server end within 10 s */
     uint64_t batch_rows_max; /* 0: COPIER_BATCH_ROWS_MAX; less is chosen for short transactions */
     uint64_t partition_rows; /* of a new schema; 0: SCHEMA_PARTITION_ROWS */
+    bool detach;             /* partitions of events older than that (pgsync/partitions.h) */
+    uint64_t detach_age_s;
 };
 
 /* A fork that PostgreSQL came to know. */
@@ -89,6 +91,7 @@ struct copier_stats {
     uint64_t rows, batches, lossy_rows, refused_rows, connections;
     uint64_t batch_rows; /* the size of batch that is aimed at now */
     uint64_t commit_ns;  /* how long the last transaction took */
+    uint64_t detached;   /* partitions, so far */
 };
 
 /* Connects to nothing yet. 0 or -ENOMEM. */

@@ -11,6 +11,7 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_TIMEOUT_MS 120000
+#define PATIENT_TIMEOUT_MS INT64_C(1000000000000)
 #define STOP_TIMEOUT_MS 10000
 #define POLL_SLICE_MS 200 /* how late a stop may be seen */
 
@@ -18,6 +19,7 @@ struct pg {
     PGconn *connection;
     const atomic_bool *stop;
     bool lost; /* an answer is overdue: the connection is of no more use */
+    bool patient;
 };
 
 static bool in_class(const char *sqlstate, const char *classes)
@@ -91,7 +93,7 @@ struct patience {
     bool stopping;
 };
 
-static struct patience patience_of(int timeout_ms)
+static struct patience patience_of(int64_t timeout_ms)
 {
     return (struct patience){ now_ms() + timeout_ms, false };
 }
@@ -199,6 +201,16 @@ bool pg_alive(const struct pg *pg)
     return pg != NULL && !pg->lost && PQstatus(pg->connection) == CONNECTION_OK;
 }
 
+int pg_server_version(const struct pg *pg)
+{
+    return PQserverVersion(pg->connection);
+}
+
+void pg_be_patient(struct pg *pg, bool patient)
+{
+    pg->patient = patient;
+}
+
 /* Sends what libpq still holds; reads meanwhile, since a server that wants to be read first would
  * block both. */
 static int flush(struct pg *pg, struct patience *patience, struct error *error)
@@ -216,7 +228,7 @@ static int flush(struct pg *pg, struct patience *patience, struct error *error)
 /* The next result; NULL in *result behind the last one. */
 static int next_result(struct pg *pg, PGresult **result, struct error *error)
 {
-    struct patience patience = patience_of(ANSWER_TIMEOUT_MS);
+    struct patience patience = patience_of(pg->patient ? PATIENT_TIMEOUT_MS : ANSWER_TIMEOUT_MS);
     int failed = flush(pg, &patience, error);
     while (failed == 0 && PQisBusy(pg->connection)) {
         if (wait_socket(pg, POLLIN, &patience) < 0)

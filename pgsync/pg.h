@@ -44,6 +44,10 @@ int pg_code_of(enum pg_class class);
 int pg_open(struct pg **pg, const char *url, const atomic_bool *stop, struct error *error);
 void pg_close(struct pg **pg); /* sets it to NULL; NULL is fine */
 bool pg_alive(const struct pg *pg);
+int pg_server_version(const struct pg *pg); /* 150004 for 15.4 */
+
+/* Whether an answer may take as long as it takes, as that of CREATE INDEX. `stop` still ends it. */
+void pg_be_patient(struct pg *pg, bool patient);
 
 /* Runs one or more statements and drops their rows. */
 int pg_run(struct pg *pg, const char *sql, struct error *error);

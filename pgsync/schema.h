@@ -1,28 +1,48 @@
-/* The tables in PostgreSQL: schema `daa`, made when missing, carried over from an older
- * version, never changed when a newer one's.
+/* The tables in PostgreSQL: schema `daa`, made by numbered migrations (pgsync/migration.h), never
+ * changed when a newer daa-pgsync made it.
  *
- *   meta       one row: the version of this schema, and how many numbers a partition of events has
- *   replica    one row a log: how far it is copied, and the chain there; the copier's only memory.
- *              Of a log that forked also its parent and the last event that both have; `number`
- *              counts in the order in which logs became known here, a parent before its children
- *   events     every record, partitioned by range of seq, exact bytes in `record`
- *   workflows  one row a workflow, as its newest event left it, under the log that created it;
- *              `last_log` is the log of that event when it is another, behind a fork
- *   anchors    one row a log.anchored: a signed head of a log. Rows are only ever inserted
+ *   meta        one row: the schema's version, which is the number of its newest migration, and how
+ *               many numbers a partition of events has
+ *   migrations  one row a migration: what was applied
+ *   replica     one row a log: how far it is copied, and the chain there; the copier's only memory.
+ *               Of a log that forked also its parent and the last event that both have; `number`
+ *               counts in the order in which logs became known here, a parent before its children
+ *   events      every record, partitioned by range of seq, exact bytes in `record`
+ *   workflows   one row a workflow, as its newest event left it, under the log that created it;
+ *               `last_log` is the log of that event when it is another, behind a fork
+ *   steps       one row a step that an event told of, in the same way
+ *   agents      one row a log: who wrote it, and when it was last heard of
+ *   anchors     one row a log.anchored: a signed head of a log. Rows are only ever inserted
+ *   rejected    one row a record that this server refused as it is
  *
  * `log` is the log's uuid and part of every key, so any number of agents share one database.
+ *
+ * Roles: where whoever made the schema could make roles, it belongs to daa_writer, whose members
+ * copy, and daa_reader may read all of it.
  *
  * Threads: those of the pg. */
 #ifndef PGSYNC_SCHEMA_H
 #define PGSYNC_SCHEMA_H
 
+#include "core/base/text.h"
 #include "pgsync/pg.h"
 
 #include <stdint.h>
 
-#define SCHEMA_VERSION 3
 #define SCHEMA_VERSION_OLDEST 1 /* that is carried over */
 #define SCHEMA_PARTITION_ROWS UINT64_C(10000000)
+
+/* Whoever changes tables holds this until the end of the transaction. Any number will do that no
+ * other program uses: "daa" and 1. */
+#define SCHEMA_LOCK_SQL "SELECT pg_advisory_xact_lock(x'64616101'::int::bigint)"
+
+/* A member of the role that owns the schema makes what comes in this transaction as that role, so
+ * that it belongs to all of them. Rows are copied as who one is: triggers of others rely on it. */
+#define SCHEMA_OWNER_SQL                                                                           \
+    "DO $$ BEGIN IF EXISTS (SELECT FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner"      \
+    " WHERE n.nspname = 'daa' AND r.rolname = 'daa_writer'"                                        \
+    " AND pg_has_role(current_user, r.oid, 'MEMBER'))"                                             \
+    " THEN SET LOCAL ROLE daa_writer; END IF; END $$"
 
 struct schema {
     uint64_t partition_rows; /* as the schema was made */
@@ -30,10 +50,18 @@ struct schema {
 };
 
 /* Makes the schema when it is missing (under an advisory lock, so that several may try at once),
- * else carries an older version over, or checks it. `partition_rows` is for a new one; 0:
+ * else applies the migrations that it lacks, then makes the indexes that are missing or invalid
+ * (which takes its time on large tables). `partition_rows` is for a new one; 0:
  * SCHEMA_PARTITION_ROWS. ERROR_NEWER or ERROR_MISMATCH with a sentence for another version's or
  * somebody else's; pg's. */
 int schema_open(struct schema *schema, struct pg *pg, uint64_t partition_rows, struct error *error);
+
+/* Appends the SQL that schema_open() would run here, and runs none of it; nothing when there is
+ * nothing to do. Errors as of schema_open(). */
+int schema_print(struct pg *pg, uint64_t partition_rows, struct text *sql, struct error *error);
+
+/* The version that this program makes. */
+uint64_t schema_newest_version(void);
 
 /* Makes the partition that `seq` falls into and the next one, if they are missing: ahead of use,
  * in a transaction of its own. */

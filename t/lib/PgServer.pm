@@ -245,6 +245,21 @@ sub rows { my ($self, @query) = @_; return map { [split /\x1f/, $_, -1] } split 
 
 sub create_database { my ($self, $name) = @_; $self->sql(qq{CREATE DATABASE "$name"}); return $self->url($name) }
 
+# The number of the newest migration.
+sub newest_schema { my ($newest) = reverse sort glob 'pgsync/migrations/*.sql'; return 0 + ($newest =~ m{/(\d+)})[0] }
+
+# Makes the schema what it was as of an older version (1 to 3), but for rows that are there.
+sub schema_back_to {
+    my ($self, $version, $database) = @_;
+    my $sql = join ';', (map { "DROP VIEW daa.$_" } qw(running_workflows slow_steps failures_today uncertain_steps)),
+        (map { "DROP TABLE daa.$_" } qw(migrations steps agents rejected)), 'ALTER TABLE daa.replica DROP derived',
+        (map { "DROP INDEX daa.$_" } qw(workflows_failed workflows_submitted)),
+        $version < 3 ? ('DROP TABLE daa.anchors', 'DROP FUNCTION daa.anchors_stay') : (),
+        $version < 2 ? ('ALTER TABLE daa.replica DROP parent, DROP parent_seq, DROP number', 'ALTER TABLE daa.workflows DROP last_log') : (),
+        "UPDATE daa.meta SET version = $version";
+    return $self->sql("SET client_min_messages = warning; $sql", $database);
+}
+
 sub destroy {
     my ($self) = @_;
     return unless $self->{owner} == $$;    # a forked child's copy

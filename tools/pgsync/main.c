@@ -25,6 +25,7 @@
 static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, rebuild, repair;
 static uint64_t batch_rows, partition_rows;
+static uint64_t detach_after_ns = UINT64_MAX; /* never */
 
 static const struct command_option options[] = {
     { "data-dir", 'D', "DIR", COMMAND_TEXT, &data_dir, "the agent's data directory, or a log's" },
@@ -41,6 +42,9 @@ static const struct command_option options[] = {
       "at most N events in one transaction (20000)" },
     { "partition-rows", 0, "N", COMMAND_NUMBER, &partition_rows,
       "events in each partition of a schema that is made now (10000000)" },
+    { "detach-after", 0, "AGE", COMMAND_DURATION, &detach_after_ns,
+      "detach partitions whose events are all older, such as 400d; they\n"
+      "stay as tables of their own (never)" },
     { "reader-name", 0, "NAME", COMMAND_TEXT, &reader_name,
       "say under this name in the log's directory how far the copy\n"
       "is (pgsync); \"\": do not" },
@@ -312,6 +316,8 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
         .stop = &stopping,
         .batch_rows_max = batch_rows,
         .partition_rows = partition_rows,
+        .detach = detach_after_ns != UINT64_MAX,
+        .detach_age_s = detach_after_ns / 1000000000u,
     };
     if (copier_open(&job.copier, &wanted, &error) < 0)
         return command_failed_error(&command, &error);

@@ -1,0 +1,82 @@
+#include "pgsync/indexes.h"
+
+#include "core/base/error.h"
+
+/* Name, table, what follows the table's name. Those of the first migrations are there to be found
+ * when they are invalid, or missing. */
+#define WANTED_SQL                                                                                 \
+    "wanted(number, name, tab, tail) AS (VALUES"                                                   \
+    " (1, 'events_time', 'events', 'USING brin (time)'),"                                          \
+    " (2, 'events_stream', 'events', '(log, stream, seq)'),"                                       \
+    " (3, 'workflows_open', 'workflows',"                                                          \
+    " '(status, submitted_at) WHERE status IN (''pending'', ''running'', ''paused'')'),"           \
+    " (4, 'workflows_metadata', 'workflows', 'USING gin (metadata jsonb_path_ops)'),"              \
+    " (5, 'workflows_failed', 'workflows', '(ended_at) WHERE status = ''failed'''),"               \
+    " (6, 'workflows_submitted', 'workflows', '(submitted_at)'),"                                  \
+    " (7, 'steps_open', 'steps', '(status, started_at) WHERE ended_at IS NULL'),"                  \
+    " (8, 'agents_active', 'agents', '(id, last_heartbeat) WHERE active'))"
+
+/* Each partition with its index by name, and whether that is there, and attached. */
+#define PARTS_SQL                                                                                  \
+    "parts AS ("                                                                                   \
+    " SELECT w.number, w.name, w.tail, c.relname AS part, c.relname || substr(w.name, 7) AS child" \
+    " FROM wanted w JOIN pg_inherits i ON i.inhparent = to_regclass('daa.' || w.tab)"              \
+    " JOIN pg_class c ON c.oid = i.inhrelid WHERE w.tab = 'events' AND NOT EXISTS"                 \
+    " (SELECT FROM pg_inherits a JOIN pg_index x ON x.indexrelid = a.inhrelid"                     \
+    " WHERE a.inhparent = to_regclass('daa.' || w.name) AND x.indrelid = c.oid))"
+
+/* The statements, in the order in which they are to be run: first the invalid ones. What a REINDEX
+ * CONCURRENTLY that failed leaves has a name of its own. An index ON ONLY the parent is invalid
+ * until every partition has its part, which is as it should be. */
+static const char statements_sql[] =
+    "WITH " WANTED_SQL ", " PARTS_SQL " SELECT statement FROM ("
+    " SELECT 0 AS number, 0 AS nth, c.relname AS name,"
+    " CASE WHEN c.relname ~ '_cc(new|old)\\d*$' THEN 'DROP' ELSE 'REINDEX' END"
+    " || ' INDEX CONCURRENTLY daa.' || quote_ident(c.relname) AS statement"
+    " FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid"
+    " WHERE c.relnamespace = to_regnamespace('daa') AND c.relkind = 'i' AND NOT x.indisvalid"
+    " UNION ALL"
+    " SELECT w.number, 0, w.name, format('CREATE INDEX CONCURRENTLY %I ON daa.%I %s', w.name,"
+    " w.tab, w.tail) FROM wanted w JOIN pg_class t ON t.oid = to_regclass('daa.' || w.tab)"
+    " WHERE t.relkind = 'r' AND to_regclass('daa.' || w.name) IS NULL"
+    " UNION ALL"
+    " SELECT w.number, 0, w.name, format('CREATE INDEX %I ON ONLY daa.%I %s', w.name, w.tab,"
+    " w.tail) FROM wanted w JOIN pg_class t ON t.oid = to_regclass('daa.' || w.tab)"
+    " WHERE t.relkind = 'p' AND to_regclass('daa.' || w.name) IS NULL"
+    " UNION ALL"
+    " SELECT p.number, 1, p.part, format('CREATE INDEX CONCURRENTLY %I ON daa.%I %s', p.child,"
+    " p.part, p.tail) FROM parts p WHERE to_regclass('daa.' || p.child) IS NULL"
+    " UNION ALL"
+    " SELECT p.number, 2, p.part, format('ALTER INDEX daa.%I ATTACH PARTITION daa.%I', p.name,"
+    " p.child) FROM parts p"
+    ") s ORDER BY number, nth, name";
+
+int indexes_print(struct pg *pg, struct text *sql, struct error *error)
+{
+    struct pg_rows *rows;
+    int failed = pg_query(pg, statements_sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    for (int row = 0; row < pg_rows_count(rows); row++)
+        text_printf(sql, "%s;\n", pg_rows_text(rows, row, 0));
+    pg_rows_free(rows);
+    return 0;
+}
+
+int indexes_make(struct pg *pg, struct error *error)
+{
+    struct pg_rows *rows;
+    int failed = pg_query(pg, statements_sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    int count = pg_rows_count(rows);
+    pg_be_patient(pg, true);
+    for (int row = 0; failed == 0 && row < count; row++) {
+        failed = pg_run(pg, pg_rows_text(rows, row, 0), error);
+        if (failed < 0)
+            error_wrap(error, failed, "%s", pg_rows_text(rows, row, 0));
+    }
+    pg_be_patient(pg, false);
+    pg_rows_free(rows);
+    return failed < 0 ? failed : count;
+}
