@@ -1,22 +1,20 @@
-/* The rows of one transaction, made of records: those of `events` as the bytes of a COPY, and those
- * of `workflows` reduced to one change a workflow.
+/* The rows of one transaction, made of records: those of `events` as the bytes of a COPY, and
+ * those of the derived tables reduced to one change a row (pgsync/changes.h).
  *
- * Nothing that a record may hold stops a batch: what PostgreSQL cannot hold is replaced and the row
- * flagged lossy, what cannot be decoded is shown as hex; the exact bytes are in `record`.
+ * Nothing that a record may hold stops a batch: what PostgreSQL cannot hold is replaced and the
+ * row flagged lossy, what cannot be decoded is shown as hex; the exact bytes are in `record`.
  *
- * Memory: the bytes of the largest record a few times over, and the changes of workflows, on the
- * budget. Pure but for memory. Threads: a batch belongs to one thread at a time. */
+ * Memory: the bytes of the largest record a few times over, and the changes, on the budget. Pure
+ * but for memory. Threads: a batch belongs to one thread at a time. */
 #ifndef PGSYNC_BATCH_H
 #define PGSYNC_BATCH_H
 
-#include "core/base/arena.h"
 #include "core/base/budget.h"
 #include "core/base/id.h"
 #include "core/base/lineage.h"
-#include "core/base/table.h"
-#include "core/base/text.h"
 #include "log/record.h"
 #include "pgsync/binary.h"
+#include "pgsync/changes.h"
 
 #include <stdint.h>
 
@@ -28,18 +26,14 @@ extern const char batch_events_sql[];
 struct batch {
     uint8_t log[UUID_SIZE];
     const struct lineage *owners; /* the caller's */
-    struct budget *budget;
-    struct binary events;  /* rows that are not sent yet; whoever sends them clears it */
-    uint64_t rows;         /* added so far */
-    uint64_t payload_size; /* of all records so far */
+    struct binary events;         /* rows that are not sent yet; whoever sends them clears it */
+    uint64_t rows;                /* added so far */
+    uint64_t payload_size;        /* of all records so far */
     uint64_t lossy_rows;
     uint64_t last_seq; /* of the newest row */
     bool has_anchor;   /* a log.anchored is among them */
-    /* The rest is the batch's own. */
-    struct arena event_arena;  /* until the next record */
-    struct arena change_arena; /* until the next batch */
-    struct table changes;      /* stream -> struct workflow_row */
-    struct text json, plain;
+    struct changes changes;
+    struct columns_scratch scratch;
 };
 
 void batch_init(struct batch *batch, struct budget *budget);
@@ -49,19 +43,19 @@ void batch_free(struct batch *batch);
  * log each workflow that they change belongs to, and stays until the next batch. */
 void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE], const struct lineage *owners);
 
-/* Adds a record. With `refusal` its payload (and what it brings to `workflows`) is left null, and
- * the sentence goes to the column `error`. 0, -ENOMEM or ERROR_BUDGET: the batch is of no more use.
+/* Adds a record. With `refusal` its payload is left null, and the sentence goes to the column
+ * `error`. 0, -ENOMEM or ERROR_BUDGET: the batch is of no more use.
  */
 int batch_add(struct batch *batch, const struct record *record, const char *refusal);
 
-/* Adds only what the record changes in `workflows`. 0, or as batch_add(). */
+/* Adds only what the record changes in the tables of workflows. 0, or as batch_add(). */
 int batch_project(struct batch *batch, const struct record *record);
 
 /* Ends the COPY of events. */
 void batch_end(struct batch *batch);
 
-/* Puts the whole COPY of the changes of workflows into `target`, or leaves it empty when there are
- * none; with `refused` what users gave is left null. How many, or -ENOMEM. */
-int64_t batch_changes(struct batch *batch, struct binary *target, bool refused);
+/* Puts the changes into the derived tables (changes_send()). */
+int batch_send_changes(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,
+                       struct error *error);
 
 #endif

@@ -1,68 +1,216 @@
 #include "pgsync/changes.h"
 
+#include "core/base/check.h"
 #include "core/base/error.h"
+#include "core/base/text.h"
 
-#include <stdio.h>
+#include <errno.h>
+#include <stdalign.h>
+#include <string.h>
 
-static const char copy_sql[] =
-    "COPY pg_temp.workflow_changes (log, stream, id, name, status, reason, reason_given, "
-    "definition,"
-    " input, output, metadata, lossy, submitted_at, started_at, ended_at, last_seq, last_log)"
-    " FROM STDIN (FORMAT binary)";
+#define ARENA_CHUNK_SIZE 16384u
+#define ROW_SIZE_MAX 512u
 
-const char changes_table_sql[] =
-    "CREATE TEMP TABLE workflow_changes (log uuid, stream bigint, id text, name text, status text,"
-    " reason text, reason_given boolean, definition bytea, input jsonb, output jsonb,"
-    " metadata jsonb, lossy boolean, submitted_at timestamptz, started_at timestamptz,"
-    " ended_at timestamptz, last_seq bigint, last_log uuid) ON COMMIT DELETE ROWS";
+struct change_row {
+    struct change_row *next;
+    alignas(max_align_t) char row[];
+};
 
-/* What an event says nothing about keeps its value; a reason can be taken back, so that one needs a
- * flag. The guard makes a change that is in there already harmless. */
-#define MERGE_SQL                                                                                  \
-    "WITH RECURSIVE " CHANGES_LATER_SQL                                                            \
-    " INSERT INTO daa.workflows AS w (log, stream, id, name, status, reason, reason_given,"        \
-    " definition, input, output, metadata, lossy, submitted_at, started_at, ended_at, last_seq,"   \
-    " last_log)"                                                                                   \
-    " SELECT log, stream, id, name, status, reason, reason_given, definition, input, output,"      \
-    " metadata, lossy, submitted_at, started_at, ended_at, last_seq, last_log"                     \
-    " FROM pg_temp.workflow_changes c WHERE NOT EXISTS"                                            \
-    " (SELECT FROM later l WHERE l.log = c.log AND c.stream <= l.upto"                             \
-    " AND (c.log <> '%s' OR c.last_seq > l.upto))"                                                 \
-    " ON CONFLICT (log, stream) DO UPDATE SET"                                                     \
-    " name = coalesce(excluded.name, w.name),"                                                     \
-    " status = coalesce(excluded.status, w.status),"                                               \
-    " reason = CASE WHEN excluded.reason_given THEN excluded.reason ELSE w.reason END,"            \
-    " reason_given = excluded.reason_given OR w.reason_given,"                                     \
-    " definition = coalesce(excluded.definition, w.definition),"                                   \
-    " input = coalesce(excluded.input, w.input),"                                                  \
-    " output = coalesce(excluded.output, w.output),"                                               \
-    " metadata = coalesce(excluded.metadata, w.metadata),"                                         \
-    " lossy = excluded.lossy OR w.lossy,"                                                          \
-    " submitted_at = coalesce(excluded.submitted_at, w.submitted_at),"                             \
-    " started_at = coalesce(excluded.started_at, w.started_at),"                                   \
-    " ended_at = coalesce(excluded.ended_at, w.ended_at),"                                         \
-    " last_seq = excluded.last_seq, last_log = excluded.last_log"                                  \
-    " WHERE excluded.last_seq > w.last_seq"
-
-static int merge(struct pg *pg, const uint8_t log[UUID_SIZE], struct error *error)
+void changes_init(struct changes *changes, struct budget *budget)
 {
-    char sql[sizeof MERGE_SQL + 2 * UUID_TEXT_SIZE], text[UUID_TEXT_SIZE];
-    uuid_to_text(text, log);
-    (void)snprintf(sql, sizeof sql, MERGE_SQL, text, text);
-    return pg_run(pg, sql, error);
+    *changes = (struct changes){ .budget = budget };
+    arena_init(&changes->arena, budget, BUDGET_READERS, ARENA_CHUNK_SIZE);
+    for (size_t i = 0; i < PROJECTIONS; i++)
+        table_init(&changes->tables[i].rows, budget, BUDGET_READERS);
+    changes_clear(changes);
 }
 
-int changes_send(struct pg *pg, struct batch *batch, struct binary *buffer, bool refused,
-                 struct error *error)
+void changes_free(struct changes *changes)
 {
-    int64_t count = batch_changes(batch, buffer, refused);
-    if (count <= 0)
-        return count == 0 ? 0 : error_set(error, (int)count, "no memory for the rows of a batch");
-    int failed = pg_copy_begin(pg, copy_sql, error);
+    arena_free(&changes->arena);
+    for (size_t i = 0; i < PROJECTIONS; i++)
+        table_free(&changes->tables[i].rows);
+}
+
+void changes_clear(struct changes *changes)
+{
+    for (size_t i = 0; i < PROJECTIONS; i++) {
+        struct changes_of_table *table = &changes->tables[i];
+        table_free(&table->rows);
+        table_init(&table->rows, changes->budget, BUDGET_READERS);
+        table->first = NULL;
+        table->last_next = &table->first;
+    }
+    arena_reset(&changes->arena);
+    changes->count = 0;
+}
+
+/*--- In memory -------------------------------------------------------------------------------*/
+
+/* What the row's spans point into lasts until the next record only. */
+static int copy_spans(struct changes *changes, const struct projection *projection, void *row)
+{
+    struct span *spans[PROJECTION_SPANS_MAX];
+    size_t count = projection->spans(row, spans);
+    for (size_t i = 0; i < count; i++) {
+        if (spans[i]->size == 0)
+            continue;
+        *spans[i] = arena_copy(&changes->arena, *spans[i]);
+        if (spans[i]->bytes == NULL)
+            return ERROR_BUDGET;
+    }
+    return 0;
+}
+
+/* The row of the same key, or NULL, with *key where it belongs. */
+static struct change_row *find(const struct changes_of_table *table,
+                               const struct projection *projection, const void *row, uint64_t *key)
+{
+    struct change_row *found;
+    *key = projection->hash(row);
+    while ((found = table_get(&table->rows, *key)) != NULL && !projection->same(found->row, row))
+        *key = *key == UINT64_MAX ? 1 : *key + 1;
+    return found;
+}
+
+static int keep(struct changes *changes, size_t index, void *row)
+{
+    const struct projection *projection = projections[index];
+    struct changes_of_table *table = &changes->tables[index];
+    uint64_t key;
+    struct change_row *found = find(table, projection, row, &key);
+    int failed = copy_spans(changes, projection, row);
     if (failed < 0)
         return failed;
-    failed = pg_copy_data(pg, binary_span(buffer), error);
-    if (failed == 0)
-        failed = pg_copy_end(pg, error);
-    return failed < 0 ? failed : merge(pg, batch->log, error);
+    if (found != NULL) {
+        projection->merge(found->row, row);
+        return 0;
+    }
+    failed = table_reserve(&table->rows, 1);
+    found =
+        failed == 0 ? arena_allocate(&changes->arena, sizeof *found + projection->row_size) : NULL;
+    if (found == NULL)
+        return ERROR_BUDGET;
+    memcpy(found->row, row, projection->row_size);
+    table_put(&table->rows, key, found);
+    *table->last_next = found;
+    table->last_next = &found->next;
+    changes->count++;
+    return 0;
+}
+
+int changes_add(struct changes *changes, const struct event_header *header, const Daa__Event *event,
+                bool only_workflows)
+{
+    alignas(max_align_t) char row[ROW_SIZE_MAX];
+    int failed = 0;
+    for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++) {
+        CHECK(projections[i]->row_size <= sizeof row);
+        if (only_workflows && !projections[i]->by_workflow)
+            continue;
+        if (projections[i]->change(header, event, row) == 1)
+            failed = keep(changes, i, row);
+    }
+    return failed;
+}
+
+/*--- In the tables ---------------------------------------------------------------------------*/
+
+int changes_make_tables(struct pg *pg, struct error *error)
+{
+    struct text sql;
+    text_init(&sql);
+    for (size_t i = 0; i < PROJECTIONS; i++)
+        text_printf(&sql, "CREATE TEMP TABLE %s_changes (%s) ON COMMIT DELETE ROWS;",
+                    projections[i]->table, projections[i]->types_sql);
+    int failed = pg_run(pg, text_string(&sql), error);
+    text_free(&sql);
+    return failed;
+}
+
+static int64_t put_rows(const struct changes_of_table *table, const struct projection *projection,
+                        const struct projection_of *of, struct columns_scratch *scratch,
+                        struct binary *target, bool refused)
+{
+    binary_clear(target);
+    binary_header(target);
+    for (const struct change_row *row = table->first; row != NULL; row = row->next) {
+        arena_reset(&scratch->arena);
+        binary_row(target, projection->column_count);
+        projection->put(of, scratch, target, row->row, refused);
+    }
+    binary_trailer(target);
+    return target->failed;
+}
+
+static int copy(struct pg *pg, const struct projection *projection, const struct binary *rows,
+                struct error *error)
+{
+    struct text sql;
+    text_init(&sql);
+    text_printf(&sql, "COPY pg_temp.%s_changes (%s) FROM STDIN (FORMAT binary)", projection->table,
+                projection->columns);
+    int failed = pg_copy_begin(pg, text_string(&sql), error);
+    text_free(&sql);
+    if (failed < 0)
+        return failed;
+    failed = pg_copy_data(pg, binary_span(rows), error);
+    return failed < 0 ? failed : pg_copy_end(pg, error);
+}
+
+/* The guard makes a change that is in there already harmless. */
+static int merge(struct pg *pg, const struct projection *projection, const char *log,
+                 struct error *error)
+{
+    struct text sql;
+    text_init(&sql);
+    if (projection->by_workflow)
+        text_printf(&sql, "WITH RECURSIVE " CHANGES_LATER_SQL, log);
+    text_printf(&sql, " INSERT INTO daa.%s AS w (%s) SELECT %s FROM pg_temp.%s_changes c",
+                projection->table, projection->columns, projection->columns, projection->table);
+    if (projection->by_workflow)
+        text_printf(&sql,
+                    " WHERE NOT EXISTS (SELECT FROM later l WHERE l.log = c.log"
+                    " AND c.stream <= l.upto AND (c.log <> '%s' OR c.last_seq > l.upto))",
+                    log);
+    text_printf(&sql,
+                " ON CONFLICT (%s) DO UPDATE SET %s, last_seq = excluded.last_seq"
+                " WHERE excluded.last_seq > w.last_seq",
+                projection->key_sql, projection->update_sql);
+    int failed = pg_run(pg, text_string(&sql), error);
+    text_free(&sql);
+    return failed;
+}
+
+int changes_empty_tables(struct pg *pg, struct error *error)
+{
+    struct text sql;
+    text_init(&sql);
+    for (size_t i = 0; i < PROJECTIONS; i++)
+        text_printf(&sql, "TRUNCATE pg_temp.%s_changes;", projections[i]->table);
+    int failed = pg_run(pg, text_string(&sql), error);
+    text_free(&sql);
+    return failed;
+}
+
+int changes_send(struct changes *changes, struct pg *pg, const struct projection_of *of,
+                 struct columns_scratch *scratch, struct binary *buffer, bool refused,
+                 struct error *error)
+{
+    char log[UUID_TEXT_SIZE];
+    int failed = 0;
+    uuid_to_text(log, of->log);
+    for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++) {
+        if (changes->tables[i].first == NULL)
+            continue;
+        if (put_rows(&changes->tables[i], projections[i], of, scratch, buffer, refused) < 0)
+            return error_set(error, -ENOMEM, "no memory for the rows of a batch");
+        failed = copy(pg, projections[i], buffer, error);
+        if (failed == 0)
+            failed = merge(pg, projections[i], log, error);
+    }
+    for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++)
+        if (projections[i]->after_sql != NULL && changes->tables[0].first != NULL)
+            failed = pg_run(pg, projections[i]->after_sql, error);
+    return failed;
 }

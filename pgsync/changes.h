@@ -1,12 +1,14 @@
-/* Puts what a batch changes in daa.workflows there, within a transaction of the caller's.
+/* What a batch changes in the derived tables (pgsync/projection.h): one change a row in memory,
+ * then all of them in the tables, within a transaction of the caller's.
  *
- * Threads: those of the pg. */
+ * Memory: on the budget. Threads: a changes belongs to one thread at a time; those of the pg. */
 #ifndef PGSYNC_CHANGES_H
 #define PGSYNC_CHANGES_H
 
-#include "pgsync/batch.h"
-#include "pgsync/binary.h"
+#include "core/base/arena.h"
+#include "core/base/table.h"
 #include "pgsync/pg.h"
+#include "pgsync/projection.h"
 
 /* The histories of logs that were registered behind log %s: later(log, upto), for a WITH RECURSIVE.
  * Such a log has those events of `log` up to `upto`, and the workflows that they created. */
@@ -17,13 +19,42 @@
     " UNION SELECT r.parent, least(r.parent_seq, l.upto)"                                          \
     " FROM later l JOIN daa.replica r ON r.log = l.log WHERE r.parent IS NOT NULL)"
 
-/* Makes the temporary table that the changes go through; once a connection. */
-extern const char changes_table_sql[];
+struct change_row; /* a row of a projection behind a header */
 
-/* A row that a log registered later shows too (pgsync/fork.h) is left to that one, but for what the
- * log did before the fork: no batch may have events from both sides of it. `refused`: what users
- * gave stays as it is there, or null. `buffer` is used meanwhile. 0 or negative. */
-int changes_send(struct pg *pg, struct batch *batch, struct binary *buffer, bool refused,
+struct changes_of_table {
+    struct table rows;        /* by hash */
+    struct change_row *first; /* in the order in which they came */
+    struct change_row **last_next;
+};
+
+struct changes {
+    struct budget *budget;
+    struct arena arena;
+    struct changes_of_table tables[PROJECTIONS];
+    uint64_t count; /* rows, of all tables */
+};
+
+void changes_init(struct changes *changes, struct budget *budget);
+void changes_free(struct changes *changes);
+void changes_clear(struct changes *changes);
+
+/* Adds what an event changes (`event` as for projection.change); with `only_workflows` in the
+ * tables whose rows belong to workflows. 0 or ERROR_BUDGET. */
+int changes_add(struct changes *changes, const struct event_header *header, const Daa__Event *event,
+                bool only_workflows);
+
+/* Makes the temporary tables that the changes go through; once a connection. */
+int changes_make_tables(struct pg *pg, struct error *error);
+
+/* Puts them into the tables. A row that a log registered later shows too (pgsync/fork.h) is left to
+ * that one, but for what the log did before the fork: no batch may have events from both sides of
+ * it. `refused`: what users gave stays as it is there, or null. `buffer` and `scratch` are used
+ * meanwhile. 0 or negative. */
+int changes_send(struct changes *changes, struct pg *pg, const struct projection_of *of,
+                 struct columns_scratch *scratch, struct binary *buffer, bool refused,
                  struct error *error);
+
+/* To be called before changes_send() is called again in the same transaction. */
+int changes_empty_tables(struct pg *pg, struct error *error);
 
 #endif

@@ -1,6 +1,5 @@
 #include "core/base/bytes.h"
 #include "core/base/check.h"
-#include "pgsync/changes.h"
 #include "pgsync/copier_inside.h"
 #include "pgsync/fork.h"
 #include "pgsync/partitions.h"
@@ -107,7 +106,7 @@ static int connect_to_server(struct copier *copier, struct error *error)
     if (failed == 0)
         failed = schema_open(&copier->schema, copier->pg, copier->options.partition_rows, error);
     if (failed == 0)
-        failed = pg_run(copier->pg, changes_table_sql, error);
+        failed = changes_make_tables(copier->pg, error);
     if (failed < 0 && pg_alive(copier->pg) && failed == ERROR_UNAVAILABLE)
         pg_close(&copier->pg);
     if (failed < 0)
@@ -254,11 +253,11 @@ static int copy_events(struct copier *copier, const struct record *first,
     return pg_copy_end(copier->pg, error);
 }
 
-/* What the batch changes in daa.workflows, and its rows of daa.anchors. */
+/* What the batch changes in the derived tables, and its rows of daa.anchors. */
 static int send_changes(struct copier *copier, struct error *error)
 {
-    int failed =
-        changes_send(copier->pg, &copier->batch, &copier->changes, copier->refuse_next, error);
+    int failed = batch_send_changes(&copier->batch, copier->pg, &copier->changes,
+                                    copier->refuse_next, error);
     if (failed == 0 && copier->batch.has_anchor)
         failed = schema_add_anchors(copier->pg, copier->log_text,
                                     copier->batch.last_seq - copier->batch.rows,

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define FETCH_ROWS 16     /* a record may have 8 MiB */
-#define CHANGES_MAX 1000u /* rows of workflows kept in memory */
+#define CHANGES_MAX 1000u /* rows kept in memory */
 
 /* The logs that fork %s comes from, each up to the last event that is its history too. */
 #define HISTORY_SQL                                                                                \
@@ -139,24 +139,39 @@ static int renumber_children(struct registration *r, struct error *error)
 
 /*--- Rows that show events from behind the fork ----------------------------------------------*/
 
+/* What a row of table t shows is not of the fork's history. */
+#define STRANGE_SQL(t)                                                                             \
+    t ".last_seq > %" PRIu64 " OR NOT EXISTS (SELECT FROM history k WHERE k.log = coalesce(" t     \
+      ".last_log, " t ".log)"                                                                      \
+      " AND " t ".last_seq <= k.upto)"
+
 /* last_seq 0 marks them within this transaction. What the first event gave never changes. Where
  * other logs kept the parent from changing its rows, any that has not ended may be behind. */
 static int clear_rows(struct registration *r, struct error *error)
 {
-    char sql[1800];
-    (void)snprintf(sql, sizeof sql,
-                   HISTORY_SQL
-                   ", " CHANGES_LATER_SQL
-                   " UPDATE daa.workflows w SET status = NULL, reason = NULL,"
-                   " reason_given = false, output = NULL, started_at = NULL, ended_at = NULL,"
-                   " last_seq = 0, last_log = NULL"
-                   " FROM history h WHERE h.log = w.log AND w.stream <= h.upto AND (%s"
-                   " OR w.last_seq > %" PRIu64
-                   " OR NOT EXISTS (SELECT FROM history k WHERE k.log = coalesce(w.last_log, w.log)"
-                   " AND w.last_seq <= k.upto)) AND NOT EXISTS"
-                   " (SELECT FROM later l WHERE l.log = w.log AND w.stream <= l.upto)",
-                   r->log, r->log, r->others ? "w.ended_at IS NULL" : "false", r->fork->seq);
-    return pg_run(r->pg, sql, error);
+    char sql[2600];
+    (void)snprintf(
+        sql, sizeof sql,
+        HISTORY_SQL
+        ", " CHANGES_LATER_SQL " UPDATE daa.workflows w SET status = NULL, reason = NULL,"
+        " reason_given = false, output = NULL, started_at = NULL, ended_at = NULL,"
+        " last_seq = 0, last_log = NULL"
+        " FROM history h WHERE h.log = w.log AND w.stream <= h.upto"
+        " AND (%s AND w.ended_at IS NULL OR " STRANGE_SQL(
+            "w") " OR EXISTS (SELECT FROM daa.steps s WHERE s.log = w.log"
+                 " AND s.stream = w.stream AND (%s AND s.ended_at IS NULL OR " STRANGE_SQL(
+                     "s") ")))"
+                          " AND NOT EXISTS"
+                          " (SELECT FROM later l WHERE l.log = w.log AND w.stream <= l.upto)",
+        r->log, r->log, r->others ? "true" : "false", r->fork->seq, r->others ? "true" : "false",
+        r->fork->seq);
+    int failed = pg_run(r->pg, sql, error);
+    if (failed == 0)
+        failed = pg_run(r->pg,
+                        "DELETE FROM daa.steps s USING daa.workflows w WHERE w.last_seq = 0"
+                        " AND s.log = w.log AND s.stream = w.stream",
+                        error);
+    return failed;
 }
 
 static int open_cursor(struct registration *r, struct error *error)
@@ -168,7 +183,7 @@ static int open_cursor(struct registration *r, struct error *error)
                    " JOIN history o ON o.log = w.log AND w.stream <= o.upto"
                    " JOIN (TABLE history UNION ALL SELECT '%s', %" PRId64 ") h ON true"
                    " JOIN daa.events e ON e.log = h.log AND e.stream = w.stream AND e.seq <= h.upto"
-                   " WHERE w.last_seq = 0 AND e.kind_name LIKE 'workflow.%%'"
+                   " WHERE w.last_seq = 0"
                    " ORDER BY w.stream, e.seq",
                    r->log, r->log, INT64_MAX);
     return pg_run(r->pg, sql, error);
@@ -204,9 +219,9 @@ static int add_record(struct registration *r, const struct pg_rows *rows, int ro
 
 static int put_changes(struct registration *r, struct error *error)
 {
-    int failed = pg_run(r->pg, "TRUNCATE pg_temp.workflow_changes", error);
+    int failed = changes_empty_tables(r->pg, error);
     if (failed == 0)
-        failed = changes_send(r->pg, r->batch, r->changes, r->refused, error);
+        failed = batch_send_changes(r->batch, r->pg, r->changes, r->refused, error);
     batch_begin(r->batch, r->fork->log, r->fork->owners);
     return failed;
 }

@@ -67,6 +67,112 @@ static void other_kinds(void)
     ok(row.has_reason && row.reason.size == 0, "and takes the reason away");
 }
 
+static struct step_row step_row(uint64_t seq, Daa__Event event)
+{
+    const struct event_header at = { .seq = seq, .stream = 5, .time_ns = seq * 100 };
+    struct step_row row;
+    is_int(projection_step(&at, &event, &row), 1, "event %d changes a step", (int)seq);
+    return row;
+}
+
+static Daa__Event event_of(int body_case)
+{
+    Daa__Event event = DAA__EVENT__INIT;
+    event.body_case = (Daa__Event__BodyCase)body_case;
+    return event;
+}
+
+static struct step_row started_step(uint64_t seq, uint32_t attempt)
+{
+    Daa__StepStarted body = DAA__STEP_STARTED__INIT;
+    Daa__Event event = event_of(DAA__EVENT__BODY_STEP_STARTED);
+    body.has_index = 1;
+    body.index = 2;
+    body.step = data("pay");
+    body.attempt = attempt;
+    body.status = DAA__STEP_STATUS__STEP_RUNNING;
+    event.step_started = &body;
+    return step_row(seq, event);
+}
+
+static struct step_row retried_step(uint64_t seq)
+{
+    Daa__StepRetryScheduled body = DAA__STEP_RETRY_SCHEDULED__INIT;
+    Daa__Event event = event_of(DAA__EVENT__BODY_STEP_RETRY_SCHEDULED);
+    body.has_index = 1;
+    body.index = 2;
+    body.attempt = 1;
+    body.status = DAA__STEP_STATUS__STEP_BACKOFF;
+    body.outcome = DAA__OUTCOME__OUTCOME_NOT_DONE;
+    body.error = data("refused");
+    event.step_retry_scheduled = &body;
+    return step_row(seq, event);
+}
+
+static struct step_row completed_step(uint64_t seq)
+{
+    Daa__StepCompleted body = DAA__STEP_COMPLETED__INIT;
+    Daa__Event event = event_of(DAA__EVENT__BODY_STEP_COMPLETED);
+    body.has_index = 1;
+    body.index = 2;
+    body.status = DAA__STEP_STATUS__STEP_COMPLETED;
+    body.output = data("1");
+    event.step_completed = &body;
+    return step_row(seq, event);
+}
+
+static void steps(void)
+{
+    struct step_row row = started_step(6, 1), again = started_step(8, 2), retried = retried_step(7),
+                    completed = completed_step(9);
+    projection_step_merge(&row, &retried);
+    ok(row.status == DAA__STEP_STATUS__STEP_BACKOFF && span_is(row.error, "refused") &&
+           row.outcome == DAA__OUTCOME__OUTCOME_NOT_DONE && !row.has_ended,
+       "a retry says what came of the attempt");
+    projection_step_merge(&row, &again);
+    ok(row.attempt == 2 && span_is(row.error, "refused") && span_is(row.step, "pay"),
+       "the next attempt leaves that as it is");
+    projection_step_merge(&row, &completed);
+    ok(row.attempt == 2 && row.has_error && row.error.size == 0 && span_is(row.output, "1"),
+       "a completion takes the error away");
+    ok(row.first_ns == 600 && row.has_ended && row.ended_ns == 900, "and ends what began then");
+    is_int(row.last_seq, 9, "the row knows its newest event");
+    struct step_row none;
+    Daa__StepCompleted body = DAA__STEP_COMPLETED__INIT;
+    Daa__Event event = event_of(DAA__EVENT__BODY_STEP_COMPLETED);
+    event.step_completed = &body;
+    is_int(projection_step(&header, &event, &none), 0, "an event that names no step changes none");
+}
+
+static struct agent_row agent_row(uint64_t seq, Daa__Event *event)
+{
+    const struct event_header at = { .seq = seq, .time_ns = seq * 100 };
+    struct agent_row row;
+    is_int(projection_agent(&at, event, &row), 1, "every event is a sign of life");
+    return row;
+}
+
+static void agents(void)
+{
+    Daa__AgentRegistered registered = DAA__AGENT_REGISTERED__INIT;
+    Daa__AgentStopped stopped = DAA__AGENT_STOPPED__INIT;
+    Daa__Event begins = event_of(DAA__EVENT__BODY_AGENT_REGISTERED),
+               ends = event_of(DAA__EVENT__BODY_AGENT_STOPPED);
+    registered.pid = 77;
+    registered.host = data("here");
+    stopped.reason = data("signal");
+    begins.agent_registered = &registered;
+    ends.agent_stopped = &stopped;
+    struct agent_row row = agent_row(1, &begins), life = agent_row(2, NULL),
+                     end = agent_row(3, &ends), anew = agent_row(4, &begins);
+    projection_agent_merge(&row, &life);
+    ok(row.heartbeat_ns == 200 && row.pid == 77 && !row.has_stopped, "it lives");
+    projection_agent_merge(&row, &end);
+    ok(row.has_stopped && span_is(row.reason, "signal") && row.stopped_ns == 300, "it stops");
+    projection_agent_merge(&row, &anew);
+    ok(row.has_registered && !row.has_stopped && row.registered_ns == 400, "and comes back");
+}
+
 int main(void)
 {
     struct workflow_row row = submitted_row(), paused = paused_row("asked"),
@@ -86,5 +192,7 @@ int main(void)
     ok(row.has_ended && row.ended_ns == 2000 && row.has_output, "the end is the last event's");
     is_int(row.last_seq, 9, "and the row knows the newest event in it");
     other_kinds();
+    steps();
+    agents();
     return tap_done();
 }

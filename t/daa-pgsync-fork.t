@@ -89,7 +89,12 @@ sub flows {
     return { map { my ($name, @rest) = @$_; ($name => join '|', @rest) } $server->rows(q{SELECT name, status,
         coalesce(reason, '-'), coalesce(output::text, '-'), last_log IS NOT NULL FROM daa.workflows WHERE name <> 'pay'}, $db) };
 }
-sub workflows { my ($db) = @_; return join ' ', split /\n/, $server->sql(q{SELECT log, stream, id, name, status, reason, input, output, metadata, submitted_at, started_at, ended_at, last_seq, last_log FROM daa.workflows ORDER BY log, stream}, $db) }
+sub workflows {
+    my ($db) = @_;
+    return join ' ', map { split /\n/, $server->sql($_, $db) }
+        q{SELECT log, stream, id, name, status, reason, input, output, metadata, submitted_at, started_at, ended_at, last_seq, last_log FROM daa.workflows ORDER BY log, stream},
+        q{SELECT to_jsonb(s) FROM daa.steps s ORDER BY log, stream, step_index};
+}
 
 #--- A source, and what was restored from its backup while it went on ------------------------------
 

@@ -30,4 +30,44 @@ int projection_workflow(const struct event_header *header, const Daa__Event *eve
 /* Puts a later change of the same row over an earlier one, so that a batch writes each row once. */
 void projection_workflow_merge(struct workflow_row *row, const struct workflow_row *later);
 
+/* A change of the row of table `steps` whose key is (log, stream, index): that of the workflow's
+ * step. The row comes with the first event that tells of the step. Every such event says the
+ * status; what it says nothing else about keeps its value. */
+struct step_row {
+    uint64_t stream;
+    uint64_t last_seq;
+    uint32_t index;
+    struct span step; /* its id */
+    int status;       /* StepStatus */
+    bool has_attempt, has_outcome, has_error, has_output, has_ended;
+    uint32_t attempt;
+    int outcome;       /* Outcome */
+    struct span error; /* when has_error; empty: there is none any more */
+    struct span output;
+    uint64_t first_ns; /* of this event: when the step began, if there was none before */
+    uint64_t ended_ns; /* when has_ended; else it has not ended */
+};
+
+/* As projection_workflow() and projection_workflow_merge(). A workflow that fails or is cancelled
+ * cancels its steps without an event of theirs: whoever keeps the rows does that. */
+int projection_step(const struct event_header *header, const Daa__Event *event,
+                    struct step_row *row);
+void projection_step_merge(struct step_row *row, const struct step_row *later);
+
+/* A change of the row of table `agents` whose key is the log: every event is a sign of life. */
+struct agent_row {
+    uint64_t last_seq;
+    uint64_t heartbeat_ns; /* log time of the newest event */
+    bool has_registered, has_stopped;
+    struct span version, host; /* when registered */
+    uint64_t pid, registered_ns;
+    struct span reason; /* when stopped */
+    uint64_t stopped_ns;
+};
+
+/* As the others; `event` may be NULL, for an event that is not the agent's own. Always 1. */
+int projection_agent(const struct event_header *header, const Daa__Event *event,
+                     struct agent_row *row);
+void projection_agent_merge(struct agent_row *row, const struct agent_row *later);
+
 #endif

@@ -1,0 +1,107 @@
+#!/usr/bin/perl
+# The derived tables, against what the agent itself says of the same workflows, and made with batches of
+# every size.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Daa qw(wait_until scratch program run_program);
+use JSON::PP ();
+use PgServer;
+use Test::More;
+
+plan skip_all => PgServer->missing if PgServer->missing;
+delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
+
+my $server = PgServer->new;
+my $databases = 0;
+my $config = "[exec]\nenabled = true\nallow = [\"/bin/sh\"]\n";
+my $agent = Daa->start(config => $config);
+my $admin = $agent->as_admin;
+
+sub submit { my ($definition, $wait) = @_; my $answer = $agent->post('/api/v1/workflows' . ($wait ? "?wait=$wait" : ''), { definition => $definition, metadata => { test => 'yes' } }, $admin); return $answer->{json}{id} // die $answer->{body} }
+sub sh { my ($id, $script, %more) = @_; return { id => $id, exec => { argv => ['/bin/sh', '-c', $script] }, %more } }
+sub shown { my ($id) = @_; return $agent->get("/api/v1/workflows/$id")->{json} }
+sub status_is { my ($id, $status) = @_; return ok(wait_until(sub { shown($id)->{status} eq $status }, 30), "one is $status") }
+
+submit({ name => 'good', steps => [sh('a', 'echo 1'), { id => 'b', needs => ['a'], sleep => '0s' }, sh('c', 'exit 0', needs => ['b'])] }, '30s');
+submit({ name => 'fails', steps => [sh('a', 'echo no >&2; exit 3', on_failure => 'fail', retry => { max_attempts => 3, initial => '1ms', factor => 1 }), sh('after', 'exit 0', needs => ['a'])] }, '30s');
+my $waits = submit({ name => 'waits', steps => [{ id => 'go', signal => { name => 'go' } }] });
+my $cancelled = submit({ name => 'cancelled', steps => [{ id => 'nap', sleep => '1h' }, { id => 'go', signal => { name => 'go' } }] });
+my $signalled = submit({ name => 'signalled', steps => [{ id => 'go', signal => { name => 'go' } }] });
+$agent->post("/api/v1/workflows/$cancelled:cancel", { reason => 'asked' }, $admin);
+$agent->post("/api/v1/workflows/$signalled/signals/go", { by => 'a test' }, $admin);
+my @lost = map { submit({ name => "lost$_", steps => [sh('kill', 'kill -9 $$')] }) } 0 .. 2;
+status_is($_, 'paused') for @lost;
+$agent->post("/api/v1/workflows/$lost[0]:resolve", { step => 'kill', as => 'done', output => { looked => 1 }, reason => 'I looked' }, $admin);
+$agent->post("/api/v1/workflows/$lost[1]:resolve", { step => 'kill', as => 'failed', reason => 'it did not' }, $admin);
+status_is($lost[0], 'completed');
+status_is($lost[1], 'failed');
+status_is($signalled, 'completed');
+status_is($cancelled, 'cancelled');
+my %want = map { $_->{id} => $_ } map { shown($_->{id}) } @{ $agent->get('/api/v1/workflows?limit=100')->{json}{items} };
+is(scalar keys %want, 8, 'workflows of every kind');
+
+sub rows {
+    my ($name) = @_;
+    return map { [ $_ => $server->sql("SELECT to_jsonb(t) FROM daa.$_ t ORDER BY to_jsonb(t)::text COLLATE \"C\"", $name) ] } qw(workflows steps agents);
+}
+
+sub copied {
+    my @options = @_;
+    my $name = 'd' . ++$databases;
+    $server->create_database($name);
+    my ($status, undef, $err) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($name), @options);
+    is($status, 0, "a copy with @options") or diag $err;
+    return $name;
+}
+
+my $whole = copied('--batch-rows', 20000);
+
+subtest 'steps are what the agent says of them' => sub {
+    my (%got, %expected);
+    for ($server->rows(q{SELECT w.id, s.step, s.status, s.attempts, coalesce(s.outcome, '-'), coalesce(s.error, '-'), s.ended_at IS NOT NULL,
+            coalesce(s.output::text, '-') FROM daa.steps s JOIN daa.workflows w USING (log, stream)}, $whole)) {
+        my ($id, $step, @is) = @$_;
+        $got{"$want{$id}{name} $step"} = "@is";
+    }
+    my $text = JSON::PP->new->canonical->allow_nonref->space_after;
+    for my $workflow (values %want) {
+        for (grep { $_->{started} || $_->{ended} && $_->{status} eq 'skipped' } @{ $workflow->{steps} }) {
+            $expected{"$workflow->{name} $_->{id}"} = join ' ', $_->{status}, $_->{attempts}, $_->{outcome} // '-', $_->{error} // '-',
+                $_->{ended} ? 't' : 'f', exists $_->{output} ? $text->encode($_->{output}) : '-';
+        }
+    }
+    # A step that succeeded, or was resolved so, has no error in the table.
+    for my $key (grep { $expected{$_} =~ /^completed/ } keys %expected) { s/(?<=^completed 1 done ).*(?= [tf] )/-/ for $expected{$key}, $got{$key} }
+    # jsonb orders keys by length.
+    for my $key (keys %expected) { for my $of (\%got, \%expected) { $of->{$key} =~ s/(\{.*\})/join ' ', sort split m{[{}, ]+}, $1/e if $of->{$key} } }
+    is_deeply(\%got, \%expected, 'each of them') or diag explain [\%got, \%expected];
+    cmp_ok(scalar keys %got, '>=', 8, 'and there are some');
+};
+
+subtest 'the views' => sub {
+    my $of = sub { my ($view, $columns) = @_; return join ' ', sort map { "@$_" } $server->rows("SELECT $columns FROM daa.$view", $whole) };
+    is($of->('running_workflows', 'name, status'), 'lost2 paused waits running', 'running_workflows');
+    is($of->('uncertain_steps', 'name, step'), 'lost2 kill', 'uncertain_steps');
+    is($of->('failures_today', 'name'), 'fails lost1', 'failures_today');
+    is($of->('slow_steps', 'name'), '', 'slow_steps: none');
+    $server->sql(q{UPDATE daa.steps SET started_at = started_at - interval '1 minute' WHERE step = 'c'}, $whole);
+    is($of->('slow_steps', 'name, step'), 'good c', 'slow_steps: one');
+    $server->sql(q{UPDATE daa.steps SET started_at = started_at + interval '1 minute' WHERE step = 'c'}, $whole);
+};
+
+subtest 'agents' => sub {
+    my ($row) = $server->rows(q{SELECT id = log::text, active, registered_at IS NOT NULL, stopped_at IS NULL, version ~ '^\d', pid, last_heartbeat = (SELECT max(time) FROM daa.events) FROM daa.agents}, $whole);
+    is("@$row", "t t t t t @{[ $agent->pid ]} t", 'one row, of one that runs');
+};
+
+$agent->stop;
+my $stopped = copied('--batch-rows', 20000);
+is(join(' ', map { "@$_" } $server->rows('SELECT active, stopped_at IS NOT NULL FROM daa.agents', $stopped)), 'f t', 'an agent that was stopped is not active');
+my @good = rows($stopped);
+for my $size (1, 2, 3, 7) {
+    is_deeply([rows(copied('--batch-rows', $size))], \@good, "and no row depends on where batches end: $size");
+}
+
+done_testing;
