@@ -8,6 +8,7 @@ use Anchor;
 use Daa qw(scratch run_program program slurp spew wait_until);
 use JSON::PP ();
 use LogReader;
+use POSIX ();
 use Test::More;
 
 delete @ENV{qw(DAA_URL DAA_TOKEN_FILE)};
@@ -148,6 +149,21 @@ spew("$dir/anchor.key", "nonsense\n");
 is($status, 1, 'nor with one that is none');
 like($said, qr/anchor\.key is no Ed25519 private key/, 'and says so');
 unlike($said, qr/nonsense/, 'but not what is in it');
+
+# Nor does one that has something else to do by then: a key of idempotency has expired.
+my $clock = Daa::clock_file();
+my $busy = Daa->start(config => "[anchor]\ninterval = \"1h\"\n", clock => $clock);
+$busy->post('/api/v1/workflows', { definition => $nap }, { 'Idempotency-Key' => "key $_" }) for 1 .. 3;
+is($busy->stop, 0, '(another agent stops, two days pass)');
+Daa::set_clock($clock, 2 * 86400);
+chmod 0644, $busy->dir . '/anchor.key';
+for my $round (1 .. 5) {
+    $busy->{wait_ready} = 0;
+    $busy->start_again;
+    ok((wait_until { $busy->reap(POSIX::WNOHANG()) }), 'whatever else it has to do, it ends') or $busy->kill;
+    is($busy->{status}, 1, 'as a start that failed does');
+}
+like($busy->said, qr/anchor\.key may be read by others/, 'and says why');
 
 #--- Without being asked, and not at all --------------------------------------------------------------
 

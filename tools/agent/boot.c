@@ -540,6 +540,30 @@ static int open_scrub(struct boot *boot, struct error *error)
     return scrub_open(&boot->scrub, &options, error);
 }
 
+/* What can fail comes first: threads that ask the agent wait for the loop, which runs only when all
+ * went well. */
+static int open_askers(struct boot *boot, struct error *error)
+{
+    int status = open_notary(boot, error);
+    if (status == 0)
+        status = open_housekeeper(boot, error);
+    if (status == 0)
+        status = notary_start(boot->notary, error);
+    return status;
+}
+
+static void give_up(struct boot *boot, const struct error *why)
+{
+    struct error error;
+    struct refusal refusal = { .status = 503, .code = "starting", .safe_to_retry = true };
+    (void)snprintf(refusal.text, sizeof refusal.text, "the agent does not start: %.400s",
+                   why->text);
+    if (boot->inbox)
+        inbox_abandon(boot->inbox, &refusal);
+    if (boot_close(boot, false, &error) < 0)
+        host_say("%s", error.text);
+}
+
 void boot_init(struct boot *boot, const struct config *config)
 {
     *boot = (struct boot){ .config = config,
@@ -571,14 +595,10 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
                              error);
     if (status == 0)
         status = open_scrub(boot, error);
-    if (status == 0) /* the last: they wait for the loop, which runs only when all went well */
-        status = open_housekeeper(boot, error);
     if (status == 0)
-        status = open_notary(boot, error);
+        status = open_askers(boot, error);
     if (status < 0) {
-        struct error ignored;
-        if (boot_close(boot, false, &ignored) < 0)
-            host_say("%s", ignored.text);
+        give_up(boot, error);
         return status;
     }
     boot->ready_ns = host_monotonic_ns();

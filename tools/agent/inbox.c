@@ -123,6 +123,22 @@ void inbox_refuse(struct inbox *inbox)
     inbox_wake(inbox);
 }
 
+void inbox_abandon(struct inbox *inbox, const struct refusal *refusal)
+{
+    inbox_refuse(inbox);
+    pthread_mutex_lock(&inbox->lock);
+    struct request *request = inbox->lists.requests;
+    inbox->lists.requests = NULL;
+    inbox->lists.requests_last = &inbox->lists.requests;
+    pthread_mutex_unlock(&inbox->lock);
+    for (struct request *next; request; request = next) {
+        next = request->next;
+        request->answer = REQUEST_REFUSED;
+        request->refusal = *refusal;
+        inbox_answered(inbox, request);
+    }
+}
+
 void inbox_wake(struct inbox *inbox)
 {
     atomic_store(&inbox->woken, true);

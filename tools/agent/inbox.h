@@ -59,6 +59,9 @@ void inbox_put_outcome(struct inbox *inbox, struct effect_outcome *outcome);
 
 /* From now on requests are refused; outcomes go on. Wakes the agent thread. */
 void inbox_refuse(struct inbox *inbox);
+/* The same by the agent thread, when it is not going to serve: requests that were put before are
+ * answered with the refusal. Only after it the threads that put some can be joined. */
+void inbox_abandon(struct inbox *inbox, const struct refusal *refusal);
 void inbox_wake(struct inbox *inbox);
 
 /* Moves everything to the ends of the caller's lists (`*_last` points to the last next pointer). */

@@ -24,6 +24,7 @@ struct notary {
     struct notary_options options;
     char file[PATH_MAX];
     pthread_t thread;
+    bool started; /* whoever opened it */
 
     pthread_mutex_t lock; /* guards what is below */
     pthread_cond_t work, done;
@@ -387,13 +388,20 @@ int notary_open(struct notary **opened, const struct notary_options *options, st
     pthread_cond_init(&notary->done, NULL);
     pthread_condattr_destroy(&monotonic);
     int code = open_parts(notary, error);
-    if (code == 0 && (code = -pthread_create(&notary->thread, NULL, run, notary)) < 0)
-        error_set(error, code, "cannot start the thread that signs: %s", error_text(code));
     if (code < 0)
         release(notary);
     else
         *opened = notary;
     return code;
+}
+
+int notary_start(struct notary *notary, struct error *error)
+{
+    int code = -pthread_create(&notary->thread, NULL, run, notary);
+    if (code < 0)
+        return error_set(error, code, "cannot start the thread that signs: %s", error_text(code));
+    notary->started = true;
+    return 0;
 }
 
 void notary_stop(struct notary *notary)
@@ -412,7 +420,8 @@ void notary_close(struct notary *notary)
     if (notary == NULL)
         return;
     notary_stop(notary);
-    pthread_join(notary->thread, NULL);
+    if (notary->started)
+        pthread_join(notary->thread, NULL);
     release(notary);
 }
 

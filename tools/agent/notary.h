@@ -39,8 +39,10 @@ struct notary_options {
     struct budget *budget;
 };
 
-/* Reads the key, or makes it. */
+/* Reads the key, or makes it. Nothing is signed before the start. */
 int notary_open(struct notary **notary, const struct notary_options *options, struct error *error);
+/* Starts its thread, once. */
+int notary_start(struct notary *notary, struct error *error);
 /* Nothing more is begun, and whoever waits gets -ECANCELED. NULL is fine. */
 void notary_stop(struct notary *notary);
 /* The same, joins the thread and releases all; the loop must answer until then, or have refused.
