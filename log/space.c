@@ -1,5 +1,7 @@
 #include "log/space.h"
 
+#include "iouring/file.h"
+
 enum { MARGIN_PERCENT = 25 };
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -15,10 +17,11 @@ static uint64_t most(uint64_t a, uint64_t b)
 struct space_limits space_limits_for(const struct space_limits *wish, uint64_t total_bytes,
                                      uint64_t segment_size)
 {
+    uint64_t ballast_bytes = least(wish->ballast_bytes, total_bytes / 100);
     return (struct space_limits){
         .low_bytes = most(least(wish->low_bytes, total_bytes / 10), 4 * segment_size),
         .critical_bytes = most(least(wish->critical_bytes, total_bytes / 40), 2 * segment_size),
-        .ballast_bytes = least(wish->ballast_bytes, total_bytes / 100),
+        .ballast_bytes = ballast_bytes / FILE_BLOCK_SIZE * FILE_BLOCK_SIZE,
     };
 }
 

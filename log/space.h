@@ -34,8 +34,8 @@ struct space_look {
 };
 
 /* What is wished for, cut down to what suits a filesystem of this size: low to a tenth of it,
- * critical to a fortieth, the ballast to a hundredth; but two segments are critical and four are
- * low. */
+ * critical to a fortieth, the ballast to a hundredth, of whole blocks, as it is made; but two
+ * segments are critical and four are low. */
 struct space_limits space_limits_for(const struct space_limits *wish, uint64_t total_bytes,
                                      uint64_t segment_size);
 

@@ -123,6 +123,25 @@ static void ballast(void)
        "one that does not fit leaves nothing: %s", error.text);
 }
 
+/* Whoever looks whether it is there must find what was made: else it is made anew for ever. */
+static void the_ballast_wished_for_can_be_made(void)
+{
+    static const uint64_t odd[] = { 3 * MB + 5, 5000000, 4097, 4095, 1, 0 };
+    const char *dir = scratch_path("ballast");
+    bool there = true;
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        struct space_limits wish = { .ballast_bytes = odd[i] };
+        struct space_limits got = space_limits_for(&wish, 1000000 * MB, MB);
+        struct error error = { 0 };
+        there = there && ballast_make(dir, got.ballast_bytes, &error) == 0 &&
+                ballast_bytes(dir) >= got.ballast_bytes && got.ballast_bytes + 4096 > odd[i] &&
+                ballast_release(dir, &error) >= 0;
+    }
+    ok(there, "what is wished for is what can be made, whatever its size");
+    struct space_limits part = space_limits_for(&limits, 2000 * MB + 12345, MB);
+    is_int(part.ballast_bytes % 4096, 0, "as is a part of a small filesystem");
+}
+
 static void record(void)
 {
     uint8_t bytes[SPACE_SIZE];
@@ -155,6 +174,7 @@ int main(void)
     never_worse();
     limits_follow_the_size();
     ballast();
+    the_ballast_wished_for_can_be_made();
     record();
     return tap_done();
 }
