@@ -170,12 +170,49 @@ int schema_extend(struct schema *schema, struct pg *pg, uint64_t seq, struct err
     return 0;
 }
 
+/* A copy made anew meets the anchors that the one before left. What differs was signed over another
+ * history. An event without its payload says nothing. */
+static const char differing_sql[] =
+    "SELECT a.event FROM daa.anchors a JOIN daa.events e ON e.log = a.log AND e.seq = a.event"
+    " WHERE a.log = '%s' AND a.event > %" PRIu64 " AND a.event <= %" PRIu64
+    " AND (e.kind <> 90 OR e.payload->>'signature' IS NOT NULL AND ("
+    "e.payload->>'signature' <> encode(a.signature, 'hex')"
+    " OR e.payload->>'public_key' <> encode(a.public_key, 'hex')"
+    " OR e.payload->>'chain' <> encode(a.chain, 'hex')"
+    " OR (e.payload->>'seq')::bigint <> a.seq"
+    " OR (e.payload->>'segment_no')::bigint <> a.segment_no"
+    " OR (e.payload->>'signed_ns')::bigint <> a.signed_ns"
+    " OR (e.payload->>'previous')::bigint <> a.previous"
+    " OR coalesce(e.payload->'segments', '[]') <> a.segments)) ORDER BY 1 LIMIT 1";
+
+static int compare_anchors(struct pg *pg, const char *log, uint64_t after, uint64_t last,
+                           struct error *error)
+{
+    char sql[sizeof differing_sql + 200];
+    struct pg_rows *rows;
+    (void)snprintf(sql, sizeof sql, differing_sql, log, after, last);
+    int failed = pg_query(pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    if (pg_rows_count(rows) > 0)
+        failed = error_set(error, ERROR_MISMATCH,
+                           "daa.anchors holds another signed head at event %" PRId64
+                           " of log %s than the log: one of them was changed since it was signed; "
+                           "keep both as evidence, see daa-log verify --anchor, and copy into "
+                           "another database",
+                           pg_rows_integer(rows, 0, 0), log);
+    pg_rows_free(rows);
+    return failed;
+}
+
 int schema_add_anchors(struct pg *pg, const char *log, uint64_t after, uint64_t last,
                        struct error *error)
 {
-    char sql[sizeof ANCHORS_INSERT_SQL + 200];
+    char sql[sizeof ANCHORS_INSERT_SQL + 240];
     (void)snprintf(sql, sizeof sql,
-                   ANCHORS_INSERT_SQL " AND log = '%s' AND seq > %" PRIu64 " AND seq <= %" PRIu64,
+                   ANCHORS_INSERT_SQL " AND log = '%s' AND seq > %" PRIu64 " AND seq <= %" PRIu64
+                                      " ON CONFLICT (log, event) DO NOTHING",
                    log, after, last);
-    return pg_run(pg, sql, error);
+    int failed = pg_run(pg, sql, error);
+    return failed < 0 ? failed : compare_anchors(pg, log, after, last, error);
 }

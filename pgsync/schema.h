@@ -72,7 +72,8 @@ int schema_extend(struct schema *schema, struct pg *pg, uint64_t seq, struct err
 int schema_check(struct pg *pg, struct error *error);
 
 /* Fills the rows of `anchors` from those of `events` with `after` < seq <= `last`, within the
- * transaction that inserts these. */
+ * transaction that inserts these. Rows that are there already stay; ERROR_MISMATCH when one says
+ * other than its event. */
 int schema_add_anchors(struct pg *pg, const char *log, uint64_t after, uint64_t last,
                        struct error *error);
 

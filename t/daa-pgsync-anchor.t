@@ -50,6 +50,22 @@ for my $change ("UPDATE daa.anchors SET seq = 1", 'DELETE FROM daa.anchors', 'TR
 }
 is(scalar(anchors()), scalar @served, 'all are there');
 
+my $forget = 'DELETE FROM daa.replica; DELETE FROM daa.events; DELETE FROM daa.workflows';
+sql($forget);
+copies('a copy made anew');
+is_deeply([ anchors() ], \@served, 'leaves the anchors that are there as they are');
+is(sql('SELECT last_seq FROM daa.replica'), sql('SELECT max(seq) FROM daa.events'), '(and is whole)');
+my $event = $served[1]{event};
+for my $change ('chain = sha256(chain)', 'segments = segments || \'[1]\'', 'signature = public_key || public_key', 'event = event - 1') {
+    sql("CREATE TABLE kept AS TABLE daa.anchors; ALTER TABLE daa.anchors DISABLE TRIGGER USER; UPDATE daa.anchors SET $change WHERE event = $event; $forget");
+    ($status, undef, $said) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url('copy'));
+    isnt($status, 0, "where $change, a copy made anew stops");
+    like($said, qr/daa\.anchors holds another signed head at event \d+ of log \S+ than the log.*keep/, 'and says that what was signed differs') or diag $said;
+    sql('DELETE FROM daa.anchors; INSERT INTO daa.anchors TABLE kept; DROP TABLE kept; ALTER TABLE daa.anchors ENABLE TRIGGER USER');
+}
+copies('once they agree');
+is_deeply([ anchors() ], \@served, 'it goes on');
+
 $server->schema_back_to(2, 'copy');
 work(1, 100);
 copies('a schema of version 2 is carried over');
