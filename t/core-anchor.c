@@ -81,6 +81,25 @@ static void test_signature(void)
     ok(anchor_signature_holds(&other), "the event that records it is not part of it");
 }
 
+static void test_equal(void)
+{
+    const struct anchor anchor = an_anchor(3);
+    struct anchor other = an_anchor(3);
+    ok(anchor_equal(&anchor, &other), "an anchor is equal to itself");
+    other.event++;
+    bool found = anchor_equal(&anchor, &other);
+    other = anchor;
+    other.segments[2].merkle_root[31] ^= 1;
+    found |= anchor_equal(&anchor, &other);
+    other = anchor;
+    other.segment_count = 2;
+    found |= anchor_equal(&anchor, &other);
+    other = anchor;
+    other.signature[63] ^= 1;
+    found |= anchor_equal(&anchor, &other);
+    ok(!found, "and not to one of another event, root, length or signature");
+}
+
 static void test_event(void)
 {
     struct anchor anchor = an_anchor(ANCHOR_SEGMENTS_MAX), back;
@@ -163,6 +182,7 @@ int main(void)
     arena_init(&arena, &budget, BUDGET_READERS, 4096);
     test_message();
     test_signature();
+    test_equal();
     test_event();
     test_json();
     arena_free(&arena);

@@ -6,6 +6,7 @@ use warnings;
 use lib 't/lib';
 use Anchor;
 use Daa qw(scratch run_program program slurp spew wait_until);
+use Fault qw(copy_tree);
 use JSON::PP ();
 use LogReader;
 use POSIX ();
@@ -132,6 +133,33 @@ ok((wait_until { (anchors_of($agent)->{trouble} // '') =~ /put back to an earlie
     or diag explain anchors_of($agent);
 like(slurp("$dir/anchors.jsonl"), qr/"event":99999999/, '(the file stays)');
 like($agent->said, qr/earlier state/, 'on stderr too');
+
+# The alarm lasts: a log that was put back does not get out of it by writing on past what was signed.
+my $back = Daa->start(config => $config);
+my $there_is = $back->dir;
+work($back, 3);
+sign_now($back);
+is($back->stop, 0, '(another agent stops)');
+copy_tree($there_is, "$there_is.kept");
+$back->start_again;
+work($back, 3);
+my $lost = sign_now($back)->{json};
+ok(exported($back, $lost->{event}), '(what it signs then is exported)');
+is($back->stop, 0, '(and is all that is left of it)');
+copy_tree("$there_is.kept/$_", "$there_is/$_") for qw(log db snapshots);
+$back->start_again;
+work($back, 1);
+for my $more (0, 1) {
+    work($back, 1) while $more && $back->get('/status')->{json}{log}{durable_seq} <= $lost->{event};
+    sign_now($back) for 1 .. 2;    # the answer to the second comes when the first was exported
+    like(anchors_of($back)->{trouble}, qr/put back to an earlier state/, $more ? 'nor later, when it has as many events' : 'a log that was put back is told');
+    is((lines("$there_is/anchors.jsonl"))[-1]{event}, $lost->{event}, 'and the evidence stays');
+}
+rename "$there_is/anchors.jsonl", "$there_is/evidence" or die;
+my $over = sign_now($back)->{json};
+ok(exported($back, $over->{event}), 'once it was moved away anchors are exported again');
+is(anchors_of($back)->{trouble}, undef, 'and the alarm is over');
+is($back->stop, 0, '(it stops)');
 
 #--- The key is a secret ----------------------------------------------------------------------------
 

@@ -55,6 +55,16 @@ bool anchor_signature_holds(const struct anchor *anchor)
     return ed25519_verify(anchor->signature, anchor->public_key, span_of(message, size));
 }
 
+bool anchor_equal(const struct anchor *a, const struct anchor *b)
+{
+    uint8_t message[ANCHOR_MESSAGE_MAX], other[ANCHOR_MESSAGE_MAX];
+    size_t size = anchor_message(a, message);
+    return a->event == b->event && size == anchor_message(b, other) &&
+           memcmp(message, other, size) == 0 &&
+           memcmp(a->public_key, b->public_key, ED25519_KEY_SIZE) == 0 &&
+           memcmp(a->signature, b->signature, ED25519_SIGNATURE_SIZE) == 0;
+}
+
 /*--- The event ---------------------------------------------------------------------------------*/
 
 static bool take(void *target, size_t size, ProtobufCBinaryData data)

@@ -55,6 +55,9 @@ void anchor_sign(struct anchor *anchor, const uint8_t private_key[ED25519_KEY_SI
 /* By the key that it names: whose that is, the caller must know from elsewhere. */
 bool anchor_signature_holds(const struct anchor *anchor);
 
+/* The same event, what was signed, and by which key. */
+bool anchor_equal(const struct anchor *a, const struct anchor *b);
+
 /* The body of the event numbered `event`. False: it lacks something. */
 bool anchor_of_event(struct anchor *anchor, uint64_t event, const Daa__LogAnchored *body);
 /* The same of a record. False: it is no log.anchored, or not whole. Its memory is of `arena`. */

@@ -54,8 +54,11 @@ static bool is_stopped(struct notary *notary)
 
 /*--- Reading -----------------------------------------------------------------------------------*/
 
-/* The log.anchored `event`, into notary->anchor. 1, 0 it is not there any more, negative. */
-static int read_anchor(struct notary *notary, uint64_t event, struct error *error)
+enum { ANOTHER = 2 };
+
+/* The log.anchored `event`, into notary->anchor. 1, 0 it is not there any more, negative; and
+ * ANOTHER: it is none, or not whole. */
+static int look_up(struct notary *notary, uint64_t event, struct error *error)
 {
     struct record record;
     int code = log_reader_get(notary->reader, event, &record, NULL, error);
@@ -66,9 +69,16 @@ static int read_anchor(struct notary *notary, uint64_t event, struct error *erro
     bool is_one =
         anchor_of_record(&notary->anchor, record.seq, record.kind, record.payload, &notary->arena);
     arena_reset(&notary->arena);
-    return is_one ? 1
-                  : error_set(error, ERROR_DAMAGED, "event %" PRIu64 " should be a log.anchored",
-                              event);
+    return is_one ? 1 : ANOTHER;
+}
+
+/* The same of one that has to be there. */
+static int read_anchor(struct notary *notary, uint64_t event, struct error *error)
+{
+    int code = look_up(notary, event, error);
+    return code != ANOTHER ? code
+                           : error_set(error, ERROR_DAMAGED,
+                                       "event %" PRIu64 " should be a log.anchored", event);
 }
 
 /*--- Signing -----------------------------------------------------------------------------------*/
@@ -174,13 +184,27 @@ static int sign_all(struct notary *notary, bool head, struct error *error)
 
 /*--- Exporting ---------------------------------------------------------------------------------*/
 
-static bool is_ours(const struct notary *notary, const struct anchor_export *export)
+static bool has_name_of_ours(const struct notary *notary, const struct anchor *anchor)
 {
     const struct lineage *lineage = notary->options.lineage;
     for (uint32_t i = 0; i < lineage->count; i++)
-        if (memcmp(lineage->logs[i].uuid, export->log_uuid, UUID_SIZE) == 0)
-            return export->event <= notary->newest.event;
+        if (memcmp(lineage->logs[i].uuid, anchor->log_uuid, UUID_SIZE) == 0)
+            return true;
     return false;
+}
+
+/* That the log has as many events says nothing: one that was put back gets there too. 1 it recorded
+ * what the file's last line says, or may have, where it is removed or damaged; 0 not; negative. */
+static int is_ours(struct notary *notary, const struct anchor *line, struct error *error)
+{
+    if (line->event > notary->newest.event)
+        return 0;
+    int code = look_up(notary, line->event, error);
+    if (code == 1)
+        return anchor_equal(&notary->anchor, line);
+    if (code == 0 || code == ERROR_DAMAGED)
+        return has_name_of_ours(notary, line);
+    return code == ANOTHER ? 0 : code;
 }
 
 /* The events behind `from` up to the newest, newest first: the caller frees them. */
@@ -210,13 +234,16 @@ static int export_missing(struct notary *notary, struct anchor_export *export, s
 {
     uint64_t *events;
     size_t count;
-    if (export->any && !is_ours(notary, export))
+    int code = export->any ? is_ours(notary, &export->last, error) : 1;
+    if (code < 0)
+        return code;
+    if (code == 0)
         return error_set(error, ERROR_MISMATCH,
                          "%s ends with an anchor of event %" PRIu64
                          " that this log does not have: it is of another log, or this one was put "
                          "back to an earlier state; move it away, and keep it as evidence",
-                         export->path, export->event);
-    int code = find_missing(notary, export->any ? export->event : 0, &events, &count, error);
+                         export->path, export->last.event);
+    code = find_missing(notary, export->any ? export->last.event : 0, &events, &count, error);
     while (code >= 0 && count > 0 && !is_stopped(notary)) {
         code = read_anchor(notary, events[--count], error);
         if (code == 1)
@@ -234,7 +261,7 @@ static int export_all(struct notary *notary, struct error *error)
         code = export_missing(notary, &export, error);
     anchor_export_close(&export);
     pthread_mutex_lock(&notary->lock);
-    notary->status.exported = export.event;
+    notary->status.exported = export.last.event;
     pthread_mutex_unlock(&notary->lock);
     return code;
 }

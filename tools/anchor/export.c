@@ -24,27 +24,19 @@ static int read_line(struct anchor_export *export, struct span line, struct erro
     struct budget budget;
     struct arena arena;
     struct json json;
-    struct anchor *anchor = malloc(sizeof *anchor);
     const char *what = NULL;
-    if (anchor == NULL)
-        return failed(export, -ENOMEM, "cannot read", error);
     budget_init(&budget, 1u << 24);
     arena_init(&arena, &budget, BUDGET_READERS, 4096);
     int code = json_parse(&json, &arena, line, NULL);
     if (code == 0)
-        code = anchor_of_json(anchor, &json, 0, &what);
-    if (code == 0) {
-        export->any = true;
-        export->event = anchor->event;
-        memcpy(export->log_uuid, anchor->log_uuid, UUID_SIZE);
-    } else {
+        code = anchor_of_json(&export->last, &json, 0, &what);
+    export->any = code == 0;
+    if (code < 0)
         code = error_set(error, ERROR_INVALID,
                          "the last line of %s, to which anchors are exported, is no anchor: move "
                          "the file away, and it is made anew from the log",
                          export->path);
-    }
     arena_free(&arena);
-    free(anchor);
     return code;
 }
 
@@ -104,7 +96,6 @@ int anchor_export_add(struct anchor_export *export, const struct anchor *anchor,
     if (code < 0)
         return failed(export, code, "cannot write", error);
     export->any = true;
-    export->event = anchor->event;
-    memcpy(export->log_uuid, anchor->log_uuid, UUID_SIZE);
+    export->last = *anchor;
     return 0;
 }

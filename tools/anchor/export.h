@@ -19,9 +19,8 @@
 struct anchor_export {
     const char *path; /* the caller's */
     int fd;
-    bool any;                    /* there is a line; of the last one: */
-    uint64_t event;              /* the log.anchored */
-    uint8_t log_uuid[UUID_SIZE]; /* and the log */
+    bool any;           /* there is a line; */
+    struct anchor last; /* the last one */
 };
 
 /* Opens the file, makes it (0644) when it is missing, and reads its last line. */
