@@ -62,13 +62,37 @@ static void say_damage(const struct scrub_damage *damage)
              damage->sentence);
 }
 
-static bool is_known(const struct scrub_report *report, const struct log_finding *finding)
+static bool is_known(const struct scrub_report *report, const char *file, uint64_t offset)
 {
     for (unsigned i = 0; i < report->damage_count && i < SCRUB_DAMAGES_MAX; i++)
-        if (report->damages[i].offset == finding->offset &&
-            strcmp(report->damages[i].file, finding->file) == 0)
+        if (report->damages[i].offset == offset && strcmp(report->damages[i].file, file) == 0)
             return true;
     return false;
+}
+
+/* True: it is news. */
+static bool add_damage(struct scrub_report *report, const struct scrub_damage *damage)
+{
+    if (is_known(report, damage->file, damage->offset))
+        return false;
+    if (report->damage_count < SCRUB_DAMAGES_MAX)
+        report->damages[report->damage_count] = *damage;
+    report->damage_count++;
+    return true;
+}
+
+/* What the one before found stays until this one has read that file through: it may not come so
+ * far. Of what is only counted nobody knows where it is. */
+static void add_before(struct scrub_report *report, const struct scrub_report *before)
+{
+    for (unsigned i = 0; i < before->damage_count && i < SCRUB_DAMAGES_MAX; i++) {
+        uint64_t number;
+        if (sscanf(before->damages[i].file, "seg-%" SCNu64 ".", &number) != 1 ||
+            number >= report->segment_no)
+            (void)add_damage(report, &before->damages[i]);
+    }
+    if (before->damage_count > SCRUB_DAMAGES_MAX && report->damage_count < before->damage_count)
+        report->damage_count = before->damage_count;
 }
 
 static void take_finding(const struct log_finding *finding, void *context)
@@ -85,10 +109,7 @@ static void take_finding(const struct log_finding *finding, void *context)
     (void)snprintf(damage.sentence, sizeof damage.sentence, "%.380s%s%.120s", finding->text,
                    finding->diagnosis[0] ? "; " : "", finding->diagnosis);
     pthread_mutex_lock(&scrub->lock);
-    bool news = !is_known(known, finding);
-    if (news && known->damage_count < SCRUB_DAMAGES_MAX)
-        known->damages[known->damage_count] = damage;
-    known->damage_count += news;
+    bool news = add_damage(known, &damage);
     bool said = known->damage_count > SCRUB_DAMAGES_MAX;
     pthread_mutex_unlock(&scrub->lock);
     if (news && !said)
@@ -173,6 +194,8 @@ static void end_one(struct scrub *scrub, int status)
         keep(scrub);
         return;
     }
+    if (status < 0)
+        add_before(known, &scrub->before);
     known->under_way = false;
     known->segment_no = 0;
     known->trouble = scrub->error;
@@ -344,11 +367,8 @@ void scrub_report_get(struct scrub *scrub, struct scrub_report *report)
     pthread_mutex_lock(&scrub->lock);
     *report = scrub->known;
     report->under_way = report->under_way || scrub->asked;
-    /* What the one before found stays until this one has looked at all of it. */
-    if (scrub->known.under_way && scrub->before.damage_count > report->damage_count) {
-        report->damage_count = scrub->before.damage_count;
-        memcpy(report->damages, scrub->before.damages, sizeof report->damages);
-    }
+    if (scrub->known.under_way)
+        add_before(report, &scrub->before);
     pthread_mutex_unlock(&scrub->lock);
 }
 
