@@ -6,40 +6,43 @@
 #include <errno.h>
 #include <string.h>
 
-/* 1 when the segment is sealed and holds a record. */
+/* 1, 0 when there is nothing to be shown of it, negative. */
 static int root_of(const struct directory *directory, size_t index, struct source *source,
                    struct log_root *root, struct error *error)
 {
     struct segment_header header;
     int state = directory_segment(directory, index, source, &header, error);
+    *root = (struct log_root){ .segment_no = directory->segments[index] };
     if (state == -ENOENT) /* removed meanwhile */
         return 0;
-    if (state < 0 || state != SEGMENT_BEGUN || source->sealed == NULL)
-        return state < 0 && state != ERROR_DAMAGED ? state : 0;
+    if (state < 0 && state != ERROR_DAMAGED)
+        return state;
+    if (state != SEGMENT_BEGUN || source->sealed == NULL)
+        return 1;
     const struct sealed_front *front = &source->sealed->front;
-    *root = (struct log_root){ .segment_no = header.segment_no,
-                               .first_seq = header.first_seq,
-                               .last_seq = front->last_seq };
+    root->sealed = true;
+    root->first_seq = header.first_seq;
+    root->last_seq = front->last_seq;
     memcpy(root->merkle_root, front->merkle_root, SHA256_SIZE);
     return front->record_count > 0;
 }
 
-int log_roots(const char *dir, uint64_t after_no, struct log_root *roots, size_t max,
-              struct error *error)
+int log_roots(const char *dir, const struct log_roots_visitor *visitor, struct error *error)
 {
     struct directory directory;
     struct source source = { .fd = -1 };
-    size_t count = 0;
+    struct log_root root;
     int code = directory_open(&directory, dir, error);
     if (code < 0)
         return code;
-    for (size_t i = 0; code >= 0 && count < max && i < directory.count; i++) {
-        if (directory.segments[i] <= after_no)
+    for (size_t i = 0; code == 0 && i < directory.count; i++) {
+        if (!visitor->wants(directory.segments[i], visitor->context))
             continue;
-        code = root_of(&directory, i, &source, &roots[count], error);
-        count += code == 1;
+        code = root_of(&directory, i, &source, &root, error);
+        if (code == 1)
+            code = visitor->take(&root, visitor->context, error);
     }
     source_close(&source);
     directory_close(&directory);
-    return code < 0 ? code : (int)count;
+    return code;
 }

@@ -99,6 +99,49 @@ is_deeply([ map { unpack 'H*', LogReader::merkle_root(@$leaves[ $roots{$_}{first
     [ map { $roots{$_}{merkle_root} } 1 .. $sealed ], 'and is the one that the page defines');
 is($agent->get('/api/v1/log/anchors?cursor=1')->{status}, 404, 'an event that is no anchor is no cursor');
 
+# Segments that are sealed later than those behind them, since they were damaged until somebody mended them.
+sub flip_byte {
+    my ($path, $offset) = @_;
+    open my $io, '+<:raw', $path or die "$path: $!";
+    seek $io, $offset, 0;
+    read $io, my $byte, 1;
+    seek $io, $offset, 0;
+    print $io $byte ^ "\x04";
+    close $io or die;
+}
+sub signed_roots {
+    my ($late) = @_;
+    return join ' ', sort { $a <=> $b } map { $_->{segment_no} } map { @{ $_->{segments} } } @{ $late->get('/api/v1/log/anchors')->{json}{items} };
+}
+my $data = scratch() . '/late';
+sub late { my ($seal, $interval) = @_; return Daa->start(dir => $data, config => "[log]\nsegment_size = \"256KB\"\nseal = $seal\n[anchor]\ninterval = \"$interval\"\n") }
+my $late = late('false', '1h');
+work($late, 80, 15000);
+my $last = $late->get('/status')->{json}{log}{segment};
+cmp_ok($last, '>', 4, '(some segments, none is sealed)');
+is($late->stop, 0, '(the agent stops)');
+flip_byte("$data/log/seg-000000000$_.log", 20000) for 1, 3;
+$late = late('true', '1h');
+my $sound = join ' ', 2, 4 .. $last;
+ok((wait_until { signed_roots($late) eq $sound }), 'the roots of those that are sound are signed') or diag signed_roots($late);
+is($late->stop, 0, '(it stops)');
+flip_byte("$data/log/seg-0000000003.log", 20000);
+$late = late('true', '1h');
+my $third = join ' ', 2 .. $last;
+ok((wait_until { signed_roots($late) =~ /^\Q$third\E\b/ }), 'the root of one that is mended later too') or diag signed_roots($late);
+is($late->stop, 0, '(it stops)');
+flip_byte("$data/log/seg-0000000001.log", 20000);
+$late = late('true', '0s');
+ok((wait_until { -e "$data/log/seg-0000000001.zlog" }), '(another is mended, and sealed by an agent that signs nothing)');
+is($late->kill->{status}, 137, '(it is killed)');
+$late = late('true', '1h');
+ok((wait_until { signed_roots($late) =~ /^1 \Q$third\E\b/ }), 'and so is its') or diag signed_roots($late);
+my @numbers = split / /, signed_roots($late);
+my %once = map { $_ => 1 } @numbers;
+is(scalar @numbers, scalar keys %once, 'each once');
+is($late->stop, 0, '(it stops)');
+is((run_program(program('daa-log'), 'verify', '--anchor', "$data/anchors.jsonl", $data))[0], 0, 'daa-log verify finds them good');
+
 #--- The file ---------------------------------------------------------------------------------------
 
 my $file = slurp("$dir/anchors.jsonl");

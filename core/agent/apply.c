@@ -603,8 +603,9 @@ static int anchored(struct agent *agent, const struct event_header *header,
 {
     agent->anchor.event = header->seq;
     agent->anchor.seq = body->seq;
-    if (body->n_segments > 0)
-        agent->anchor.segment_no = body->segments[body->n_segments - 1]->segment_no;
+    for (size_t i = 0; i < body->n_segments; i++) /* one that was sealed late lies behind others */
+        if (body->segments[i]->segment_no > agent->anchor.segment_no)
+            agent->anchor.segment_no = body->segments[i]->segment_no;
     agent->counts_changed = true;
     return 0;
 }

@@ -41,7 +41,7 @@ struct anchor {
     uint64_t segment_no;        /* and where it is */
     uint64_t signed_ns;         /* log time */
     uint64_t previous;          /* the log.anchored before it, 0: none */
-    uint32_t segment_count;     /* sealed since that one */
+    uint32_t segment_count;     /* sealed since that one; one may lie behind those of it */
     struct anchor_segment segments[ANCHOR_SEGMENTS_MAX];
     uint8_t public_key[ED25519_KEY_SIZE];
     uint8_t signature[ED25519_SIGNATURE_SIZE];

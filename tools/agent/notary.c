@@ -3,10 +3,10 @@
 #include "core/event/anchor.h"
 #include "log/log.h"
 #include "log/reader.h"
-#include "log/roots.h"
 #include "tools/agent/errand.h"
 #include "tools/agent/host.h"
 #include "tools/agent/loop.h"
+#include "tools/agent/roots_due.h"
 #include "tools/anchor/export.h"
 #include "tools/anchor/key.h"
 
@@ -42,6 +42,7 @@ struct notary {
     struct agent_anchor newest; /* that is recorded */
     uint64_t due_ns;            /* monotonic; UINT64_MAX: not for its time */
     uint64_t seen_sealed;       /* segments, at the last look */
+    struct roots_due due;
 };
 
 static bool is_stopped(struct notary *notary)
@@ -101,24 +102,6 @@ static int take_head(struct notary *notary, uint64_t seq, struct error *error)
     return 0;
 }
 
-static int take_segments(struct notary *notary, struct error *error)
-{
-    struct log_root roots[ANCHOR_SEGMENTS_MAX];
-    struct anchor *anchor = &notary->anchor;
-    int count = log_roots(notary->options.log_dir, notary->newest.segment_no, roots,
-                          ANCHOR_SEGMENTS_MAX, error);
-    if (count < 0)
-        return count;
-    anchor->segment_count = (uint32_t)count;
-    for (int i = 0; i < count; i++) {
-        anchor->segments[i] = (struct anchor_segment){ .segment_no = roots[i].segment_no,
-                                                       .first_seq = roots[i].first_seq,
-                                                       .last_seq = roots[i].last_seq };
-        memcpy(anchor->segments[i].merkle_root, roots[i].merkle_root, SHA256_SIZE);
-    }
-    return 0;
-}
-
 /* The agent records it. */
 static int record_anchor(struct notary *notary, struct error *error)
 {
@@ -135,8 +118,8 @@ static int record_anchor(struct notary *notary, struct error *error)
                          anchor->seq);
     notary->newest.event = notary->errand.request.seq;
     notary->newest.seq = anchor->seq;
-    if (anchor->segment_count > 0)
-        notary->newest.segment_no = anchor->segments[anchor->segment_count - 1].segment_no;
+    roots_due_signed(&notary->due, anchor);
+    notary->newest.segment_no = notary->due.newest_no;
     return 0;
 }
 
@@ -152,7 +135,7 @@ static int sign_once(struct notary *notary, bool head, struct error *error)
     memset(anchor, 0, sizeof *anchor);
     anchor->previous = notary->newest.event;
     anchor->signed_ns = counts.now_ns;
-    int code = take_segments(notary, error);
+    int code = roots_due_take(&notary->due, anchor, error);
     if (code == 0 && anchor->segment_count == 0 &&
         (!head || log.durable_seq <= notary->newest.event))
         return 0;
@@ -387,6 +370,7 @@ static void release(struct notary *notary)
 {
     log_reader_close(notary->reader);
     arena_free(&notary->arena);
+    roots_due_close(&notary->due);
     errand_free(&notary->errand);
     explicit_bzero(notary->private_key, sizeof notary->private_key);
     pthread_mutex_destroy(&notary->lock);
@@ -408,6 +392,8 @@ int notary_open(struct notary **opened, const struct notary_options *options, st
                          : UINT64_MAX;
     errand_init(&notary->errand, options->inbox);
     arena_init(&notary->arena, options->budget, BUDGET_READERS, 4096);
+    roots_due_open(&notary->due, options->log_dir, options->config->agent.data_dir,
+                   options->newest.segment_no);
     pthread_mutex_init(&notary->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
