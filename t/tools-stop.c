@@ -5,6 +5,7 @@
 #include "tap.h"
 #include "tools/agent/loop.h"
 
+#include <stdlib.h>
 #include <time.h>
 
 static _Atomic unsigned ended, answered;
@@ -54,9 +55,71 @@ static void the_last_end(void)
     loop_daemon_stop(&daemon);
 }
 
+struct client {
+    struct loop_daemon *daemon;
+    unsigned taken;
+    _Atomic unsigned answered;
+    _Atomic bool begun;
+};
+
+struct asked {
+    struct request request; /* first */
+    struct client *client;
+};
+
+static void count_answer(struct request *request)
+{
+    struct asked *asked = (struct asked *)request;
+    asked->client->answered++;
+    free(asked);
+}
+
+/* Asks until it is refused. */
+static void *ask_on(void *argument)
+{
+    struct client *client = argument;
+    int status = 0;
+    while (status == 0 || status == ERROR_FULL) {
+        struct asked *asked = calloc(1, sizeof *asked);
+        if (asked == NULL)
+            tap_bail_out("no memory");
+        asked->client = client;
+        asked->request.done = count_answer;
+        asked->request.command.kind = COMMAND_CANCEL;
+        asked->request.command.stream = 1u << 30;
+        status = inbox_put_request(client->daemon->boot.inbox, &asked->request);
+        if (status < 0)
+            free(asked);
+        else
+            client->taken++;
+        client->begun = true;
+    }
+    return NULL;
+}
+
+/* Whenever it came, whoever waits for it is not left alone. */
+static void requests_until_the_end(void)
+{
+    static struct loop_daemon daemon;
+    static struct client client = { .daemon = &daemon };
+    pthread_t thread;
+    loop_daemon_start(&daemon);
+    ok(loop_drain(daemon.boot.loop), "(the loop is drained)");
+    if (pthread_create(&thread, NULL, ask_on, &client) != 0)
+        tap_bail_out("no thread");
+    while (!client.begun)
+        (void)nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
+    loop_stop(daemon.boot.loop);
+    pthread_join(thread, NULL);
+    ok(client.taken > 0 && client.answered == client.taken,
+       "each request that was taken while it stopped is answered");
+    loop_daemon_stop(&daemon);
+}
+
 int main(void)
 {
     loop_daemon_set_clocks(1000000000ull, 1700000000000000000ull);
     the_last_end();
+    requests_until_the_end();
     return tap_done();
 }

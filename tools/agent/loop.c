@@ -436,8 +436,11 @@ bool loop_drain(struct loop *loop)
 
 void loop_stop(struct loop *loop)
 {
-    atomic_store(&loop->stopping, true);
+    /* In this order: a loop that knows that it is to stop takes once more, and then nothing comes
+     * behind. */
     inbox_refuse(loop->options.inbox);
+    atomic_store(&loop->stopping, true);
+    inbox_wake(loop->options.inbox);
     pthread_mutex_lock(&loop->lock);
     while (!loop->ended)
         pthread_cond_wait(&loop->moved, &loop->lock);

@@ -198,6 +198,8 @@ static int find_missing(struct notary *notary, uint64_t from, uint64_t **events,
     *events = NULL;
     *count = 0;
     for (uint64_t event = notary->newest.event; event > from; event = notary->anchor.previous) {
+        if (is_stopped(notary)) /* all of a log, perhaps: the next start does it */
+            return error_set(error, -ECANCELED, "the agent stops");
         int code = read_anchor(notary, event, error);
         if (code <= 0)
             return code; /* older ones were removed from the log */
