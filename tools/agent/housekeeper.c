@@ -198,8 +198,10 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
         workflows.too_much = bytes - config->state.finished_max_bytes;
     int status = state_walk(keeper->options.state, span_of_text("f"), span_of(NULL, 0), false,
                             add_workflow, &workflows);
-    if (status < 0 || workflows.count == 0)
+    if (status < 0 || workflows.count == 0) {
+        keeper->settled_only = false; /* it is the turn of the others again */
         return false;
+    }
     read_workflows_ahead(keeper, &workflows);
     struct command command = { .kind = COMMAND_EXPIRE_WORKFLOWS };
     command.expire_workflows.items = workflows.items;
