@@ -18,7 +18,8 @@
 struct pg {
     PGconn *connection;
     const atomic_bool *stop;
-    bool lost; /* an answer is overdue: the connection is of no more use */
+    int connect_ms, answer_ms, stop_ms; /* the longest waits */
+    bool lost;                          /* an answer is overdue: the connection is of no more use */
     bool patient;
 };
 
@@ -105,8 +106,8 @@ static int wait_socket(struct pg *pg, short events, struct patience *patience)
         int64_t now = now_ms();
         if (!patience->stopping && atomic_load(pg->stop)) {
             patience->stopping = true;
-            if (patience->deadline_ms > now + STOP_TIMEOUT_MS)
-                patience->deadline_ms = now + STOP_TIMEOUT_MS;
+            if (patience->deadline_ms > now + pg->stop_ms)
+                patience->deadline_ms = now + pg->stop_ms;
         }
         if (now >= patience->deadline_ms)
             return -ETIMEDOUT;
@@ -125,7 +126,7 @@ static int set_overdue(struct pg *pg, const char *what, struct error *error)
 
 static int finish_connecting(struct pg *pg, struct error *error)
 {
-    struct patience patience = patience_of(CONNECT_TIMEOUT_MS);
+    struct patience patience = patience_of(pg->connect_ms);
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
     while (status != PGRES_POLLING_OK) {
         if (PQstatus(pg->connection) == CONNECTION_BAD || status == PGRES_POLLING_FAILED)
@@ -158,25 +159,36 @@ static void drop_notice(void *context, const PGresult *result)
     (void)result;
 }
 
-int pg_open(struct pg **out, const char *url, const atomic_bool *stop, struct error *error)
+static struct pg *new_pg(const struct pg_options *options)
 {
     static const char *const names[] = {
         "application_name", "client_encoding",  "keepalives_idle", "keepalives_interval",
         "keepalives_count", "tcp_user_timeout", "dbname",          NULL,
     };
-    const char *const values[] = { "daa-pgsync", "UTF8", "30", "10", "3", "30000", url, NULL };
-    int failed = check_url(url, error);
-    if (failed < 0)
-        return failed;
+    const char *name = options->name != NULL ? options->name : "daa-pgsync";
+    const char *const values[] = { name, "UTF8", "30", "10", "3", "30000", options->url, NULL };
     struct pg *pg = calloc(1, sizeof *pg);
     if (pg == NULL)
-        return error_set(error, -ENOMEM, "no memory for a connection");
-    pg->stop = stop;
+        return NULL;
+    pg->stop = options->stop;
+    pg->connect_ms = options->connect_ms > 0 ? options->connect_ms : CONNECT_TIMEOUT_MS;
+    pg->answer_ms = options->answer_ms > 0 ? options->answer_ms : ANSWER_TIMEOUT_MS;
+    pg->stop_ms = options->stop_ms > 0 ? options->stop_ms : STOP_TIMEOUT_MS;
     pg->connection = PQconnectStartParams(names, values, 1);
     if (pg->connection == NULL)
-        failed = error_set(error, -ENOMEM, "no memory for a connection");
-    else
-        failed = finish_connecting(pg, error);
+        pg_close(&pg);
+    return pg;
+}
+
+int pg_open_with(struct pg **out, const struct pg_options *options, struct error *error)
+{
+    int failed = check_url(options->url, error);
+    if (failed < 0)
+        return failed;
+    struct pg *pg = new_pg(options);
+    if (pg == NULL)
+        return error_set(error, -ENOMEM, "no memory for a connection");
+    failed = finish_connecting(pg, error);
     if (failed < 0) {
         pg_close(&pg);
         return failed;
@@ -185,6 +197,12 @@ int pg_open(struct pg **out, const char *url, const atomic_bool *stop, struct er
     CHECK(PQsetnonblocking(pg->connection, 1) == 0);
     *out = pg;
     return 0;
+}
+
+int pg_open(struct pg **out, const char *url, const atomic_bool *stop, struct error *error)
+{
+    const struct pg_options options = { .url = url, .stop = stop };
+    return pg_open_with(out, &options, error);
 }
 
 void pg_close(struct pg **pg)
@@ -211,6 +229,11 @@ void pg_be_patient(struct pg *pg, bool patient)
     pg->patient = patient;
 }
 
+bool pg_is_idle(const struct pg *pg)
+{
+    return pg_alive(pg) && PQtransactionStatus(pg->connection) == PQTRANS_IDLE;
+}
+
 /* Sends what libpq still holds; reads meanwhile, since a server that wants to be read first would
  * block both. */
 static int flush(struct pg *pg, struct patience *patience, struct error *error)
@@ -228,7 +251,7 @@ static int flush(struct pg *pg, struct patience *patience, struct error *error)
 /* The next result; NULL in *result behind the last one. */
 static int next_result(struct pg *pg, PGresult **result, struct error *error)
 {
-    struct patience patience = patience_of(pg->patient ? PATIENT_TIMEOUT_MS : ANSWER_TIMEOUT_MS);
+    struct patience patience = patience_of(pg->patient ? PATIENT_TIMEOUT_MS : pg->answer_ms);
     int failed = flush(pg, &patience, error);
     while (failed == 0 && PQisBusy(pg->connection)) {
         if (wait_socket(pg, POLLIN, &patience) < 0)
@@ -253,7 +276,8 @@ static int read_results(struct pg *pg, PGresult **rows, struct error *error)
         if (result == NULL)
             return first;
         ExecStatusType status = PQresultStatus(result);
-        bool good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+        bool good =
+            status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY;
         if (!good && first == 0)
             first = set_refused(pg, result, error);
         if (status == PGRES_TUPLES_OK && rows != NULL) {
@@ -280,6 +304,16 @@ int pg_run(struct pg *pg, const char *sql, struct error *error)
     return failed < 0 ? failed : read_results(pg, NULL, error);
 }
 
+int pg_ping(struct pg *pg, int answer_ms, struct error *error)
+{
+    int usual_ms = pg->answer_ms;
+    pg->answer_ms = answer_ms;
+    int failed = pg_run(pg, "", error);
+    pg->answer_ms = usual_ms;
+    pg->lost = pg->lost || failed < 0;
+    return failed;
+}
+
 /* A struct pg_rows is a PGresult that others cannot see into. */
 static struct pg_rows *rows_of(PGresult *result)
 {
@@ -291,12 +325,11 @@ static const PGresult *result_of(const struct pg_rows *rows)
     return (const PGresult *)(const void *)rows;
 }
 
-int pg_query(struct pg *pg, const char *sql, struct pg_rows **rows, struct error *error)
+/* The rows of what was sent. */
+static int read_rows(struct pg *pg, struct pg_rows **rows, struct error *error)
 {
     PGresult *last = NULL;
-    int failed = send(pg, sql, error);
-    if (failed == 0)
-        failed = read_results(pg, &last, error);
+    int failed = read_results(pg, &last, error);
     if (failed == 0 && last == NULL)
         failed = error_set(error, -EPROTO, "the server gave no rows where there must be some");
     if (failed < 0) {
@@ -305,6 +338,22 @@ int pg_query(struct pg *pg, const char *sql, struct pg_rows **rows, struct error
     }
     *rows = rows_of(last);
     return 0;
+}
+
+int pg_query(struct pg *pg, const char *sql, struct pg_rows **rows, struct error *error)
+{
+    int failed = send(pg, sql, error);
+    return failed < 0 ? failed : read_rows(pg, rows, error);
+}
+
+int pg_query_values(struct pg *pg, const char *sql, const char *const *values, int count,
+                    struct pg_rows **rows, struct error *error)
+{
+    if (!pg_alive(pg))
+        return error_set(error, ERROR_UNAVAILABLE, "the connection is gone");
+    if (PQsendQueryParams(pg->connection, sql, count, NULL, values, NULL, NULL, 0) != 1)
+        return set_lost(pg, error);
+    return read_rows(pg, rows, error);
 }
 
 int pg_rows_count(const struct pg_rows *rows)
@@ -352,7 +401,7 @@ int pg_copy_begin(struct pg *pg, const char *sql, struct error *error)
 
 int pg_copy_data(struct pg *pg, struct span bytes, struct error *error)
 {
-    struct patience patience = patience_of(ANSWER_TIMEOUT_MS);
+    struct patience patience = patience_of(pg->answer_ms);
     CHECK(bytes.size <= INT32_MAX);
     for (;;) {
         int sent = PQputCopyData(pg->connection, (const char *)bytes.bytes, (int)bytes.size);
@@ -367,7 +416,7 @@ int pg_copy_data(struct pg *pg, struct span bytes, struct error *error)
 
 static int end_copy(struct pg *pg, const char *reason, struct error *error)
 {
-    struct patience patience = patience_of(ANSWER_TIMEOUT_MS);
+    struct patience patience = patience_of(pg->answer_ms);
     int sent;
     while ((sent = PQputCopyEnd(pg->connection, reason)) == 0) {
         int failed = flush(pg, &patience, error);

@@ -38,13 +38,26 @@ enum pg_class pg_class_of(const char *sqlstate);
  * REFUSED -EACCES, BUG -EPROTO. */
 int pg_code_of(enum pg_class class);
 
+/* What a connection may cost and is called; 0 and NULL: what stands above, "daa-pgsync". */
+struct pg_options {
+    const char *url;         /* as for pg_open() */
+    const atomic_bool *stop; /* the caller's, longer there than the connection */
+    const char *name;        /* application_name, shown in pg_stat_activity */
+    int connect_ms, answer_ms, stop_ms;
+};
+int pg_open_with(struct pg **pg, const struct pg_options *options, struct error *error);
+
 /* Connects. `url` is a libpq URL or key=value string; what it leaves out comes from the PG*
  * environment and the password file. `stop` stays the caller's. ERROR_UNAVAILABLE, or ERROR_SYNTAX
  * for a url that is none. */
 int pg_open(struct pg **pg, const char *url, const atomic_bool *stop, struct error *error);
 void pg_close(struct pg **pg); /* sets it to NULL; NULL is fine */
 bool pg_alive(const struct pg *pg);
+bool pg_is_idle(const struct pg *pg);       /* alive, and in no transaction and no statement */
 int pg_server_version(const struct pg *pg); /* 150004 for 15.4 */
+
+/* Asks the server for a sign of life, for so long at most. 0; negative: the connection is gone. */
+int pg_ping(struct pg *pg, int answer_ms, struct error *error);
 
 /* Whether an answer may take as long as it takes, as that of CREATE INDEX. `stop` still ends it. */
 void pg_be_patient(struct pg *pg, bool patient);
@@ -54,6 +67,11 @@ int pg_run(struct pg *pg, const char *sql, struct error *error);
 
 /* The same, and gives the rows of the last one that has any (free them with pg_rows_free()). */
 int pg_query(struct pg *pg, const char *sql, struct pg_rows **rows, struct error *error);
+
+/* One statement whose parameters $1 to $count are these texts, NULL for null: they travel apart
+ * from the statement, so nothing in them can become a part of it. */
+int pg_query_values(struct pg *pg, const char *sql, const char *const *values, int count,
+                    struct pg_rows **rows, struct error *error);
 int pg_rows_count(const struct pg_rows *rows);
 /* In text form, valid until the rows are freed; NULL for null. */
 const char *pg_rows_text(const struct pg_rows *rows, int row, int column);
