@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <libpq-fe.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,6 +22,7 @@ struct pg {
     int connect_ms, answer_ms, stop_ms; /* the longest waits */
     bool lost;                          /* an answer is overdue: the connection is of no more use */
     bool patient;
+    char warning[256]; /* the first one of the last statement */
 };
 
 static bool in_class(const char *sqlstate, const char *classes)
@@ -153,10 +155,14 @@ static int check_url(const char *url, struct error *error)
     return 0;
 }
 
-static void drop_notice(void *context, const PGresult *result)
+static void keep_warning(void *context, const PGresult *result)
 {
-    (void)context;
-    (void)result;
+    struct pg *pg = context;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (severity != NULL && strcmp(severity, "WARNING") == 0 && text != NULL &&
+        pg->warning[0] == '\0')
+        (void)snprintf(pg->warning, sizeof pg->warning, "%s", text);
 }
 
 static struct pg *new_pg(const struct pg_options *options)
@@ -193,7 +199,7 @@ int pg_open_with(struct pg **out, const struct pg_options *options, struct error
         pg_close(&pg);
         return failed;
     }
-    PQsetNoticeReceiver(pg->connection, drop_notice, NULL);
+    PQsetNoticeReceiver(pg->connection, keep_warning, pg);
     CHECK(PQsetnonblocking(pg->connection, 1) == 0);
     *out = pg;
     return 0;
@@ -232,6 +238,11 @@ void pg_be_patient(struct pg *pg, bool patient)
 bool pg_is_idle(const struct pg *pg)
 {
     return pg_alive(pg) && PQtransactionStatus(pg->connection) == PQTRANS_IDLE;
+}
+
+const char *pg_warning(const struct pg *pg)
+{
+    return pg->warning;
 }
 
 /* Sends what libpq still holds; reads meanwhile, since a server that wants to be read first would
@@ -295,6 +306,7 @@ static int send(struct pg *pg, const char *sql, struct error *error)
 {
     if (!pg_alive(pg))
         return error_set(error, ERROR_UNAVAILABLE, "the connection is gone");
+    pg->warning[0] = '\0';
     return PQsendQuery(pg->connection, sql) == 1 ? 0 : set_lost(pg, error);
 }
 
@@ -351,6 +363,7 @@ int pg_query_values(struct pg *pg, const char *sql, const char *const *values, i
 {
     if (!pg_alive(pg))
         return error_set(error, ERROR_UNAVAILABLE, "the connection is gone");
+    pg->warning[0] = '\0';
     if (PQsendQueryParams(pg->connection, sql, count, NULL, values, NULL, NULL, 0) != 1)
         return set_lost(pg, error);
     return read_rows(pg, rows, error);

@@ -56,6 +56,10 @@ bool pg_alive(const struct pg *pg);
 bool pg_is_idle(const struct pg *pg);       /* alive, and in no transaction and no statement */
 int pg_server_version(const struct pg *pg); /* 150004 for 15.4 */
 
+/* The first warning of the last statement, "" when it gave none: what a server skips for want of a
+ * right is a warning, and no error. Valid until the next statement. */
+const char *pg_warning(const struct pg *pg);
+
 /* Asks the server for a sign of life, for so long at most. 0; negative: the connection is gone. */
 int pg_ping(struct pg *pg, int answer_ms, struct error *error);
 
