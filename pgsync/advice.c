@@ -68,10 +68,10 @@ static void add_connections(struct list *list, const struct advice_machine *mach
                        ? (double)machine->connections_now
                        : wanted;
     because(add(list, "max_connections", ADVICE_NUMBER, value, wanted, INFINITY),
-            "%" PRIu64 " agents x (%" PRIu64 " + %" PRIu64 ") + %" PRIu64 " reserved + %d others "
+            "%" PRIu64 " agent%s x (%" PRIu64 " + %" PRIu64 ") + %" PRIu64 " reserved + %d others "
             "= %" PRIu64,
-            machine->agents, machine->pool_size, machine->max_overflow, machine->reserved,
-            ADVICE_SPARE, needed);
+            machine->agents, machine->agents == 1 ? "" : "s", machine->pool_size,
+            machine->max_overflow, machine->reserved, ADVICE_SPARE, needed);
 }
 
 static void add_memory(struct list *list, const struct advice_machine *machine)

@@ -61,6 +61,7 @@ int cli_clock(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_log(int argc, char **argv);
 int cli_scrub(int argc, char **argv); /* "log scrub" */
+int cli_database(int argc, char **argv);
 int cli_benchmark(int argc, char **argv);
 
 #endif

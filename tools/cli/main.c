@@ -17,7 +17,7 @@ static const struct command_entry entries[] = {
     { "schedule", "run workflows at given times", NULL },
     { "worker", "show queues and workers of task steps", NULL },
     { "peer", "show other agents", NULL },
-    { "database", "check and tune Postgres", NULL },
+    { "database", "look at Postgres, and say how to tune it", cli_database },
     { "profile", "profile a running agent", NULL },
     { "doctor", "look for what is wrong with the state or the machine", cli_doctor },
     { "config", "show and check the configuration", NULL },
