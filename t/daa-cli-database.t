@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use Daa qw(wait_until scratch program run_program);
+use Daa qw(wait_until scratch program run_program spew);
 use IPC::Open2;
 use JSON::PP ();
 use PgServer;
@@ -53,6 +53,71 @@ my $db = copied_database();
 my $url = $server->url($db);
 $server->sql(q{CREATE ROLE stranger LOGIN; CREATE ROLE visitor LOGIN; GRANT USAGE ON SCHEMA daa TO visitor}, $db);
 
+subtest 'migrate' => sub {
+    my $newest = PgServer::newest_schema();
+    my $schemas = sub { return $server->sql(q{SELECT count(*) FROM pg_namespace WHERE nspname = 'daa'}, $_[0]) };
+    # All that there is but times and numbers of objects.
+    my $shape = sub { return $server->sql(q{SELECT string_agg(c.relname || ' ' || c.relkind::text || ' ' || coalesce(pg_get_indexdef(i.indexrelid), ''), ';' ORDER BY c.relname)
+        FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relnamespace = 'daa'::regnamespace}, $_[0]) };
+    my ($name, $by_hand) = (create_database(), create_database());
+    my $there = $server->url($name);
+    my ($status, $sql, $err) = database($there, 'migrate', '--dry-run');
+    is($status, 0, '--dry-run succeeds') or diag($err);
+    like($sql, qr/^CREATE SCHEMA IF NOT EXISTS daa;$/m, 'and prints statements');
+    is($schemas->($name), 0, 'and makes nothing');
+    ($status, my $out, $err) = database($there, 'migrate', '--partition-rows', 500);
+    is($status, 0, 'a schema is made') or diag($err);
+    is($out, "schema daa was made, version $newest\n", 'which is told');
+    is($server->sql('SELECT version || $$ $$ || partition_rows FROM daa.meta', $name), "$newest 500", 'it is there as asked for');
+    ($status, $out) = database($there, 'status');
+    like($out, qr/^schema +daa, version $newest, as this program's$/m, 'and as status wants it');
+
+    spew(scratch() . '/migrate.sql', $sql);
+    my @psql = $server->psql('', $by_hand);
+    splice @psql, -2, 2, '-f', scratch() . '/migrate.sql';
+    ($status, undef, $err) = run_program(@psql);
+    is($status, 0, 'what --dry-run printed can be run by psql') or diag($err);
+    like($sql, qr/^-- .*indexes.* run this again/ms, 'it says what comes behind it');
+    (undef, $sql) = database($server->url($by_hand), 'migrate', '--dry-run');
+    like($sql, qr/\A(?:CREATE INDEX CONCURRENTLY [^\n]+;\n)+\z/, 'the indexes, beside readers and writers');
+    spew(scratch() . '/migrate.sql', $sql);
+    ($status, undef, $err) = run_program(@psql);
+    is($status, 0, 'which can be run too') or diag($err);
+    is($shape->($by_hand), $shape->($name), 'and all is the same');
+    for my $url ($there, $server->url($by_hand)) {
+        is((database($url, 'migrate', '-n'))[1], "-- nothing to do\n", 'then there is nothing to do');
+        is((database($url, 'migrate'))[1], "schema daa is version $newest already, with all of its indexes\n", 'and nothing is done');
+    }
+
+    my $old = copied_database();
+    my $new_shape = $shape->($old);
+    $server->schema_back_to(3, $old);
+    my $result = object($server->url($old), 'migrate', '--dry-run');
+    is("$result->{from_version} $result->{to_version}", "3 $newest", 'an older one is carried over');
+    like($result->{sql}, qr/CREATE TABLE daa\.steps/, 'by these statements');
+    ($status, $out, $err) = database($server->url($old), 'status');
+    like($out, qr/^schema +daa, version 3; this program's is $newest$/m, 'status shows that it is older');
+    ($status, $out, $err) = database($server->url($old), 'migrate');
+    is($out, "schema daa was carried over from version 3 to $newest\n", 'which is told') or diag($err);
+    is($shape->($old), $new_shape, 'and it is like a new one');
+    my ($index) = sort { $a cmp $b } map { $_->[0] } $server->rows(q{SELECT relname FROM pg_class WHERE relnamespace = 'daa'::regnamespace
+        AND relkind = 'i' AND relname = 'workflows_metadata'}, $old);
+    $server->sql("DROP INDEX daa.$index", $old);
+    is((database($server->url($old), 'migrate'))[1], "schema daa is version $newest already; indexes that were missing were made\n",
+        'an index that is missing is made');
+    is($shape->($old), $new_shape, 'as it was');
+
+    $server->sql('UPDATE daa.meta SET version = 999', $old);
+    ($status, undef, $err) = database($server->url($old), 'migrate');
+    is($status, 1, 'a newer one is left alone');
+    like($err, qr/version 999.*newer daa-pgsync/, 'with a sentence');
+    my $empty = create_database();
+    ($status, undef, $err) = database(url_as('visitor', $server->url($empty)), 'migrate');
+    is($status, 1, 'who may not make it fails');
+    like($err, qr/permission denied for database.*connect as a role that may/, 'with a sentence');
+    is($schemas->($empty), 0, 'and leaves nothing');
+};
+
 # A psql that stays, with this application_name, after it has answered to these statements: its pid
 # on the server.
 sub session {
@@ -81,7 +146,7 @@ subtest 'what is missing is said' => sub {
         is($out, '', "$name: nothing is printed");
         unlike($err, qr/hunter2/, "$name: no password is shown");
     };
-    for my $command (qw(status analyze pool-stats slow-queries index-usage tune reset-connections)) {
+    for my $command (qw(migrate status analyze pool-stats slow-queries index-usage tune reset-connections)) {
         $wrong->("$command without a url", 2, qr/--url.*DAA_PG_URL/, $command);
         $wrong->("$command without a server", 1, qr/Postgres cannot be had: .*refused.*does the server run/i,
             $command, '--url', 'postgresql://daa:hunter2@127.0.0.1:1/x');
@@ -101,7 +166,7 @@ subtest 'what is missing is said' => sub {
     $wrong->("no schema: $_", 1, qr/no schema "daa"/, $_, '--url', $empty) for qw(analyze index-usage);
     my ($status, $out, $err) = database($empty, 'status');
     is($status, 1, 'status without a schema fails');
-    like($err, qr/no schema "daa".*daa-pgsync/, 'and says what makes it');
+    like($err, qr/no schema "daa".*database migrate/, 'and says what makes it');
     like($out, qr/^server +PostgreSQL \d+/, 'but shows the server');
     $wrong->("no right: $_", 1, qr/"stranger" may not look into schema "daa", which belongs to "daa/, $_,
         '--url', url_as('stranger', $url)) for qw(analyze index-usage);

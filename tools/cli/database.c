@@ -79,7 +79,8 @@ int database_check_schema(const struct command *command, struct pg *pg)
         return database_failed(command, &error);
     if (found == 0)
         return command_failed(command, "this database has no schema \"daa\": is it the right one? "
-                                       "daa-pgsync makes the schema with its first copy");
+                                       "'daa-cli database migrate' makes the schema, and so does "
+                                       "daa-pgsync with its first copy");
     return COMMAND_GO_ON;
 }
 
@@ -213,6 +214,7 @@ int cli_database(int argc, char **argv)
         .notes = "Exit status: 0 good, 1 failed, 2 wrong usage.",
     };
     static const struct command_entry entries[] = {
+        { "migrate", "make the schema, or carry it over to this version", database_migrate },
         { "status", "show the schema, how far each log is copied, tables and their sizes",
           database_status },
         { "analyze", "renew the statistics by which queries are planned", database_analyze },

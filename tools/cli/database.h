@@ -54,6 +54,7 @@ void database_cell(char cell[DATABASE_CELL_SIZE], enum database_kind kind, const
 /* Prints the object and frees it. */
 void database_print_json(struct text *json);
 
+int database_migrate(int argc, char **argv);
 int database_status(int argc, char **argv);
 int database_analyze(int argc, char **argv);
 int database_index_usage(int argc, char **argv);

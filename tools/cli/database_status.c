@@ -53,8 +53,8 @@ static int look_at_schema(struct status *status, struct pg *pg, struct error *er
     status->there = found == 1;
     if (!status->there) {
         error_set(&status->trouble, ERROR_NOT_FOUND,
-                  "this database has no schema \"daa\": is it the right one? daa-pgsync makes "
-                  "the schema with its first copy");
+                  "this database has no schema \"daa\": is it the right one? 'daa-cli database "
+                  "migrate' makes the schema, and so does daa-pgsync with its first copy");
         return 0;
     }
     if (server_schema_version(&status->version, pg, &status->trouble) < 0)
