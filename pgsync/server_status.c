@@ -102,6 +102,11 @@ int server_schema_version(int64_t *version, struct pg *pg, struct error *error)
     return 0;
 }
 
+int server_limit_locks(struct pg *pg, struct error *error)
+{
+    return pg_run(pg, "SET lock_timeout = '3s'", error);
+}
+
 int server_logs(struct pg *pg, struct pg_rows **rows, struct error *error)
 {
     return pg_query(

@@ -34,6 +34,10 @@ int server_schema_check(struct pg *pg, struct error *error);
 /* The version that daa.meta says; 0 when it says none. */
 int server_schema_version(int64_t *version, struct pg *pg, struct error *error);
 
+/* Has what is asked from now on fail with ERROR_UNAVAILABLE, SQLSTATE 55P03, when somebody holds a
+ * table locked for longer than 3 s: sizes wait for such a one. */
+int server_limit_locks(struct pg *pg, struct error *error);
+
 /* One row a log: log, last_seq, updated_at, seconds since then, epoch, parent, parent_seq. */
 int server_logs(struct pg *pg, struct pg_rows **rows, struct error *error);
 

@@ -18,7 +18,8 @@ delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
 my $server = PgServer->new(tcp => 1);
 my $maker = program('') =~ s{/bin/$}{/t/bin/make-log}r;
 my ($databases, %sessions) = (0);
-END { my $status = $?; kill 'KILL', $_ for keys %sessions; waitpid $_, 0 for keys %sessions; $? = $status }
+END { my $status = $?; end_sessions(); $? = $status }
+sub end_sessions { kill 'KILL', $_ for keys %sessions; waitpid $_, 0 for keys %sessions; %sessions = () }
 
 sub create_database { my ($on) = @_; my $name = 'd' . ++$databases; ($on // $server)->create_database($name); return $name }
 
@@ -170,6 +171,9 @@ subtest 'what is missing is said' => sub {
     like($out, qr/^server +PostgreSQL \d+/, 'but shows the server');
     $wrong->("no right: $_", 1, qr/"stranger" may not look into schema "daa", which belongs to "daa/, $_,
         '--url', url_as('stranger', $url)) for qw(analyze index-usage);
+    $server->sql('ALTER ROLE stranger CONNECTION LIMIT 0');
+    $wrong->('no connection left', 1, qr/too many connections for role "stranger"$/, 'pool-stats', '--url', url_as('stranger', $url));
+    $server->sql('ALTER ROLE stranger CONNECTION LIMIT -1');
     $wrong->('an unknown command', 2, qr/pool-stats/, 'pool-stat', '--url', $url);
 };
 
@@ -297,10 +301,34 @@ subtest 'pool-stats' => sub {
     my (undef, $hidden) = database(url_as('stranger', $url), 'pool-stats');
     like($hidden, qr/^holder +daa +\S+ +- /m, 'another role sees no states');
     like($hidden, qr/hidden from stranger: GRANT pg_read_all_stats/, 'and is told why');
-    kill 'KILL', keys %sessions;
-    waitpid $_, 0 for keys %sessions;
-    %sessions = ();
+    end_sessions();
     ok((wait_until { !lives($holder) }), 'the holder is gone');
+};
+
+subtest 'a table that somebody holds' => sub {
+    my $holder = session('holder', $db, 'BEGIN', 'LOCK TABLE daa.workflows');
+    my ($status, undef, $err) = database($url, 'status');
+    is($status, 1, 'status does not wait for it for ever');
+    like($err, qr/SQLSTATE 55P03.*pool-stats/, 'and says what shows who it is');
+    my ($open) = grep { $_->{pid} == $holder } @{ object($url, 'pool-stats')->{transactions} };
+    is($open->{application}, 'holder', 'which it does');
+    end_sessions();
+};
+
+subtest 'a standby' => sub {
+    my $standby = PgServer->new;
+    my $name = copied_database($standby);
+    my $there = $standby->url($name);
+    $standby->stop;
+    spew($standby->dir . '/data/standby.signal', '');
+    $standby->start;
+    ok(object($there, 'status')->{server}{standby}, 'status says that it is one');
+    like((database($there, 'status'))[1], qr/^server .*, a standby, /m, 'to people too');
+    like((database($there, 'index-usage'))[1], qr/on this server alone, which is a standby$/m, 'index-usage says whose counts they are');
+    like((database($there, 'tune'))[1], qr/^this is a standby: raise/m, 'tune says what to raise where first');
+    my ($status, undef, $err) = database($there, 'analyze');
+    is($status, 1, 'analyze fails');
+    like($err, qr/this server is a standby/, 'and says why');
 };
 
 subtest 'reset-connections' => sub {
@@ -337,9 +365,7 @@ subtest 'reset-connections' => sub {
     ok(lives($busy), 'one in a transaction stays');
     ok(lives($other), 'somebody else\'s stays');
     ok(lives($there), 'one to another database stays');
-    kill 'KILL', keys %sessions;
-    waitpid $_, 0 for keys %sessions;
-    %sessions = ();
+    end_sessions();
 };
 
 subtest 'tune' => sub {

@@ -59,6 +59,15 @@ int database_begin(const struct command *command, int argc, char **argv, struct 
     return status == COMMAND_GO_ON ? database_connect(command, pg) : status;
 }
 
+static const char *hint_about_answer(const char *text)
+{
+    if (strstr(text, "SQLSTATE 25006") != NULL)
+        return "; this server is a standby or read-only: ask its primary";
+    if (strstr(text, "SQLSTATE 55P03") != NULL)
+        return "; 'daa-cli database pool-stats' shows who is in a transaction";
+    return "";
+}
+
 int database_failed(const struct command *command, const struct error *error)
 {
     if (error->code == -EACCES)
@@ -67,7 +76,8 @@ int database_failed(const struct command *command, const struct error *error)
                               "(daa_reader reads all of it, daa_writer owns it)",
                               error->text);
     if (error->code == ERROR_UNAVAILABLE)
-        return command_failed(command, "Postgres cannot answer now: %s", error->text);
+        return command_failed(command, "Postgres cannot answer now: %s%s", error->text,
+                              hint_about_answer(error->text));
     return command_failed_error(command, error);
 }
 

@@ -61,7 +61,9 @@ static int look_at_schema(struct status *status, struct pg *pg, struct error *er
         return 0;
     status->ours = schema_check(pg, &status->trouble) == 1 &&
                    status->version == (int64_t)schema_newest_version();
-    int failed = server_tables(pg, &status->tables, error);
+    int failed = server_limit_locks(pg, error);
+    if (failed == 0)
+        failed = server_tables(pg, &status->tables, error);
     if (failed == 0)
         failed = server_invalid_indexes(pg, &status->invalid, error);
     if (failed == 0 && status->trouble.code == 0)
@@ -224,6 +226,8 @@ int database_index_usage(int argc, char **argv)
     status = database_check_schema(&command, pg);
     if (status == COMMAND_GO_ON) {
         int failed = server_facts_get(&facts, pg, &error);
+        if (failed == 0)
+            failed = server_limit_locks(pg, &error);
         if (failed == 0)
             failed = server_indexes(pg, &rows, &error);
         if (failed == 0)
