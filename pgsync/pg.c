@@ -141,7 +141,7 @@ static int finish_connecting(struct pg *pg, struct error *error)
 }
 
 /* libpq's own message quotes the url, and with it the password. */
-static int check_url(const char *url, struct error *error)
+int pg_check_url(const char *url, struct error *error)
 {
     char *message = NULL;
     PQconninfoOption *options = PQconninfoParse(url, &message);
@@ -188,7 +188,7 @@ static struct pg *new_pg(const struct pg_options *options)
 
 int pg_open_with(struct pg **out, const struct pg_options *options, struct error *error)
 {
-    int failed = check_url(options->url, error);
+    int failed = pg_check_url(options->url, error);
     if (failed < 0)
         return failed;
     struct pg *pg = new_pg(options);
