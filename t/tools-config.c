@@ -53,6 +53,11 @@ static void defaults(void)
     is_int(config.retention.max_bytes + config.retention.max_age, 0, "the log is kept for ever");
     is_int(config.retention.reader_ttl, 604800000000000, "readers are waited for for a week");
     is_int(config.retention.required_readers.count, 0, "none is required");
+    is_str(config.database.url, "", "there is no Postgres");
+    is_int(config.database.pool_size + config.database.max_overflow, 70, "70 connections there");
+    is_int(config.database.pool_timeout, 30000000000, "are waited for for half a minute");
+    is_int(config.database.pool_recycle, 3600000000000, "and live for an hour");
+    ok(config.database.pool_pre_ping && !config.database.sync, "they are tried before use");
     is_int(config.warnings.count, 0, "and there is nothing to warn about");
     config_free(&config);
 }
@@ -445,9 +450,47 @@ static void networks(void)
     is_int(network_parse(&network, "::/0"), 0, "and so is everything");
 }
 
+/* The url of the database may hold everything but a password, and no message holds one. */
+static void database(void)
+{
+    static const char *const good[] = {
+        "postgresql://daa@db.example:5432/daa",
+        "postgres:///daa?host=/run/postgresql",
+        "postgresql://[::1]:5432/daa?sslmode=verify-full",
+        "postgresql://password@h/password",
+        "host=/run/postgresql dbname=daa passfile=/etc/daa/pgpass",
+    };
+    static const char *const bad[] = {
+        "postgresql://daa:s3cret@h/daa",
+        "postgresql://daa:s3cret@h",
+        "postgresql://h/daa?password=s3cret",
+        "host=h password = s3cret",
+        "host=h sslpassword=s3cret",
+        "mysql://h/s3cret",
+        "s3cret",
+    };
+    char toml[200];
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        (void)snprintf(toml, sizeof toml, "[database]\nurl = \"%s\"", good[i]);
+        if (is_int(load_with(toml, NULL), 0, "%s is a database", good[i]))
+            config_free(&config);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        (void)snprintf(toml, sizeof toml, "[database]\nurl = \"%s\"", bad[i]);
+        is_int(load_with(toml, NULL), ERROR_INVALID, "%s is refused", bad[i]);
+        ok(strstr(error.text, "database.url") && !strstr(error.text, "s3cret"),
+           "and not repeated: %s", error.text);
+        (void)snprintf(toml, sizeof toml, "DAA_DATABASE_URL=%s", bad[i]);
+        is_int(load_in("", toml), ERROR_INVALID, "in the environment too");
+        ok(strstr(error.text, "PGPASSWORD") && !strstr(error.text, "s3cret"), "with what to do: %s",
+           error.text);
+    }
+}
+
 int main(void)
 {
     defaults();
+    database();
     values();
     environment();
     refused();

@@ -315,6 +315,8 @@ int document_workflow_summary(struct span bytes, struct arena *arena,
     summary->name = span_of_data(document->name);
     summary->definition = span_of_data(document->definition);
     summary->key = span_of_data(document->key_digest);
+    summary->metadata = span_of_data(document->metadata);
+    summary->submitted_ns = document->submitted_ns;
     summary->last_seq = document->last_seq;
     return 0;
 }

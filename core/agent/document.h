@@ -121,7 +121,9 @@ struct document_summary {
     struct span name;
     struct span definition; /* digest */
     struct span key;        /* digest of its idempotency key; empty: it has none */
-    uint64_t last_seq;      /* newest event of its stream */
+    struct span metadata;   /* JSON; empty: none */
+    uint64_t submitted_ns;
+    uint64_t last_seq; /* newest event of its stream */
 };
 int document_workflow_summary(struct span document, struct arena *arena,
                               struct document_summary *summary);

@@ -6,6 +6,7 @@
 #include "tools/agent/exchange.h"
 #include "tools/agent/host.h"
 #include "tools/agent/operation.h"
+#include "tools/agent/searcher.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -257,6 +258,8 @@ static struct MHD_Daemon *start(struct api *api, int fd, unsigned threads)
 
 static void release(struct api *api)
 {
+    searcher_stop(api->searcher);
+    searcher_close(api->searcher);
     if (api->socket_path[0])
         unlink(api->socket_path);
     if (api->connections)
@@ -313,6 +316,8 @@ int api_open(struct api **opened, struct boot *boot, struct error *error)
             auth_open(&api->auth, boot->config->agent.data_dir, boot->config->api.anonymous, error);
     if (status == 0)
         status = connections_open(&api->connections, boot->config->api.request_timeout, error);
+    if (status == 0 && boot->config->database.url[0])
+        status = searcher_open(&api->searcher, boot->config, boot->log_dir, error);
     if (status == 0)
         status = open_tcp(api, error);
     if (status == 0)
@@ -356,12 +361,14 @@ void api_drain(struct api *api)
 {
     atomic_store(&api->draining, true);
     connections_end_waits(api->connections);
+    searcher_stop(api->searcher);
 }
 
 void api_close(struct api *api)
 {
     /* libmicrohttpd aborts when it is stopped with a suspended connection: each has been answered
      * by now, or is in a moment. */
+    searcher_join(api->searcher); /* resumes who waits for it */
     uint64_t deadline_ns = host_monotonic_ns() + CLOSE_WAIT_NS;
     while ((atomic_load(&api->under_way) > 0 && host_monotonic_ns() < deadline_ns) ||
            atomic_load(&api->long_under_way) > 0 || atomic_load(&api->checks_under_way) > 0)

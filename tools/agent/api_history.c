@@ -212,12 +212,13 @@ enum MHD_Result workflow_unreadable(struct exchange *exchange, int status)
     return operation_problem(exchange, &problem);
 }
 
-/* Whether the log says that there was such a workflow, or begins behind it. */
-static bool was_there(struct exchange *exchange, uint64_t stream)
+bool workflow_was_there(struct exchange *exchange, uint64_t stream)
 {
     struct api *api = exchange->api;
     struct record record;
     struct error error;
+    if (stream == 0)
+        return false;
     int status = operation_take_reader(api, &error);
     if (status == 0)
         status = log_reader_get(api->reader, stream, &record, NULL, &error);
@@ -227,18 +228,27 @@ static bool was_there(struct exchange *exchange, uint64_t stream)
     return there;
 }
 
+enum MHD_Result workflow_gone(struct exchange *exchange, bool asked_postgres)
+{
+    struct problem problem;
+    struct span id = exchange->parameters[0];
+    problem_set(&problem, 410, "expired",
+                "the workflow %.*s has ended and left the state (state.finished_ttl and "
+                "state.finished_max_bytes): its events are in the log (daa-log cat --stream) as "
+                "long as that is kept%s",
+                (int)id.size, (const char *)id.bytes,
+                asked_postgres ? "; Postgres does not have it"
+                               : ", and in Postgres when they were copied");
+    return operation_problem(exchange, &problem);
+}
+
 enum MHD_Result workflow_missing(struct exchange *exchange, uint64_t stream)
 {
     struct problem problem;
     struct span id = exchange->parameters[0];
-    if (stream != 0 && was_there(exchange, stream))
-        problem_set(&problem, 410, "expired",
-                    "the workflow %.*s has ended and left the state (state.finished_ttl and "
-                    "state.finished_max_bytes): its events are in the log (daa-log cat --stream) "
-                    "as long as that is kept, and in Postgres when they were copied",
-                    (int)id.size, (const char *)id.bytes);
-    else
-        problem_set(&problem, 404, "not-found", "there is no workflow %.*s in this agent's log",
-                    (int)id.size, (const char *)id.bytes);
+    if (workflow_was_there(exchange, stream))
+        return workflow_gone(exchange, false);
+    problem_set(&problem, 404, "not-found", "there is no workflow %.*s in this agent's log",
+                (int)id.size, (const char *)id.bytes);
     return operation_problem(exchange, &problem);
 }

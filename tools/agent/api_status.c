@@ -303,6 +303,7 @@ enum MHD_Result status_all(struct exchange *exchange)
         add_housekeeping(boot, &text);
         add_start(boot, &text);
         clock_add_status(boot, &text);
+        database_add_status(api, &text);
     }
     add_budget(boot, &text);
     text_json_close_object(&text);

@@ -15,11 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_DEFAULT 50u
-#define LIST_MAX 1000u
-#define LIST_BYTES_MAX (4u << 20)
-#define LIST_LOOK_MAX 20000u /* documents looked at for one page */
-
 /*--- What all have in common -------------------------------------------------------------------*/
 
 enum MHD_Result operation_refusal(struct exchange *exchange)
@@ -155,6 +150,13 @@ static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t strea
     return result;
 }
 
+static enum MHD_Result answer_missing(struct exchange *exchange, uint64_t stream)
+{
+    if (exchange->api->searcher && workflow_was_there(exchange, stream))
+        return workflow_ask_postgres(exchange, stream);
+    return workflow_missing(exchange, stream);
+}
+
 /* 200 when it has ended; else it is waited for, once; then `accepted` says what to answer: also
  * when there is no room to show it, since the submission itself was not refused. */
 static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t stream, bool accepted,
@@ -176,7 +178,7 @@ static enum MHD_Result answer_workflow(struct exchange *exchange, uint64_t strea
         result = operation_answer(exchange, 200, &text, NULL);
     else
         result =
-            accepted ? answer_accepted(exchange, stream, is) : workflow_missing(exchange, stream);
+            accepted ? answer_accepted(exchange, stream, is) : answer_missing(exchange, stream);
     text_free(&text);
     return result;
 }
@@ -261,143 +263,12 @@ enum MHD_Result workflow_get(struct exchange *exchange)
     struct problem problem = { 0 };
     uint64_t stream;
     bool again = exchange->phase == EXCHANGE_SUSPENDED;
+    if (exchange->inquiry)
+        return workflow_from_postgres(exchange);
     if (!operation_stream(exchange, &stream, &problem) ||
         (!again && !operation_read_wait(exchange, &problem)))
         return operation_problem(exchange, &problem);
     return answer_workflow(exchange, stream, false, !again);
-}
-
-/*--- GET /api/v1/workflows ---------------------------------------------------------------------*/
-
-struct list {
-    struct exchange *exchange;
-    struct document_view view;
-    struct text text;
-    const char *status, *name; /* filters; NULL: none */
-    uint64_t limit, count, looked;
-    uint64_t last_stream; /* looked at */
-    bool more;
-    int failed;
-};
-
-static bool list_wants(const struct list *list, const struct document_summary *summary)
-{
-    if (list->name && !span_is(summary->name, list->name))
-        return false;
-    if (!list->status)
-        return true;
-    if (strcmp(list->status, "parked") == 0)
-        return summary->parked;
-    return strcmp(workflow_status_name(summary->status), list->status) == 0;
-}
-
-static bool list_one(struct span key, struct span bytes, void *context)
-{
-    struct list *list = context;
-    struct arena *arena = &list->exchange->arena;
-    struct document_summary summary;
-    uint64_t stream;
-    if (!document_stream_of_key(key, &stream))
-        return true;
-    if (list->count == list->limit || list->looked == LIST_LOOK_MAX ||
-        list->text.size >= LIST_BYTES_MAX) {
-        list->more = true;
-        return false;
-    }
-    list->looked++;
-    list->last_stream = stream;
-    list->failed = document_workflow_summary(bytes, arena, &summary);
-    if (list->failed == 0 && list_wants(list, &summary)) {
-        list->view.log_uuid = lineage_uuid(&list->exchange->api->boot->lineage, stream);
-        list->view.stream = stream;
-        list->failed =
-            document_workflow_to_json(bytes, span_of(NULL, 0), &list->view, arena, &list->text);
-        list->count++;
-    }
-    arena_reset(arena);
-    return list->failed == 0;
-}
-
-/* 16 digits of the last stream looked at, 8 that tell which filter it belongs to. */
-static uint32_t filter_sum(const struct list *list)
-{
-    uint32_t sum = crc32c("status", list->status ? 6 : 0);
-    if (list->status)
-        sum = crc32c_more(sum, list->status, strlen(list->status));
-    if (list->name)
-        sum = crc32c_more(sum ^ 1, list->name, strlen(list->name));
-    return sum;
-}
-
-static bool read_cursor(const struct list *list, const char *cursor, struct document_key *from,
-                        struct problem *problem)
-{
-    uint8_t bytes[12];
-    if (!bytes_from_hex(bytes, sizeof bytes, cursor, strlen(cursor)) ||
-        bytes_get_u32(bytes + 8) != filter_sum(list)) {
-        problem_set(problem, 400, "invalid-cursor",
-                    "this cursor is not one of this list with these filters; begin without it");
-        return false;
-    }
-    *from = document_workflow_key(bytes_get_u64(bytes));
-    return true;
-}
-
-static bool read_list(struct list *list, struct document_key *from, struct problem *problem)
-{
-    static const char *const states[] = { "pending", "running",   "paused", "completed",
-                                          "failed",  "cancelled", "parked", NULL };
-    struct exchange *exchange = list->exchange;
-    list->status = operation_query(exchange, "status");
-    list->name = operation_query(exchange, "name");
-    list->limit = LIST_DEFAULT;
-    *from = (struct document_key){ .size = 0 };
-    if (!operation_read_number(exchange, "limit", 1, LIST_MAX, &list->limit, problem))
-        return false;
-    const char *const *state = states;
-    while (list->status && *state && strcmp(*state, list->status) != 0)
-        state++;
-    if (!*state) {
-        problem_set(problem, 400, "invalid-parameter",
-                    "?status=%.60s: expected pending, running, paused, completed, failed, "
-                    "cancelled or parked",
-                    list->status);
-        return false;
-    }
-    const char *cursor = operation_query(exchange, "cursor");
-    return !cursor || read_cursor(list, cursor, from, problem);
-}
-
-enum MHD_Result workflow_list(struct exchange *exchange)
-{
-    struct list list = { .exchange = exchange, .view.basic = true };
-    struct problem problem = { 0 };
-    struct document_key from;
-    if (!read_list(&list, &from, &problem))
-        return operation_problem(exchange, &problem);
-    text_init(&list.text);
-    text_json_open_object(&list.text, NULL);
-    text_json_open_array(&list.text, "items");
-    int status = state_walk(exchange->api->boot->state, span_of_text("w"), document_key_span(&from),
-                            true, list_one, &list);
-    if (status == 0)
-        status = list.failed;
-    text_json_close_array(&list.text);
-    if (list.more) {
-        uint8_t bytes[12];
-        char cursor[25];
-        bytes_put_u64(bytes, list.last_stream);
-        bytes_put_u32(bytes + 8, filter_sum(&list));
-        bytes_to_hex(cursor, bytes, sizeof bytes);
-        text_json_cstring(&list.text, "next_cursor", cursor);
-    } else {
-        text_json_null(&list.text, "next_cursor");
-    }
-    text_json_close_object(&list.text);
-    enum MHD_Result result = status < 0 ? workflow_unreadable(exchange, status)
-                                        : operation_answer(exchange, 200, &list.text, NULL);
-    text_free(&list.text);
-    return result;
 }
 
 /*--- POST .../signals/{name}, :cancel, :resolve ------------------------------------------------*/

@@ -474,6 +474,8 @@ void exchange_end(struct exchange *exchange)
         return;
     flow_unref(exchange->flow);
     exchange->flow = NULL;
+    inquiry_free(exchange->inquiry);
+    exchange->inquiry = NULL;
     exchange->operation = NULL;
     exchange->phase = EXCHANGE_BEGINS;
     exchange->path = NULL;

@@ -1,4 +1,5 @@
 /* daa-agent: the daemon. */
+#include "pgsync/pg.h"
 #include "tools/agent/api.h"
 #include "tools/agent/daemon.h"
 #include "tools/command/command.h"
@@ -44,6 +45,8 @@ int main(int argc, char **argv)
         return command_misused(&command, "%s", error.text);
     if (check && api_check_listen(config.agent.listen, &error) < 0)
         return command_failed_error(&command, &error);
+    if (check && config.database.url[0] && pg_check_url(config.database.url, &error) < 0)
+        return command_failed(&command, "[database] url: %s", error.text);
     if (check) {
         struct text text;
         text_init(&text);

@@ -28,6 +28,8 @@
 #define OPERATION_WAIT_MAX_NS (600ull * 1000000000)
 
 struct exchange;
+struct inquiry;
+struct searcher;
 
 typedef enum MHD_Result operation_function(struct exchange *exchange);
 
@@ -66,6 +68,7 @@ struct api {
     _Atomic unsigned checks_under_way; /* requests that wait for one */
     pthread_mutex_t reader_lock;
     struct log_reader *reader; /* of histories; NULL until the first */
+    struct searcher *searcher; /* NULL: there is no [database] url */
 };
 
 enum exchange_phase { EXCHANGE_BEGINS = 0, EXCHANGE_SUSPENDED, EXCHANGE_ANSWERED };
@@ -98,6 +101,7 @@ struct exchange {
     struct snapshot_info snapshot;
     uint64_t check; /* number of the check that it waits for */
     struct error error;
+    struct inquiry *inquiry; /* to PostgreSQL, until the request is completed; NULL: none */
 };
 
 /* Room for an answer of so many bytes, until it is sent or the exchange ends; a small one needs
@@ -136,7 +140,7 @@ bool operation_read_number(struct exchange *exchange, const char *name, uint64_t
 bool operation_stream(struct exchange *exchange, uint64_t *stream, struct problem *problem);
 
 operation_function workflow_submit, workflow_submitted;
-operation_function workflow_list, workflow_get, workflow_history;
+operation_function workflow_list, workflow_listed, workflow_get, workflow_history;
 operation_function workflow_signal, workflow_cancel, workflow_resolve, workflow_changed;
 operation_function status_health, status_ready, status_all;
 operation_function state_digest_begin, state_digest_end;
@@ -170,6 +174,17 @@ void operation_give_reader(struct api *api);
 
 /* There is no document of this workflow: 410 when the log says that there was one, else 404. */
 enum MHD_Result workflow_missing(struct exchange *exchange, uint64_t stream);
+bool workflow_was_there(struct exchange *exchange, uint64_t stream); /* as the log says */
+
+enum MHD_Result workflow_gone(struct exchange *exchange, bool asked_postgres); /* the 410 */
+
+/* It was there, and PostgreSQL may have it: suspends the connection until that has answered, and
+ * then answers as it says. */
+enum MHD_Result workflow_ask_postgres(struct exchange *exchange, uint64_t stream);
+enum MHD_Result workflow_from_postgres(struct exchange *exchange);
+void inquiry_free(struct inquiry *inquiry); /* NULL is fine */
+
+void database_add_status(const struct api *api, struct text *text); /* a member "database" */
 enum MHD_Result workflow_unreadable(struct exchange *exchange, int status);
 
 #endif

@@ -315,6 +315,7 @@ struct page {
     struct text *bodies;
     size_t count;
     char removed[24]; /* the newest event of it that is no longer in the log; "": none */
+    char source[400]; /* a sentence on where it comes from; "": there is nothing to say */
 };
 
 static void show_items(struct page *page, struct cli_json *parsed, struct cli_table *table)
@@ -333,6 +334,22 @@ static void show_items(struct page *page, struct cli_json *parsed, struct cli_ta
         for (unsigned i = 0; i < page->member_count; i++)
             cli_table_add(table, cli_json_value(parsed, item, page->members[i]));
     }
+}
+
+/* A copy in Postgres that is not up to date, or that was not asked. */
+static void note_source(struct page *page, struct cli_json *parsed)
+{
+    struct span copied = cli_json_value(parsed, 0, "copied_seq");
+    struct span durable = cli_json_value(parsed, 0, "durable_seq");
+    struct span why = cli_json_value(parsed, 0, "why");
+    if (why.size > 0)
+        snprintf(page->source, sizeof page->source,
+                 "only what the agent itself has was looked at: %.*s",
+                 why.size > 300 ? 300 : (int)why.size, (const char *)why.bytes);
+    else if (copied.size > 0 && !span_equal(copied, durable))
+        snprintf(page->source, sizeof page->source,
+                 "from Postgres, which has the log up to event %.*s of %.*s", (int)copied.size,
+                 (const char *)copied.bytes, (int)durable.size, (const char *)durable.bytes);
 }
 
 /* Gets one page and keeps it; *cursor is the next one's afterwards, empty at the end. Adds the
@@ -365,6 +382,7 @@ static int get_page(struct page *page, struct text *cursor, uint64_t *items, str
         struct span removed = cli_json_value(&parsed, 0, "removed_up_to");
         snprintf(page->removed, sizeof page->removed, "%.*s", (int)removed.size,
                  (const char *)removed.bytes);
+        note_source(page, &parsed);
         page->bodies[page->count++] = answer.body;
     } else {
         client_answer_free(&answer);
@@ -408,6 +426,8 @@ static int show_pages(const struct command *command, struct page *page, const ch
         show_bodies(page, heads);
     if (failed == 0 && !cli.json && (cursor.size > 0 || page->shown < items))
         printf("there are more; --all shows them\n");
+    if (failed == 0 && page->source[0])
+        fprintf(cli.json ? stderr : stdout, "%s\n", page->source);
     if (failed == 0 && !cli.json && page->removed[0])
         printf("its events up to %s were removed from the log by retention\n", page->removed);
     for (size_t i = 0; i < page->count; i++)
@@ -418,25 +438,61 @@ static int show_pages(const struct command *command, struct page *page, const ch
     return failed == 0 ? COMMAND_GOOD : command_failed_error(command, &error);
 }
 
+static void add_parameter(struct text *path, const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    text_printf(path, "&%s=", name);
+    client_escape(path, value);
+}
+
+static bool add_labels(struct text *path, const struct command_list *pairs)
+{
+    for (size_t i = 0; i < pairs->count; i++) {
+        const char *pair = pairs->items[i], *equals = strchr(pair, '=');
+        char *key =
+            equals != NULL && equals != pair ? strndup(pair, (size_t)(equals - pair)) : NULL;
+        if (key == NULL)
+            return false;
+        text_add_string(path, "&metadata.");
+        client_escape(path, key);
+        text_add_string(path, "=");
+        client_escape(path, equals + 1);
+        free(key);
+    }
+    return true;
+}
+
 static int list(int argc, char **argv)
 {
     static const char *const members[] = { "id", "name", "status", "submitted", "reason" };
     static const char *const heads[] = { "ID", "NAME", "STATUS", "SUBMITTED", "REASON" };
-    const char *wanted = NULL, *name = NULL;
+    const char *wanted = NULL, *name = NULL, *since = NULL, *until = NULL, *source = NULL;
+    struct command_list metadata = { 0 };
     uint64_t limit = 100;
     bool all = false;
     const struct command_option options[] = {
         { "status", 's', "STATUS", COMMAND_TEXT, &wanted,
           "only those: pending, running, paused, parked,\ncompleted, failed, cancelled" },
         { "name", 0, "NAME", COMMAND_TEXT, &name, "only those of this name" },
+        { "metadata", 'm', "KEY=VALUE", COMMAND_LIST, &metadata,
+          "only those with this label; may be given more than once" },
+        { "since", 0, "TIME", COMMAND_TEXT, &since,
+          "only those submitted then or later: 2026-11-26T10:00Z, '2 hours ago'" },
+        { "until", 0, "TIME", COMMAND_TEXT, &until, "only those submitted before" },
+        { "source", 0, "SOURCE", COMMAND_TEXT, &source,
+          "who is asked: local, the agent alone, or postgres" },
         { "limit", 'n', "COUNT", COMMAND_NUMBER, &limit, "show at most so many (default: 100)" },
         { "all", 'a', NULL, COMMAND_FLAG, &all, "show all" },
         { .name = NULL },
     };
-    const struct command command = { .name = "daa-cli workflow list",
-                                     .purpose = "List workflows, newest first.",
-                                     .options = options,
-                                     .shared = cli_options };
+    const struct command command = {
+        .name = "daa-cli workflow list",
+        .purpose = "List workflows, newest first. With labels or times they are searched in\n"
+                   "Postgres, when the agent has one.",
+        .options = options,
+        .shared = cli_options
+    };
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
@@ -446,15 +502,15 @@ static int list(int argc, char **argv)
     text_init(&page.path);
     text_printf(&page.path, "/api/v1/workflows?limit=%" PRIu64,
                 all || limit > 1000 ? (uint64_t)1000 : limit);
-    if (wanted != NULL) {
-        text_add_string(&page.path, "&status=");
-        client_escape(&page.path, wanted);
-    }
-    if (name != NULL) {
-        text_add_string(&page.path, "&name=");
-        client_escape(&page.path, name);
-    }
-    return show_pages(&command, &page, heads);
+    add_parameter(&page.path, "status", wanted);
+    add_parameter(&page.path, "name", name);
+    add_parameter(&page.path, "since", since);
+    add_parameter(&page.path, "until", until);
+    add_parameter(&page.path, "source", source);
+    if (add_labels(&page.path, &metadata))
+        return show_pages(&command, &page, heads);
+    text_free(&page.path);
+    return command_misused(&command, "--metadata: expected KEY=VALUE");
 }
 
 static int history(int argc, char **argv)

@@ -118,6 +118,13 @@ struct config {
         uint64_t reader_ttl;
         struct config_list required_readers; /* names: see log/readers.h */
     } retention;
+    struct {
+        char *url; /* of PostgreSQL, without a password; "": none */
+        bool sync;
+        uint64_t pool_size, max_overflow; /* connections: see pgsync/pool.h */
+        uint64_t pool_timeout, pool_recycle;
+        bool pool_pre_ping;
+    } database;
     struct config_secret *secrets;
     size_t secret_count;
     struct config_list warnings; /* sentences, for whoever loads it to print */

@@ -79,6 +79,34 @@ static bool is_address_and_port(const char *text)
     return strcmp(address, "localhost") == 0 || inet_pton(AF_INET, address, &binary) == 1;
 }
 
+/* password=, sslpassword = */
+static bool names_password(const char *text)
+{
+    for (const char *at = text; (at = strstr(at, "password")) != NULL;) {
+        at += strlen("password");
+        if (at[strspn(at, " ")] == '=')
+            return true;
+    }
+    return false;
+}
+
+/* A url of libpq's, or its key=value form, without a password: the configuration is printed, and
+ * passed on. The rest is libpq's to judge. */
+static bool is_database(const char *text)
+{
+    const char *after = strstr(text, "://");
+    if (text[0] == '\0')
+        return true;
+    if (names_password(text))
+        return false;
+    if (after == NULL)
+        return strchr(text, '=') != NULL;
+    if (strncmp(text, "postgresql://", 13) != 0 && strncmp(text, "postgres://", 11) != 0)
+        return false;
+    const char *user = after + 3, *at = memrchr(user, '@', strcspn(user, "/?#"));
+    return at == NULL || memchr(user, ':', (size_t)(at - user)) == NULL;
+}
+
 /*--- Keys -------------------------------------------------------------------------------------*/
 
 #define AT(member) offsetof(struct config, member)
@@ -244,6 +272,28 @@ const struct key keys[] = {
     { "retention", "required_readers", KEY_LIST, AT(retention.required_readers), .fallback = "",
       .check = log_reader_name_is_good, .expected = "names of readers", .example = "pgsync",
       .doc = "Readers without which nothing goes, however long they were not seen." },
+
+    { "database", "url", KEY_TEXT, AT(database.url), .fallback = "", .check = is_database,
+      .expected = "a url of PostgreSQL without a password (that comes from PGPASSWORD, or from the "
+                  "file that PGPASSFILE names)",
+      .example = "postgresql://daa@127.0.0.1:5432/daa", .secret = true,
+      .doc =
+          "The PostgreSQL that daa-pgsync copies the log into: searches and workflows that have\n"
+          "left the state are answered from there. The password comes from PGPASSWORD, or from\n"
+          "the file that PGPASSFILE names. \"\" is none: searches look at the state alone." },
+    { "database", "sync", KEY_TRUTH, AT(database.sync), .fallback = "false",
+      .doc = "Whether the agent itself copies the log there; else daa-pgsync does." },
+    { "database", "pool_size", KEY_COUNT, AT(database.pool_size), 1, 1000, "50",
+      .doc = "Connections that are kept, once they were needed." },
+    { "database", "max_overflow", KEY_COUNT, AT(database.max_overflow), 0, 1000, "20",
+      .doc = "Connections more that may be in use; each is closed when it is not any more." },
+    { "database", "pool_timeout", KEY_DURATION, AT(database.pool_timeout), SECOND / 1000, HOUR,
+      "30s", .doc = "The longest wait for a connection; then the request is answered with 503." },
+    { "database", "pool_recycle", KEY_DURATION, AT(database.pool_recycle), 0, 365 * DAY, "3600s",
+      .doc = "An older connection is closed and opened again before it is used; \"0s\" is never." },
+    { "database", "pool_pre_ping", KEY_TRUTH, AT(database.pool_pre_ping), .fallback = "true",
+      .doc =
+          "Whether a kept connection is tried before it is used, and replaced when it is dead." },
 };
 
 const size_t key_count = sizeof keys / sizeof keys[0];
@@ -260,7 +310,6 @@ const char *const keys_absent[] = {
     "memory.gc_interval",
     "memory.enable_memory_profiling",
     "cache.*",
-    "database.*",
     "network.max_peers",
     "network.target_peers",
     "network.connection_timeout",

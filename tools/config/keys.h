@@ -30,6 +30,7 @@ struct key {
      * "an absolute path", and `example` is one. */
     bool (*check)(const char *text);
     const char *expected, *example;
+    bool secret; /* a text that may hold a secret by mistake: no message quotes what was found */
     const char *doc; /* sentences; '\n' where a line ends */
 };
 

@@ -125,8 +125,11 @@ static void expect(char *expected, size_t size, const struct key *key)
 static int refuse(const struct value_source *source, const struct key *key,
                   const struct toml_entry *entry, struct error *error)
 {
-    char found[120], expected[240], path[KEY_PATH_SIZE];
-    describe(found, entry);
+    char found[120], expected[320], path[KEY_PATH_SIZE];
+    if (key->secret && entry->kind == TOML_TEXT)
+        (void)snprintf(found, sizeof found, "not such a text");
+    else
+        describe(found, entry);
     expect(expected, sizeof expected, key);
     key_path(path, key);
     return error_set(error, ERROR_INVALID, "%s%s is %s; expected %s", source->text, path, found,
