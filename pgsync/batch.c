@@ -180,20 +180,43 @@ int batch_project(struct batch *batch, const struct record *record)
     return failed < 0 ? failed : add_changes(batch, record, event, true);
 }
 
+void batch_count(struct batch *batch, const struct record *record)
+{
+    batch->rows++;
+    batch->payload_size += record->payload.size;
+    batch->last_seq = record->seq;
+}
+
+int batch_add_changes(struct batch *batch, const struct record *record)
+{
+    Daa__Event *event;
+    int failed = unpack(batch, record, &event);
+    return failed < 0 ? failed : add_changes(batch, record, event, false);
+}
+
+static int add_event(struct batch *batch, const struct record *record, const Daa__Event *event,
+                     const char *refusal)
+{
+    put_event(batch, record, event, refusal);
+    batch_count(batch, record);
+    batch->has_anchor |= record->kind == DAA__EVENT__BODY_LOG_ANCHORED;
+    return batch->events.failed;
+}
+
+int batch_add_event(struct batch *batch, const struct record *record, const char *refusal)
+{
+    Daa__Event *event;
+    int failed = unpack(batch, record, &event);
+    return failed < 0 ? failed : add_event(batch, record, event, refusal);
+}
+
 int batch_add(struct batch *batch, const struct record *record, const char *refusal)
 {
     Daa__Event *event;
     int failed = unpack(batch, record, &event);
     if (failed == 0)
         failed = add_changes(batch, record, event, false);
-    if (failed < 0)
-        return failed;
-    put_event(batch, record, event, refusal);
-    batch->rows++;
-    batch->payload_size += record->payload.size;
-    batch->last_seq = record->seq;
-    batch->has_anchor |= record->kind == DAA__EVENT__BODY_LOG_ANCHORED;
-    return batch->events.failed;
+    return failed < 0 ? failed : add_event(batch, record, event, refusal);
 }
 
 int batch_send_changes(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,

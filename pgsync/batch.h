@@ -43,10 +43,16 @@ void batch_free(struct batch *batch);
  * log each workflow that they change belongs to, and stays until the next batch. */
 void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE], const struct lineage *owners);
 
-/* Adds a record. With `refusal` its payload is left null, and the sentence goes to the column
- * `error`. 0, -ENOMEM or ERROR_BUDGET: the batch is of no more use.
- */
+/* Adds a record: its row of events, and what it changes. With `refusal` its payload is left null,
+ * and the sentence goes to the column `error`. 0, -ENOMEM or ERROR_BUDGET: the batch is of no more
+ * use. */
 int batch_add(struct batch *batch, const struct record *record, const char *refusal);
+
+/* The halves of it, for a record that the server refuses: only the row of events, or only counting
+ * it, and only what it changes. */
+int batch_add_event(struct batch *batch, const struct record *record, const char *refusal);
+void batch_count(struct batch *batch, const struct record *record);
+int batch_add_changes(struct batch *batch, const struct record *record);
 
 /* Adds only what the record changes in the tables of workflows. 0, or as batch_add(). */
 int batch_project(struct batch *batch, const struct record *record);

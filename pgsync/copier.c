@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define PIECE_SIZE 60000u /* of COPY data handed to libpq at once */
 #define BATCH_ROWS_FIRST 1000u
 #define BATCH_ROWS_MIN 64u
 #define COMMIT_GOAL_NS UINT64_C(50000000)
@@ -173,91 +172,12 @@ static int look_again(struct copier *copier, struct error *error)
     return 1;
 }
 
-static int send_rows(struct copier *copier, size_t at_least, struct error *error)
-{
-    struct binary *rows = &copier->batch.events;
-    if (rows->failed < 0)
-        return error_set(error, rows->failed, "no memory for the rows of a batch");
-    for (size_t sent = 0; rows->size >= at_least && sent < rows->size;) {
-        size_t size = rows->size - sent < PIECE_SIZE ? rows->size - sent : PIECE_SIZE;
-        int failed = pg_copy_data(copier->pg, span_of(rows->bytes + sent, size), error);
-        if (failed < 0)
-            return failed;
-        sent += size;
-        if (sent == rows->size)
-            binary_clear(rows);
-    }
-    return 0;
-}
-
-static uint64_t rows_wanted(const struct copier *copier)
-{
-    uint64_t rows = copier->batch_rows;
-    if (copier->suspects > 0 && rows > (copier->suspects + 1) / 2)
-        rows = (copier->suspects + 1) / 2;
-    return rows < copier->options.batch_rows_max ? rows : copier->options.batch_rows_max;
-}
-
-/* The next record of this log, if it is there. An error comes again with the next batch, after this
- * one is in, and so does the first event behind a fork. */
-static bool next_of_log(struct copier *copier, struct record *record, struct log_place *place)
-{
-    struct log_reader *reader = copier->options.reader;
-    uint64_t seq = copier->batch.last_seq + 1;
-    if (log_reader_next(reader, record, place, NULL) != 1 || record->seq != seq)
-        return false;
-    if (memcmp(place->log_uuid, copier->log, UUID_SIZE) == 0)
-        return true;
-    (void)log_reader_seek(reader, seq, NULL);
-    return false;
-}
-
-/* Sends `record` and those that follow it. */
-static int send_events(struct copier *copier, struct record record, struct log_place place,
-                       struct error *error)
-{
-    struct batch *batch = &copier->batch;
-    uint64_t wanted = rows_wanted(copier);
-    const char *refusal = copier->refuse_next ? copier->refusal.text : NULL;
-    batch_begin(batch, copier->log, &copier->family.owners);
-    for (;;) {
-        int failed = batch_add(batch, &record, refusal);
-        if (failed < 0)
-            return error_set(error, failed, "no memory for event %" PRIu64, record.seq);
-        memcpy(copier->chain, place.frame_chain, SHA256_SIZE);
-        failed = send_rows(copier, PIECE_SIZE, error);
-        if (failed < 0)
-            return failed;
-        if (batch->rows >= wanted || batch->payload_size >= BATCH_PAYLOAD_MAX ||
-            batch->last_seq + 1 >= copier->schema.partitions_end ||
-            batch->last_seq == copier->fork_seq)
-            break;
-        if (!next_of_log(copier, &record, &place))
-            break;
-    }
-    batch_end(batch);
-    return send_rows(copier, 0, error);
-}
-
-static int copy_events(struct copier *copier, const struct record *first,
-                       const struct log_place *place, struct error *error)
-{
-    int failed = pg_copy_begin(copier->pg, batch_events_sql, error);
-    if (failed < 0)
-        return failed;
-    failed = send_events(copier, *first, *place, error);
-    if (failed < 0) {
-        pg_copy_abort(copier->pg);
-        return failed;
-    }
-    return pg_copy_end(copier->pg, error);
-}
-
 /* What the batch changes in the derived tables, and its rows of daa.anchors. */
 static int send_changes(struct copier *copier, struct error *error)
 {
-    int failed = batch_send_changes(&copier->batch, copier->pg, &copier->changes,
-                                    copier->refuse_next, error);
+    bool reduced =
+        poison_step_of(&copier->poison, copier->position, POISON_TABLES) == POISON_REDUCED;
+    int failed = batch_send_changes(&copier->batch, copier->pg, &copier->changes, reduced, error);
     if (failed == 0 && copier->batch.has_anchor)
         failed = schema_add_anchors(copier->pg, copier->log_text,
                                     copier->batch.last_seq - copier->batch.rows,
@@ -296,38 +216,39 @@ static void adapt(struct copier *copier, uint64_t took_ns)
 static int batch_done(struct copier *copier, uint64_t took_ns)
 {
     const struct batch *batch = &copier->batch;
+    copier->stats.refused_rows += poison_is_next(&copier->poison, copier->position);
     copier->position = batch->last_seq;
     copier->stats.position = copier->position;
     copier->stats.rows += batch->rows;
     copier->stats.batches++;
     copier->stats.lossy_rows += batch->lossy_rows;
-    copier->stats.refused_rows += copier->refuse_next;
     copier->stats.commit_ns = took_ns;
-    copier->suspects -= batch->rows < copier->suspects ? batch->rows : copier->suspects;
-    copier->refuse_next = false;
+    poison_passed(&copier->poison, copier->position, batch->rows);
     adapt(copier, took_ns);
     set_state(copier, COPIER_READY);
     return 1;
 }
 
-/* The server refuses a value: back to the beginning of the batch, with fewer rows or without. */
-static int batch_refused(struct copier *copier, const struct error *refusal, struct error *error)
+/* The server refuses a value: back to the beginning of the batch. */
+static int batch_refused(struct copier *copier, enum poison_where where,
+                         const struct error *refusal, struct error *error)
 {
-    uint64_t rows = copier->batch.rows;
-    if (copier->refuse_next) {
+    uint64_t line = where == POISON_EVENTS ? pg_copy_line(copier->pg, "events") : 0;
+    uint64_t rows = copier->batch.rows > 0 ? copier->batch.rows : 1;
+    if (!poison_met(&copier->poison, copier->position, rows, where, line)) {
         error_set(error, ERROR_INVALID,
-                  "Postgres refuses event %" PRIu64 " even without its payload: %s",
+                  "Postgres refuses event %" PRIu64 " though nothing of it is to go in there: %s",
                   copier->position + 1, refusal->text);
         return fail(copier, ERROR_INVALID, error);
     }
+    copier->refusal = *refusal;
+    (void)snprintf(copier->refusal_state, sizeof copier->refusal_state, "%s",
+                   pg_sqlstate(copier->pg));
     int failed = pg_run(copier->pg, "ROLLBACK", error);
     if (failed == 0)
         failed = log_reader_seek(copier->options.reader, copier->position + 1, error);
     if (failed < 0)
         return fail(copier, failed, error);
-    copier->suspects = rows;
-    copier->refuse_next = rows == 1;
-    copier->refusal = *refusal;
     set_state(copier, COPIER_READY);
     return 1;
 }
@@ -386,22 +307,25 @@ static int copy_batch(struct copier *copier, struct error *error)
     set_state(copier, COPIER_COPYING);
     uint64_t begun_ns = now_ns();
     copier->batch.rows = 0;
+    enum poison_where where = POISON_EVENTS;
     int failed = extend(copier, record.seq, error);
     if (failed == 0)
         failed = begin_transaction(copier, false, error);
     if (failed == 1)
         return look_again(copier, error);
     if (failed == 0)
-        failed = copy_events(copier, &record, &place, error);
-    if (failed == 0)
+        failed = copier_send_events(copier, &record, &place, error);
+    if (failed == 0) {
+        where = POISON_TABLES;
         failed = send_changes(copier, error);
+    }
     if (failed == 0)
         failed = commit(copier, error);
     if (failed == 0)
         return batch_done(copier, now_ns() - begun_ns);
-    if (failed == ERROR_INVALID && pg_alive(copier->pg) && copier->batch.rows > 0) {
+    if (failed == ERROR_INVALID && pg_alive(copier->pg)) {
         struct error refusal = *error;
-        return batch_refused(copier, &refusal, error);
+        return batch_refused(copier, where, &refusal, error);
     }
     return fail(copier, failed, error);
 }

@@ -1,8 +1,8 @@
 /* Copies one log into PostgreSQL, each event exactly once.
  *
- * The rows and the position (daa.replica) change in one transaction, so that they cannot disagree,
- * and nothing else remembers the position: after a kill, a lost connection or a COMMIT whose answer
- * never came, the copier reads it back and goes on from there.
+ * The rows and the position (daa.replica) change in one transaction, so that they cannot
+ * disagree, and nothing else remembers the position: after a kill, a lost connection or a COMMIT
+ * whose answer never came, the copier reads it back and goes on from there.
  *
  *                    connected, schema good          history the same, claimed
  *    DISCONNECTED ---------------------> CONNECTED -----------------------> READY
@@ -18,26 +18,27 @@
  * the log before the claim, so a copier that is refused stops nobody.
  *
  * Only the newest log of the directory is claimed. The part that it has of an older one may be
- * copied beside that one's own copier: whoever finds that the row has moved looks again and goes on
- * from there.
+ * copied beside that one's own copier: whoever finds that the row has moved looks again and goes
+ * on from there.
  *
- * Refused rows: a batch that the server refuses is tried again with half of the rows, down to one;
- * that one goes in with a null payload, the server's sentence in `error`, and its exact bytes.
+ * Refused rows (pgsync/poison.h): a batch that the server refuses is sent again up to the row
+ * that it names; that one goes in with a null payload and the server's sentence in `error`, or
+ * not at all, and into daa.rejected with its exact bytes, in the same transaction.
  *
  * synchronous_commit is off for these transactions: if the server loses the last of them in a
  * crash, it loses the position with them, and they are sent again. So what is committed may still
  * be needed from the log; copier_flush() says what is not.
  *
- * Forks (DESIGN 4, Identity): each record goes in under the uuid of the log that it was written in,
- * and each log has a position of its own. Where PostgreSQL has the parent up to the fork, or
- * further, the copier registers the new log (pgsync/fork.h) and goes on with it; else it copies the
- * rest of the parent first, or does without it when the log does not have that any more. What the
- * parent had behind the fork stays there, and is told in the stats.
+ * Forks (DESIGN 4, Identity): each record goes in under the uuid of the log that it was written
+ * in, and each log has a position of its own. Where PostgreSQL has the parent up to the fork, or
+ * further, the copier registers the new log (pgsync/fork.h) and goes on with it; else it copies
+ * the rest of the parent first, or does without it when the log does not have that any more.
+ * What the parent had behind the fork stays there, and is told in the stats.
  *
  * The log is never held up: this only reads, and only what is durable.
  *
- * Threads: a copier belongs to one thread, and so does its reader. Memory: batch.h's, and 128 KiB.
- */
+ * Threads: a copier belongs to one thread, and so does its reader. Memory: batch.h's, and 128
+ * KiB. */
 #ifndef PGSYNC_COPIER_H
 #define PGSYNC_COPIER_H
 

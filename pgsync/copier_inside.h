@@ -7,6 +7,7 @@
 #include "pgsync/copier.h"
 #include "pgsync/family.h"
 #include "pgsync/pg.h"
+#include "pgsync/poison.h"
 #include "pgsync/schema.h"
 
 /* What a copier keeps of the row of log %s, and the next fork ahead of it that is waited for: that
@@ -32,12 +33,12 @@ struct copier {
     uint64_t fork_seq;          /* at which a batch ends, and completes others' rows; 0: none */
     struct batch batch;
     struct binary changes;
-    uint64_t batch_rows;   /* aimed at */
-    uint64_t suspects;     /* rows behind the position among which one was refused; 0: none */
-    bool refuse_next;      /* the next row goes in without its payload */
+    uint64_t batch_rows; /* aimed at */
+    struct poison poison;
     uint64_t stranger_seq; /* the event of another log for which the family was read again */
-    struct error refusal;
-    struct error stopped; /* why, when STOPPED */
+    struct error refusal;  /* of the row that poison names */
+    char refusal_state[6]; /* its SQLSTATE */
+    struct error stopped;  /* why, when STOPPED */
     struct copier_stats stats;
 };
 
@@ -50,5 +51,10 @@ int copier_take_position(struct copier *copier, const struct pg_rows *rows, stru
  * PostgreSQL does not know yet, or finds that the position has moved meanwhile: 1, call again. 0
  * there is no log yet; negative as of the pg and the log. */
 int copier_find_position(struct copier *copier, bool *ready, struct error *error);
+
+/* Puts the record `first`, which stands there, and those that follow it into the batch and into
+ * daa.events, within the transaction. 0, ERROR_INVALID when a row is refused, the pg's. */
+int copier_send_events(struct copier *copier, const struct record *first,
+                       const struct log_place *place, struct error *error);
 
 #endif

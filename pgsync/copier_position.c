@@ -151,8 +151,7 @@ static int take_log(struct copier *copier, size_t chosen, const struct pg_rows *
     memcpy(copier->log, log, UUID_SIZE);
     uuid_to_text(copier->log_text, log);
     /* What was refused stood behind the position as it was; it may be in by now. */
-    copier->suspects = 0;
-    copier->refuse_next = false;
+    copier->poison = (struct poison){ .seq = 0 };
     return copier_take_position(copier, row, error);
 }
 

@@ -23,6 +23,8 @@ struct pg {
     bool lost;                          /* an answer is overdue: the connection is of no more use */
     bool patient;
     char warning[256]; /* the first one of the last statement */
+    char sqlstate[6];  /* of the last refusal */
+    char context[160]; /* as far as the server said where */
 };
 
 static bool in_class(const char *sqlstate, const char *classes)
@@ -78,6 +80,9 @@ static int set_refused(struct pg *pg, const PGresult *result, struct error *erro
         pg->lost = true;
     if (sqlstate == NULL)
         return set_lost(pg, error);
+    const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
+    (void)snprintf(pg->sqlstate, sizeof pg->sqlstate, "%s", sqlstate);
+    (void)snprintf(pg->context, sizeof pg->context, "%s", context != NULL ? context : "");
     return error_set(error, pg_code_of(pg_class_of(sqlstate)), "%s (SQLSTATE %s)%s%.300s",
                      text != NULL ? text : "no message", sqlstate, detail != NULL ? ": " : "",
                      detail != NULL ? detail : "");
@@ -367,6 +372,20 @@ int pg_query_values(struct pg *pg, const char *sql, const char *const *values, i
     if (PQsendQueryParams(pg->connection, sql, count, NULL, values, NULL, NULL, 0) != 1)
         return set_lost(pg, error);
     return read_rows(pg, rows, error);
+}
+
+const char *pg_sqlstate(const struct pg *pg)
+{
+    return pg->sqlstate;
+}
+
+/* "COPY events, line 17, column payload", perhaps behind lines of functions that it called. */
+uint64_t pg_copy_line(const struct pg *pg, const char *table)
+{
+    char wanted[80];
+    int size = snprintf(wanted, sizeof wanted, "COPY %.60s, line ", table);
+    const char *found = strstr(pg->context, wanted);
+    return found != NULL ? strtoull(found + size, NULL, 10) : 0;
 }
 
 int pg_rows_count(const struct pg_rows *rows)

@@ -85,6 +85,11 @@ const char *pg_rows_text(const struct pg_rows *rows, int row, int column);
 int64_t pg_rows_integer(const struct pg_rows *rows, int row, int column); /* null: 0 */
 void pg_rows_free(struct pg_rows *rows);                                  /* NULL is fine */
 
+/* Of the last statement that the server refused: its SQLSTATE ("" of none), and the row of a COPY
+ * into `table` that it names (from 1), or 0. */
+const char *pg_sqlstate(const struct pg *pg);
+uint64_t pg_copy_line(const struct pg *pg, const char *table);
+
 /* COPY: begin with "COPY ... FROM STDIN ...", send pieces of any size, end. After an error from
  * data or end the statement is over. abort ends it so that the server drops the rows; that leaves
  * a failed transaction. */

@@ -162,6 +162,31 @@ subtest 'what PostgreSQL cannot hold' => sub {
     like($refused->[2], qr/SQLSTATE 23514/, 'and says what the server said');
     is($server->sql(q{SELECT lossy FROM daa.workflows WHERE input IS NULL}, $db), 't', 'so has its workflow');
     is($server->sql(q{SELECT count(*) FROM daa.workflows WHERE status = 'completed'}, $db), 2, 'the others are untouched');
+    is($server->sql(q{SELECT string_agg(concat_ws(' ', r.seq = e.seq, r.sqlstate, r.record = e.record, r.message = e.error), ',')
+        FROM daa.rejected r JOIN daa.events e USING (log) WHERE e.error IS NOT NULL}, $db), 't 23514 t t', 'daa.rejected has it, with its bytes');
+};
+
+subtest 'rows that are refused whatever is in them' => sub {
+    my $db = create_database();
+    is((pgsync(make_log('rules', undef), $db))[0], 0, 'the schema is there');
+    my @stubborn = (3, 4, 700, 2999);
+    my $list = join ', ', @stubborn;
+    $server->sql(qq{DELETE FROM daa.events; DELETE FROM daa.replica;
+        ALTER TABLE daa.events ADD CHECK (seq NOT IN ($list));
+        ALTER TABLE daa.workflows ADD CHECK (stream % 1000 <> 2)}, $db);
+    my ($status, $out, $err) = pgsync($large, $db, '--json');
+    is($status, 0, 'stop nothing') or diag($err);
+    my $said = JSON::PP::decode_json($out);
+    my $all = $said->{to_seq};
+    is($server->sql('SELECT count(*) FROM daa.events', $db), $all - @stubborn, 'all others are there');
+    is($server->sql(q{SELECT string_agg(seq::text, ', ' ORDER BY seq) FROM daa.rejected r WHERE NOT EXISTS (SELECT FROM daa.events e WHERE e.log = r.log AND e.seq = r.seq)}, $db),
+        $list, 'and these in daa.rejected alone');
+    my %bytes = map { split / / } split /\n/, `'$maker' '$large' list`;
+    is_deeply({ map { @$_ } $server->rows(q{SELECT seq, encode(sha256(record), 'hex') FROM daa.rejected}, $db) },
+        { map { $_ => $bytes{$_} } split /\n/, $server->sql('SELECT seq FROM daa.rejected', $db) }, 'with their exact bytes');
+    cmp_ok($server->sql('SELECT count(*) FROM daa.rejected', $db), '>', @stubborn, 'those of workflows that are refused are there too');
+    is($server->sql('SELECT count(*) FROM daa.workflows WHERE stream % 1000 = 2', $db), 0, 'which have no row');
+    cmp_ok($said->{batches}, '<', 300, "in $said->{batches} transactions");
 };
 
 subtest 'partitions' => sub {

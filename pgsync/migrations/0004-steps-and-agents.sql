@@ -49,10 +49,9 @@ CREATE TABLE daa.agents (
 CREATE TABLE daa.rejected (
     log uuid NOT NULL,
     seq bigint NOT NULL,
-    table_name text NOT NULL,
     sqlstate text NOT NULL,
     message text NOT NULL,
     record bytea NOT NULL,
     rejected_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (log, seq, table_name)
+    PRIMARY KEY (log, seq)
 );
