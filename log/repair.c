@@ -20,23 +20,27 @@ static unsigned long long big(uint64_t number)
 /* A copy must have a segment of our log, or it is of another one. */
 static int check_copy(struct repair *repair, struct repair_copy *copy, struct error *error)
 {
-    struct segment_header ours, theirs;
-    struct error ignored;
     bool compared = false;
-    for (size_t i = 0; i < copy->directory.count; i++) {
-        ptrdiff_t index = directory_find(&repair->directory, copy->directory.segments[i]);
-        if (index < 0 ||
-            directory_segment(&repair->directory, (size_t)index, &repair->probe, &ours, &ignored) !=
-                SEGMENT_BEGUN ||
-            directory_segment(&copy->directory, i, &copy->source, &theirs, &ignored) !=
-                SEGMENT_BEGUN)
+    for (size_t i = 0; i < repair->line_count; i++) {
+        const struct repair_entry *entry = &repair->line[i];
+        if (entry->from >= 0 || entry->from == REPAIR_NOBODY ||
+            !repair_open_in_copy(copy, entry->segment_no))
             continue;
         compared = true;
-        if (memcmp(ours.log_uuid, theirs.log_uuid, UUID_SIZE) == 0 && ours.salt == theirs.salt)
+        if (memcmp(entry->header.log_uuid, copy->header.log_uuid, UUID_SIZE) == 0 &&
+            entry->header.salt == copy->header.salt)
             return 0;
     }
     return compared ? error_set(error, ERROR_MISMATCH, "%s is a copy of another log", copy->path)
                     : 0;
+}
+
+static int check_copies(struct repair *repair, struct error *error)
+{
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < repair->options->copy_count; i++)
+        code = check_copy(repair, &repair->copies[i], error);
+    return code;
 }
 
 static int open_copies(struct repair *repair, struct error *error)
@@ -54,46 +58,8 @@ static int open_copies(struct repair *repair, struct error *error)
             code = error_set(error, ERROR_NOT_FOUND, "%s holds no segment of a log", copy->path);
         if (code == 0 && strcmp(copy->directory.path, repair->directory.path) == 0)
             code = error_set(error, ERROR_INVALID, "%s is the log itself", copy->path);
-        if (code == 0)
-            code = check_copy(repair, copy, error);
     }
     return code;
-}
-
-/* The newest segment that was begun, whatever its header looks like now. */
-static void find_last(struct repair *repair)
-{
-    struct segment_header header;
-    struct error ignored;
-    for (size_t i = repair->directory.count; i-- > 0 && repair->last_no == 0;) {
-        int state = directory_segment(&repair->directory, i, &repair->probe, &header, &ignored);
-        if (state != SEGMENT_SPARE && state != SEGMENT_SHORT && state != -ENOENT)
-            repair->last_no = repair->directory.segments[i];
-        if (state == SEGMENT_BEGUN)
-            repair->all_bytes = header.capacity * (i + 1);
-    }
-}
-
-static void read_checkpoint(struct repair *repair)
-{
-    struct checkpoint checkpoint;
-    struct segment_header header;
-    struct error ignored;
-    unsigned damaged;
-    int index = (int)directory_find(&repair->directory, repair->last_no);
-    if (directory_checkpoint(&repair->directory, &repair->probe, &checkpoint, &damaged) != 1)
-        return;
-    bool ours = index < 0 ||
-                directory_segment(&repair->directory, (size_t)index, &repair->probe, &header,
-                                  &ignored) != SEGMENT_BEGUN ||
-                memcmp(header.log_uuid, checkpoint.log_uuid, UUID_SIZE) == 0;
-    if (!ours)
-        return;
-    repair->witness =
-        (struct tail_witness){ .seq = checkpoint.durable_seq, .name = LOG_CHECKPOINT_NAME };
-    /* The newest is missing, or it is zero. */
-    if (checkpoint.segment_no > repair->last_no)
-        repair->last_no = checkpoint.segment_no;
 }
 
 static int open_all(struct repair *repair, struct error *error)
@@ -107,12 +73,13 @@ static int open_all(struct repair *repair, struct error *error)
     if (!repair->options->plan)
         code = repair_lock(repair, error);
     if (code == 0)
-        find_last(repair);
+        code = open_copies(repair, error);
+    if (code == 0)
+        code = repair_line_read(repair, error);
     if (code == 0 && repair->last_no == 0)
         return error_set(error, ERROR_NOT_FOUND, "%s holds no segment that was begun",
                          repair->directory.path);
-    read_checkpoint(repair);
-    return code < 0 ? code : open_copies(repair, error);
+    return code < 0 ? code : check_copies(repair, error);
 }
 
 static void close_all(struct repair *repair)
@@ -124,6 +91,7 @@ static void close_all(struct repair *repair)
     }
     source_close(&repair->probe);
     copying_free(&repair->copying);
+    free(repair->line);
     directory_close(&repair->directory);
     if (repair->lock_fd >= 0)
         close(repair->lock_fd);
@@ -143,11 +111,12 @@ static void tell_headless(struct repair *repair, uint64_t segment_no)
     repair->joined = false;
 }
 
-static void end_segment(struct repair *repair)
+static void end_segment(struct repair *repair, size_t index)
 {
     struct repair_segment *segment = &repair->segment;
     repair->joined = !segment->lost;
     repair->before = segment->header;
+    repair->before_index = index;
     repair->mark = segment->scan.counted;
     repair->result->last_seq = segment->scan.counted.last_seq;
     repair->result->segments++;
@@ -157,48 +126,32 @@ static void end_segment(struct repair *repair)
                                   repair->all_bytes, repair->options->context);
 }
 
-/* True if a segment that is not here is to be put back: what follows goes on behind it. */
-static bool is_wanted(struct repair *repair, uint64_t segment_no)
+static int repair_one(struct repair *repair, size_t index, struct error *error)
 {
-    struct segment_header header;
-    struct error ignored;
-    for (uint64_t no = segment_no + 1; no <= repair->last_no; no++) {
-        int found = repair_header(repair, no, &header, NULL, &ignored);
-        if (found == 1)
-            return header.prev_segment_no == segment_no;
-    }
-    return segment_no == repair->last_no; /* CHECKPOINT knows of it */
-}
-
-static int repair_one(struct repair *repair, uint64_t segment_no, struct error *error)
-{
-    bool there = directory_find(&repair->directory, segment_no) >= 0;
-    if (!there && !is_wanted(repair, segment_no))
-        return 0;
-    repair_close_segment(&repair->segment);
-    int found = repair_heal(repair, segment_no, error);
+    struct repair_segment *segment = &repair->segment;
+    repair_close_segment(segment);
+    int found = repair_heal(repair, index, error);
     if (found < 0)
         return found;
     if (found == 0) {
-        if (there || segment_no == repair->last_no)
-            tell_headless(repair, segment_no);
+        tell_headless(repair, segment->segment_no);
         return 0;
     }
-    bool changed = repair_is_changed(&repair->segment);
+    bool changed = repair_is_changed(segment) && !segment->refused;
     repair->result->mended += changed;
     /* One that is to be cut is written once, then. */
     bool cut = repair->result->cut_seq != 0 && repair->options->cut_seq != 0;
     int code = changed && !repair->options->plan && !cut ? repair_write(repair, error) : 0;
     if (code == 0)
-        end_segment(repair);
+        end_segment(repair, index);
     return code;
 }
 
 static int repair_segments(struct repair *repair, struct error *error)
 {
     int code = 0;
-    for (uint64_t no = repair->directory.segments[0]; code == 0 && no <= repair->last_no; no++)
-        code = repair_one(repair, no, error);
+    for (size_t i = 0; code == 0 && i < repair->line_count; i++)
+        code = repair_one(repair, i, error);
     return code;
 }
 
@@ -243,11 +196,10 @@ static int cut_end(struct repair *repair, struct error *error)
                                     .first_seq = result->gone_first,
                                     .last_seq = result->gone_last };
     if (repair->headless) { /* the segment before it ends the log */
-        uint64_t segment_no = repair->before.segment_no;
         repair->before = (struct segment_header){ .segment_no = 0 };
         repair->joined = false;
         repair_close_segment(&repair->segment);
-        code = repair_heal(repair, segment_no, error);
+        code = repair_heal(repair, repair->before_index, error);
         if (code < 0)
             return code;
     }
@@ -280,7 +232,7 @@ int log_repair(const struct log_repair_options *options, struct log_repair_resul
     note_headless(repair);
     if (code == 0)
         code = repair_spares(repair, error);
-    if (code == 0 && result->lost == 0)
+    if (code == 0)
         code = repair_checkpoint(repair, error);
     if (code == 0 && options->cut_seq != 0)
         code = cut_end(repair, error);

@@ -12,8 +12,13 @@
  * Nothing is ever cut but the end of a log, with a number that the caller names: when the events
  * behind it cannot be mended the log goes on from there under a new uuid (log/fork.h).
  *
- * A crash leaves each segment old or new; the next call goes on. Memory: three windows of a source
- * and one more for each copy. Threads: any, one call at a time per directory. */
+ * What a copy has counts by its proof: a child that forked has our numbers and not our events. So a
+ * header is taken only under our log's uuid, and a segment only when it ends as the one behind it
+ * says. A copy that goes further than the log is a witness that more was durable.
+ *
+ * A crash leaves each segment old or new; the next call goes on. Memory: three windows of a source,
+ * one more for each copy, and a header for each segment. Threads: any, one call at a time per
+ * directory. */
 #ifndef LOG_REPAIR_H
 #define LOG_REPAIR_H
 
@@ -50,9 +55,10 @@ struct log_repair_options {
     const char *dir;           /* a log directory, or a data directory that holds it as "log" */
     const char *const *copies; /* of the same log: backups, data or log directories */
     size_t copy_count;
-    bool plan;        /* change nothing */
-    uint64_t cut_seq; /* the last event to keep when the end cannot be mended; 0: cut nothing */
-    uint64_t time_ns; /* wall clock, for the name of the quarantine */
+    bool plan;          /* change nothing */
+    uint64_t cut_seq;   /* the last event to keep when the end cannot be mended; 0: cut nothing */
+    uint64_t begin_seq; /* the log should begin with this event; 0: wherever it begins is fine */
+    uint64_t time_ns;   /* wall clock, for the name of the quarantine */
     void (*step)(const struct log_repair_step *step, void *context);          /* may be NULL */
     void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
     void *context;

@@ -121,7 +121,7 @@ int repair_move_aside(struct repair *repair, const char *name, struct error *err
 
 static uint64_t piece_at(const struct repair_segment *segment, uint64_t at)
 {
-    uint64_t left = segment->header.capacity - at;
+    uint64_t left = segment->size - at;
     return left < SOURCE_WINDOW_SIZE ? left : SOURCE_WINDOW_SIZE;
 }
 
@@ -131,9 +131,8 @@ static int copy_bytes(struct repair *repair, const char *name, struct error *err
     struct copying *copying = &repair->copying;
     uint8_t sha256[SHA256_SIZE];
     const uint8_t *bytes;
-    uint64_t capacity = segment->header.capacity;
-    int code = copying_begin(copying, repair->directory.path, name, capacity, 0, error);
-    for (uint64_t at = 0; code == 0 && at < capacity; at += piece_at(segment, at)) {
+    int code = copying_begin(copying, repair->directory.path, name, segment->size, 0, error);
+    for (uint64_t at = 0; code == 0 && at < segment->size; at += piece_at(segment, at)) {
         uint64_t size = piece_at(segment, at);
         code = source_bytes(&segment->healed, at, size, &bytes);
         if (code < 0)
@@ -159,7 +158,7 @@ static int compare(struct repair *repair, const char *name, struct error *error)
     bool same = true;
     int code = source_open(&written, repair->directory.path, name, NULL, error);
     written.sequential = true;
-    for (uint64_t at = 0; code == 0 && same && at < segment->header.capacity;) {
+    for (uint64_t at = 0; code == 0 && same && at < segment->size;) {
         uint64_t size = piece_at(segment, at);
         code = source_bytes(&written, at, size, &left);
         if (code == 0)
@@ -182,9 +181,10 @@ int repair_write(struct repair *repair, struct error *error)
     char temporary[LOG_SEGMENT_NAME_SIZE + 8], from[PATH_MAX], to[PATH_MAX];
     bool sealed = strcmp(segment->name, segment->raw_name) != 0;
     snprintf(temporary, sizeof temporary, "%s.tmp", segment->raw_name);
-    segment->zero_unreadable = segment->lost;
+    if (segment->lost)
+        segment->zero_unreadable_from = 0;
     source_forget(&segment->healed);
-    int code = segment->there ? repair_keep(repair, segment->name, error) : 0;
+    int code = segment->entry->there ? repair_keep(repair, segment->name, error) : 0;
     if (code == 0)
         code = copy_bytes(repair, temporary, error);
     if (code == 0)
@@ -231,7 +231,7 @@ int repair_cut(struct repair *repair, struct error *error)
 {
     struct repair_segment *segment = &repair->segment;
     uint64_t end = segment->scan.counted.end_offset;
-    int code = segment->there ? repair_keep(repair, segment->name, error) : 0;
+    int code = segment->entry->there ? repair_keep(repair, segment->name, error) : 0;
     /* The wish first: whatever comes of the rest, no number names two events. */
     if (code == 0)
         code = log_fork_request(repair->directory.path, error);
@@ -242,6 +242,7 @@ int repair_cut(struct repair *repair, struct error *error)
     if (code < 0)
         return code;
     segment->zero_from = end;
-    segment->lost = false;
+    segment->size = segment->header.capacity;
+    segment->lost = segment->refused = false;
     return repair_write(repair, error);
 }

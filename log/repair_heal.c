@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROGRESS_BYTES (4u << 20)
-
 static unsigned long long big(uint64_t number)
 {
     return number;
@@ -52,236 +50,6 @@ static void tell_pending(struct repair *repair)
         big(step->size), big(step->first_seq), big(step->last_seq), step->from);
 }
 
-/*--- The segment as it would be ----------------------------------------------------------------*/
-
-/* Bytes of a file, as far as it goes; zeros behind. */
-static int read_base(struct repair_segment *segment, uint8_t *target, uint64_t offset,
-                     uint64_t size)
-{
-    struct source *base = &segment->base;
-    const uint8_t *bytes;
-    uint64_t there = offset < base->size ? base->size - offset : 0;
-    uint64_t some = size < there ? size : there;
-    int code = some == 0 ? 0 : source_bytes(base, offset, some, &bytes);
-    if (code == 0 && some > 0)
-        memcpy(target, bytes, some);
-    memset(target + (code == 0 ? some : 0), 0, size - (code == 0 ? some : 0));
-    bool unreadable = code == -EIO || code == ERROR_DAMAGED;
-    return unreadable && segment->zero_unreadable ? 0 : code;
-}
-
-/* The patch of a copy that holds `offset`, or where the next one begins (*end is set to it). */
-static const struct repair_patch *taken_at(const struct repair_segment *segment, uint64_t offset,
-                                           uint64_t *end)
-{
-    for (unsigned i = 0; i < segment->patch_count; i++) {
-        const struct repair_patch *patch = &segment->patches[i];
-        if (patch->copy < 0)
-            continue;
-        if (offset >= patch->offset && offset < patch->offset + patch->size) {
-            if (patch->offset + patch->size < *end)
-                *end = patch->offset + patch->size;
-            return patch;
-        }
-        if (patch->offset > offset && patch->offset < *end)
-            *end = patch->offset;
-    }
-    return NULL;
-}
-
-static void flip_back(const struct repair_segment *segment, uint8_t *target, uint64_t offset,
-                      uint64_t size)
-{
-    for (unsigned i = 0; i < segment->patch_count; i++) {
-        const struct repair_patch *patch = &segment->patches[i];
-        if (patch->copy < 0 && patch->offset >= offset && patch->offset < offset + size)
-            target[patch->offset - offset] ^= patch->mask;
-    }
-}
-
-/* Opens the segment in a copy. False: it has none that can be used. */
-static bool open_in_copy(struct repair_copy *copy, uint64_t segment_no)
-{
-    struct error ignored;
-    if (copy->segment_no == segment_no)
-        return true;
-    copy->segment_no = 0;
-    ptrdiff_t index = directory_find(&copy->directory, segment_no);
-    if (index < 0 || directory_segment(&copy->directory, (size_t)index, &copy->source,
-                                       &copy->header, &ignored) != SEGMENT_BEGUN)
-        return false;
-    copy->source.sequential = copy->source.remembers = true;
-    copy->segment_no = segment_no;
-    return true;
-}
-
-/* What the source `healed` is made of. What cannot be read hides no more than its blocks. */
-static int fill(void *context, uint8_t *target, uint64_t offset, uint64_t size)
-{
-    struct repair *repair = context;
-    struct repair_segment *segment = &repair->segment;
-    uint64_t at = offset, all_end = offset + size;
-    int code = 0;
-    while (code == 0 && at < all_end) {
-        uint64_t end = at + SOURCE_WINDOW_SIZE < all_end ? at + SOURCE_WINDOW_SIZE : all_end;
-        if (segment->zero_unreadable && end > at + LOG_BLOCK_SIZE)
-            end = at + LOG_BLOCK_SIZE;
-        const struct repair_patch *taken = taken_at(segment, at, &end);
-        const uint8_t *bytes;
-        if (taken == NULL) {
-            code = read_base(segment, target + (at - offset), at, end - at);
-        } else {
-            struct repair_copy *copy = &repair->copies[taken->copy];
-            code = open_in_copy(copy, segment->segment_no)
-                       ? source_bytes(&copy->source, at, end - at, &bytes)
-                       : -EIO;
-            if (code == 0)
-                memcpy(target + (at - offset), bytes, end - at);
-        }
-        at = end;
-    }
-    if (code < 0)
-        return code;
-    flip_back(segment, target, offset, size);
-    if (segment->zero_from < all_end) {
-        uint64_t from = segment->zero_from > offset ? segment->zero_from : offset;
-        memset(target + (from - offset), 0, all_end - from);
-    }
-    return 0;
-}
-
-static bool add_patch(struct repair_segment *segment, uint64_t offset, uint64_t size, int copy,
-                      uint8_t mask)
-{
-    struct repair_patch *last =
-        segment->patch_count == 0 ? NULL : &segment->patches[segment->patch_count - 1];
-    source_forget(&segment->healed);
-    if (last != NULL && copy >= 0 && last->copy == copy && last->offset + last->size == offset) {
-        last->size += size;
-        return true;
-    }
-    if (segment->patch_count == REPAIR_PATCHES_MAX)
-        return false;
-    segment->patches[segment->patch_count++] =
-        (struct repair_patch){ .offset = offset, .size = size, .copy = copy, .mask = mask };
-    return true;
-}
-
-static void drop_patch(struct repair_segment *segment, uint64_t size)
-{
-    struct repair_patch *last = &segment->patches[segment->patch_count - 1];
-    source_forget(&segment->healed);
-    last->size -= last->copy >= 0 ? size : last->size;
-    segment->patch_count -= last->size == 0;
-}
-
-bool repair_is_changed(const struct repair_segment *segment)
-{
-    return segment->patch_count > 0 || segment->resized || segment->zero_from != UINT64_MAX ||
-           !segment->there ||
-           (segment->base.sealed != NULL && segment->base.sealed->flip_count > 0);
-}
-
-/*--- Headers -----------------------------------------------------------------------------------*/
-
-/* True if a segment with this header may lie where we look for one: it goes on behind the one
- * before it, or the one behind it goes on behind it. */
-static bool fits(const struct repair *repair, const struct segment_header *header)
-{
-    const struct segment_header *before = &repair->before;
-    if (before->segment_no != 0 && header->prev_segment_no == before->segment_no)
-        return segment_is_of_line(before, header) &&
-               (!repair->joined ||
-                (header->prev_last_seq == repair->mark.last_seq &&
-                 memcmp(header->prev_chain, repair->mark.chain, SHA256_SIZE) == 0));
-    return before->segment_no < header->segment_no;
-}
-
-/* One bit of the block makes it a header again. */
-static bool mend_header(struct repair *repair, struct source *source, uint64_t segment_no,
-                        struct segment_header *header, struct repair_segment *segment)
-{
-    uint8_t block[LOG_BLOCK_SIZE];
-    const uint8_t *bytes;
-    if (source_bytes(source, 0, LOG_BLOCK_SIZE, &bytes) < 0)
-        return false;
-    struct diagnosis found = diagnose_segment_header(bytes);
-    if (found.kind != DIAGNOSIS_FLIPPED)
-        return false;
-    memcpy(block, bytes, sizeof block);
-    block[found.offset] ^= (uint8_t)(1u << found.bit);
-    if (segment_header_decode(block, header, NULL) != 0 || header->segment_no != segment_no ||
-        !fits(repair, header))
-        return false;
-    if (segment != NULL) {
-        struct log_repair_step step = {
-            .kind = LOG_REPAIR_FLIP, .offset = found.offset, .size = 1, .bit = found.bit
-        };
-        (void)add_patch(segment, found.offset, 1, -1, (uint8_t)(1u << found.bit));
-        repair_tell_format(repair, &step, "bit %u of byte 0x%llx, in its header, is flipped back",
-                           found.bit, big(found.offset));
-    }
-    return true;
-}
-
-static bool take_header(struct repair *repair, uint64_t segment_no, struct segment_header *header,
-                        struct repair_segment *segment)
-{
-    for (size_t i = 0; i < repair->options->copy_count; i++) {
-        struct repair_copy *copy = &repair->copies[i];
-        if (!open_in_copy(copy, segment_no) || !fits(repair, &copy->header))
-            continue;
-        *header = copy->header;
-        if (segment == NULL)
-            return true;
-        struct log_repair_step step = { .kind = LOG_REPAIR_TAKE,
-                                        .size = LOG_BLOCK_SIZE,
-                                        .from = copy->path };
-        if (!segment->there)
-            step.size = header->capacity;
-        (void)add_patch(segment, 0, step.size, (int)i, 0);
-        repair_tell_format(repair, &step, "%s is taken from %s",
-                           segment->there ? "its header" : "the file, which is missing,",
-                           copy->path);
-        return true;
-    }
-    return false;
-}
-
-int repair_header(struct repair *repair, uint64_t segment_no, struct segment_header *header,
-                  struct repair_segment *segment, struct error *error)
-{
-    struct source *source = segment != NULL ? &segment->base : &repair->probe;
-    struct error what = { 0 };
-    ptrdiff_t index = directory_find(&repair->directory, segment_no);
-    int state = -ENOENT;
-    if (index >= 0)
-        state = directory_segment(&repair->directory, (size_t)index, source, header, &what);
-    if (state == ERROR_NEWER || state == ERROR_BUDGET || state == -ENOMEM || state == -EACCES)
-        return error_set(error, state, "%s", what.text);
-    if (segment != NULL) {
-        segment->there = index >= 0;
-        if (source->sealed != NULL || (index >= 0 && source->fd < 0))
-            sealed_name(segment->name, segment_no);
-    }
-    if (state == SEGMENT_BEGUN)
-        return 1;
-    if (state == SEGMENT_DAMAGED && mend_header(repair, source, segment_no, header, segment))
-        return 1;
-    return take_header(repair, segment_no, header, segment);
-}
-
-/* The next segment that can be told to be one: 1, 0, negative. */
-static int find_next(struct repair *repair, struct repair_segment *segment, struct error *error)
-{
-    for (uint64_t no = segment->segment_no + 1; no <= repair->last_no; no++) {
-        int found = repair_header(repair, no, &segment->next, NULL, error);
-        if (found != 0)
-            return found;
-    }
-    return 0;
-}
-
 /*--- Frames ------------------------------------------------------------------------------------*/
 
 /* Tries what scan_next() says now: true if the next frame is whole. */
@@ -291,7 +59,16 @@ static bool goes_on(struct repair_segment *segment, struct frame_header *frame)
     return scan_next(&segment->scan, frame, &bytes) == SCAN_FRAME;
 }
 
-static bool flip_bit(struct repair *repair)
+/* The same with a patch that was just added: 1; 0, and it is taken away again. */
+static int try_patch(struct repair_segment *segment, uint64_t size, struct frame_header *frame)
+{
+    if (goes_on(segment, frame))
+        return 1;
+    repair_drop_patch(segment, size);
+    return 0;
+}
+
+static int flip_bit(struct repair *repair)
 {
     struct repair_segment *segment = &repair->segment;
     struct frame_header frame;
@@ -299,13 +76,13 @@ static bool flip_bit(struct repair *repair)
     uint64_t offset = segment->scan.here.end_offset;
     struct diagnosis found = diagnose_place(&repair->directory, &segment->healed, &repair->probe,
                                             &segment->header, offset, text);
-    if (found.kind != DIAGNOSIS_FLIPPED ||
-        !add_patch(segment, offset + found.offset, 1, -1, (uint8_t)(1u << found.bit)))
-        return false;
-    if (!goes_on(segment, &frame)) {
-        drop_patch(segment, 1);
-        return false;
-    }
+    if (found.kind != DIAGNOSIS_FLIPPED)
+        return 0;
+    int code = repair_add_patch(segment, offset + found.offset, 1, -1, (uint8_t)(1u << found.bit));
+    if (code == 0)
+        code = try_patch(segment, 1, &frame);
+    if (code <= 0)
+        return code;
     tell_pending(repair);
     struct log_repair_step step = { .kind = LOG_REPAIR_FLIP,
                                     .offset = offset + found.offset,
@@ -318,7 +95,7 @@ static bool flip_bit(struct repair *repair)
                        "whole",
                        found.bit, big(offset + found.offset), big(step.first_seq),
                        big(step.last_seq));
-    return true;
+    return 1;
 }
 
 /* One bit of a sealed file's chunk, whose packed bytes have a checksum of their own. */
@@ -367,30 +144,40 @@ static void note_taken(struct repair *repair, const struct repair_copy *copy, ui
     segment->is_pending = true;
 }
 
-/* The frame that should stand here, from the first copy whose frame fits the chain. */
-static bool take_frame(struct repair *repair)
+/* The frame that should stand at `offset`, as a copy has it: its size; 0: it has none. */
+static uint64_t find_in_copy(struct repair *repair, struct repair_copy *copy, uint64_t offset)
+{
+    struct repair_segment *segment = &repair->segment;
+    struct frame_header frame;
+    const uint8_t *bytes;
+    if (!repair_open_in_copy(copy, segment->segment_no) ||
+        copy->header.salt != segment->header.salt || offset >= copy->source.size ||
+        source_bytes(&copy->source, offset, FRAME_HEADER_SIZE, &bytes) < 0 ||
+        !scan_header_is_ours(&segment->header, offset, bytes, &frame))
+        return 0;
+    uint64_t size = (uint64_t)frame.block_count * LOG_BLOCK_SIZE;
+    return size <= copy->source.size - offset && size <= segment->healed.size - offset ? size : 0;
+}
+
+/* The frame that should stand here, from the first copy whose frame fits the chain. 1, 0, negative.
+ */
+static int take_frame(struct repair *repair)
 {
     struct repair_segment *segment = &repair->segment;
     uint64_t offset = segment->scan.here.end_offset;
     struct frame_header frame;
-    const uint8_t *bytes;
     for (size_t i = 0; i < repair->options->copy_count; i++) {
         struct repair_copy *copy = &repair->copies[i];
-        if (!open_in_copy(copy, segment->segment_no) || copy->header.salt != segment->header.salt ||
-            source_bytes(&copy->source, offset, FRAME_HEADER_SIZE, &bytes) < 0 ||
-            !scan_header_is_ours(&segment->header, offset, bytes, &frame))
-            continue;
-        uint64_t size = (uint64_t)frame.block_count * LOG_BLOCK_SIZE;
-        if (size > copy->source.size - offset || size > segment->healed.size - offset ||
-            !add_patch(segment, offset, size, (int)i, 0))
-            continue;
-        if (goes_on(segment, &frame)) {
+        uint64_t size = find_in_copy(repair, copy, offset);
+        int code = size == 0 ? 0 : repair_add_patch(segment, offset, size, (int)i, 0);
+        if (code == 0 && size != 0)
+            code = try_patch(segment, size, &frame);
+        if (code == 1)
             note_taken(repair, copy, offset, &frame);
-            return true;
-        }
-        drop_patch(segment, size);
+        if (code != 0)
+            return code;
     }
-    return false;
+    return 0;
 }
 
 /* Nothing has it: goes on behind it, as log_verify() does. */
@@ -405,9 +192,9 @@ static void pass_lost(struct repair *repair, const char *why)
     uint64_t offset = scan_find_resume(scan, &frame);
     bool resumes = offset < scan->limit;
     step.size = offset - step.offset;
-    step.last_seq = resumes             ? frame.first_seq - 1
-                    : segment->has_next ? segment->next.prev_last_seq
-                                        : step.first_seq;
+    step.last_seq = resumes                 ? frame.first_seq - 1
+                    : segment->next != NULL ? segment->next->header.prev_last_seq
+                                            : step.first_seq;
     if (step.last_seq < step.first_seq)
         step.last_seq = step.first_seq;
     tell_pending(repair);
@@ -428,7 +215,7 @@ static void pass_lost(struct repair *repair, const char *why)
 static int judge_end(struct repair *repair, int result, struct tail *tail)
 {
     struct scan *scan = &repair->segment.scan;
-    *tail = (struct tail){ .witness = repair->witness };
+    *tail = (struct tail){ .witness = repair->segment.witness };
     if (tail->witness.name == NULL)
         tail->witness.name = "nothing";
     if (scan->witness_seq > tail->witness.seq)
@@ -458,20 +245,69 @@ static void note_cut(struct repair *repair, const struct tail *tail)
                        tail->reason, big(tail->events_max), big(end->last_seq));
 }
 
-static bool mend(struct repair *repair)
+/* 1, 0, negative. */
+static int mend(struct repair *repair)
 {
-    return flip_packed_bit(repair) || flip_bit(repair) || take_frame(repair);
+    if (flip_packed_bit(repair))
+        return 1;
+    int code = flip_bit(repair);
+    return code != 0 ? code : take_frame(repair);
+}
+
+/* The place where the segment behind it says that it ends; NULL: none says so. */
+static const struct segment_header *told_end(const struct repair_segment *segment)
+{
+    const struct repair_entry *next = segment->next;
+    return next != NULL && next->header.prev_segment_no == segment->segment_no ? &next->header
+                                                                               : NULL;
 }
 
 /* What would say where it ends is missing, and nothing stands here. */
 static bool ends_unknown(struct repair_segment *segment)
 {
     const uint8_t *sector;
-    bool told = segment->has_next && segment->next.prev_segment_no == segment->segment_no;
-    return !told && !segment->is_last &&
+    return told_end(segment) == NULL && !segment->is_last &&
            source_bytes(&segment->healed, segment->scan.here.end_offset, LOG_SECTOR_SIZE,
                         &sector) == 0 &&
            bytes_are_zero(sector, LOG_SECTOR_SIZE);
+}
+
+static int fail(struct repair *repair, int code, struct error *error)
+{
+    return error_set(error, code, "%s: %s", repair->segment.name, error_text(code));
+}
+
+/* What is not the next frame: 1 go on, 0 the segment's end, negative. */
+static int heal_place(struct repair *repair, int result, struct error *error)
+{
+    struct repair_segment *segment = &repair->segment;
+    struct scan *scan = &segment->scan;
+    struct tail tail;
+    char why[96];
+    if (result == ERROR_BUDGET || result == -ENOMEM)
+        return fail(repair, result, error);
+    if (result == SCAN_BAD && scan->fault == SCAN_NEWER)
+        return error_set(error, ERROR_NEWER,
+                         "%s, frame at offset %llu: a newer version wrote it: use that one",
+                         segment->name, big(scan->here.end_offset));
+    snprintf(why, sizeof why, "%s", result == SCAN_BAD ? scan->what : error_text(result));
+    if (ends_unknown(segment))
+        return 0;
+    /* To judge an end all that lies behind it is read: not where a witness says enough. */
+    bool known = segment->is_last && segment->witness.seq > scan->here.last_seq;
+    int mended = known ? mend(repair) : 0;
+    int damaged = segment->is_last && mended == 0 ? judge_end(repair, result, &tail) : 1;
+    if (damaged > 0 && !known)
+        mended = mend(repair);
+    if (damaged < 0 || mended < 0)
+        return fail(repair, damaged < 0 ? damaged : mended, error);
+    if (damaged == 0 || mended == 1)
+        return mended;
+    if (segment->is_last)
+        note_cut(repair, &tail);
+    else
+        pass_lost(repair, why);
+    return !segment->is_last;
 }
 
 static int heal_frames(struct repair *repair, struct error *error)
@@ -481,75 +317,149 @@ static int heal_frames(struct repair *repair, struct error *error)
     struct frame_header frame;
     const uint8_t *bytes;
     struct tail tail;
-    int result;
-    while ((result = scan_next(scan, &frame, &bytes)) != SCAN_END) {
-        repair->done_bytes +=
-            result == SCAN_FRAME ? (uint64_t)frame.block_count * LOG_BLOCK_SIZE : 0;
+    int result, more = 1;
+    while (more == 1 && (result = scan_next(scan, &frame, &bytes)) != SCAN_END) {
         if (result == SCAN_FRAME)
-            continue;
-        if (result == ERROR_BUDGET || result == -ENOMEM)
-            return error_set(error, result, "%s: %s", segment->name, error_text(result));
-        if (result == SCAN_BAD && scan->fault == SCAN_NEWER)
-            return error_set(error, ERROR_NEWER,
-                             "%s, frame at offset %llu: a newer version wrote "
-                             "it: use that one",
-                             segment->name, big(scan->here.end_offset));
-        char why[96];
-        snprintf(why, sizeof why, "%s", result == SCAN_BAD ? scan->what : error_text(result));
-        if (ends_unknown(segment))
-            break;
-        int damaged = segment->is_last ? judge_end(repair, result, &tail) : 1;
-        if (damaged < 0)
-            return error_set(error, damaged, "%s: %s", segment->name, error_text(damaged));
-        if (damaged == 0)
-            break;
-        if (mend(repair))
-            continue;
-        if (segment->is_last) {
-            note_cut(repair, &tail);
-            break;
-        }
-        pass_lost(repair, why);
+            repair->done_bytes += (uint64_t)frame.block_count * LOG_BLOCK_SIZE;
+        else
+            more = heal_place(repair, result, error);
     }
+    if (more < 0)
+        return more;
     tell_pending(repair);
     /* It ended in order, and a witness knows of more. */
-    int damaged = result == SCAN_END && segment->is_last ? judge_end(repair, result, &tail) : 0;
+    int damaged = more == 1 && segment->is_last ? judge_end(repair, SCAN_END, &tail) : 0;
     if (damaged < 0)
-        return error_set(error, damaged, "%s: %s", segment->name, error_text(damaged));
+        return fail(repair, damaged, error);
     if (damaged > 0 && tail.witness.seq > scan->counted.last_seq)
         note_cut(repair, &tail);
     return 0;
 }
 
-/* What the next segment says of this one's end. */
-static void check_end(struct repair *repair)
+/* What the next segment says of this one's end. 0, or ERROR_MISMATCH: it is a copy's, and not of
+ * this log. */
+static int check_end(struct repair *repair, struct error *error)
 {
     struct repair_segment *segment = &repair->segment;
     const struct scan_mark *end = &segment->scan.counted;
-    const struct segment_header *next = &segment->next;
+    const struct segment_header *next = told_end(segment);
     struct log_repair_step step = { .kind = LOG_REPAIR_LOST,
                                     .offset = end->end_offset,
                                     .first_seq = end->last_seq };
-    if (segment->lost || !segment->has_next || next->prev_segment_no != segment->segment_no)
-        return;
+    if (segment->lost || next == NULL)
+        return 0;
     if (end->last_seq == next->prev_last_seq && end->end_offset == next->prev_end_offset &&
         memcmp(end->chain, next->prev_chain, SHA256_SIZE) == 0)
-        return;
-    segment->lost = true;
+        return 0;
+    if (segment->next->from >= 0 && !segment->next->proven && segment->entry->from < 0 &&
+        segment->patch_count == 0)
+        return error_set(error, ERROR_MISMATCH,
+                         "%s has a segment %llu that goes on behind event %llu of another history "
+                         "than this log's: leave it out",
+                         repair->copies[segment->next->from].path, big(next->segment_no),
+                         big(next->prev_last_seq));
+    segment->lost = segment->refused = true;
     repair_tell_format(repair, &step,
                        "it ends with event %llu, and segment %llu goes on behind event %llu of "
-                       "another history: give a copy of the right one",
+                       "another history: nothing of it is changed; give a copy of the right one",
                        big(end->last_seq), big(next->segment_no), big(next->prev_last_seq));
+    return 0;
+}
+
+/*--- The segment -------------------------------------------------------------------------------*/
+
+/* Opens its file, if there is one. */
+static void open_base(struct repair *repair)
+{
+    struct repair_segment *segment = &repair->segment;
+    struct segment_header ignored;
+    struct error what;
+    ptrdiff_t index = directory_find(&repair->directory, segment->segment_no);
+    segment_name(segment->raw_name, segment->segment_no);
+    segment_name(segment->name, segment->segment_no);
+    if (index < 0)
+        return;
+    (void)directory_segment(&repair->directory, (size_t)index, &segment->base, &ignored, &what);
+    if (segment->base.sealed != NULL || segment->base.fd < 0)
+        sealed_name(segment->name, segment->segment_no);
+    segment->base.sequential = true;
+}
+
+static int flip_header_back(struct repair *repair)
+{
+    struct repair_segment *segment = &repair->segment;
+    struct segment_header header;
+    struct diagnosis found;
+    const uint8_t *block;
+    int code = source_bytes(&segment->base, 0, LOG_BLOCK_SIZE, &block);
+    if (code == 0 && !repair_flip_header(block, segment->segment_no, &header, &found))
+        code = ERROR_DAMAGED;
+    if (code < 0)
+        return code;
+    struct log_repair_step step = {
+        .kind = LOG_REPAIR_FLIP, .offset = found.offset, .size = 1, .bit = found.bit
+    };
+    repair_tell_format(repair, &step, "bit %u of byte 0x%llx, in its header, is flipped back",
+                       found.bit, big(found.offset));
+    return repair_add_patch(segment, found.offset, 1, -1, (uint8_t)(1u << found.bit));
+}
+
+/* Its header, or all of it when there is no file that was begun. */
+static int take_header(struct repair *repair)
+{
+    struct repair_segment *segment = &repair->segment;
+    const struct repair_entry *entry = segment->entry;
+    const char *path = repair->copies[entry->from].path, *what = "its header";
+    struct log_repair_step step = { .kind = LOG_REPAIR_TAKE, .size = LOG_BLOCK_SIZE, .from = path };
+    if (entry->blank) {
+        what = entry->there ? "the whole of it, which was never begun here,"
+                            : "the file, which is missing,";
+        step.size = entry->header.capacity;
+        segment->base_copy = entry->from;
+    }
+    repair_tell_format(repair, &step, "%s is taken from %s", what, path);
+    return entry->blank ? 0 : repair_add_patch(segment, 0, LOG_BLOCK_SIZE, entry->from, 0);
+}
+
+static int begin_header(struct repair *repair, struct error *error)
+{
+    struct repair_segment *segment = &repair->segment;
+    int code = 0;
+    if (segment->entry->from == REPAIR_FLIPPED)
+        code = flip_header_back(repair);
+    else if (segment->entry->from >= 0)
+        code = take_header(repair);
+    segment->header = segment->entry->header;
+    segment->size = segment->header.capacity;
+    repair_begin_healed(repair);
+    return code < 0 ? fail(repair, code, error) : 0;
+}
+
+/* What is known to be durable of the newest: a copy that goes further knows it. */
+static void find_witness(struct repair *repair)
+{
+    struct repair_segment *segment = &repair->segment;
+    segment->witness = repair->witness;
+    if (!segment->is_last || repair->forks)
+        return;
+    for (size_t i = 0; i < repair->options->copy_count; i++) {
+        struct repair_copy *copy = &repair->copies[i];
+        if (!repair_open_in_copy(copy, segment->segment_no) ||
+            copy->header.salt != segment->header.salt)
+            continue;
+        uint64_t seq = repair_copy_end(copy);
+        if (seq > segment->witness.seq)
+            segment->witness = (struct tail_witness){ .seq = seq, .name = copy->path };
+    }
 }
 
 static void begin_scan(struct repair *repair)
 {
     struct repair_segment *segment = &repair->segment;
-    const struct segment_header *header = &segment->header, *next = &segment->next;
+    const struct segment_header *header = &segment->header, *next = told_end(segment);
     scan_begin(&segment->scan, &segment->healed, header);
     segment->scan.check_chain = true;
-    if (segment->has_next && next->prev_segment_no == segment->segment_no &&
-        next->prev_end_offset < segment->scan.limit)
+    if (next != NULL && next->prev_end_offset < segment->scan.limit)
         segment->scan.limit = next->prev_end_offset;
     if (repair->joined && header->prev_segment_no == repair->before.segment_no) {
         segment->scan.here.link = repair->mark.link;
@@ -564,45 +474,52 @@ static void check_gap(struct repair *repair)
     struct log_repair_step step = { .kind = LOG_REPAIR_LOST,
                                     .first_seq = repair->mark.last_seq + 1,
                                     .last_seq = header->prev_last_seq };
-    if (repair->before.segment_no == 0 || header->prev_segment_no == repair->before.segment_no)
+    if (header->prev_segment_no == repair->before.segment_no || header->prev_segment_no == 0 ||
+        header->prev_segment_no >= header->segment_no)
         return;
+    if (repair->before.segment_no == 0) {
+        uint64_t begin_seq = repair->options->begin_seq;
+        if (repair->segment.entry != repair->line || begin_seq == 0 ||
+            header->first_seq <= begin_seq)
+            return;
+        step.first_seq = begin_seq;
+    }
     segment_name(step.file, header->prev_segment_no);
     repair_tell_format(repair, &step, "the file is missing: give a copy that has it");
 }
 
-int repair_heal(struct repair *repair, uint64_t segment_no, struct error *error)
+int repair_heal(struct repair *repair, size_t index, struct error *error)
 {
     struct repair_segment *segment = &repair->segment;
-    *segment = (struct repair_segment){ .segment_no = segment_no,
+    const struct repair_entry *entry = &repair->line[index];
+    *segment = (struct repair_segment){ .entry = entry,
+                                        .segment_no = entry->segment_no,
+                                        .is_last = entry->segment_no == repair->last_no,
+                                        .base_copy = -1,
                                         .zero_from = UINT64_MAX,
+                                        .zero_unreadable_from = UINT64_MAX,
                                         .base = { .fd = -1, .remembers = true },
                                         .healed = { .fd = -1 } };
-    segment->is_last = segment_no == repair->last_no;
-    segment_name(segment->raw_name, segment_no);
-    segment_name(segment->name, segment_no);
-    int found = repair_header(repair, segment_no, &segment->header, segment, error);
-    if (found <= 0)
-        return found;
-    segment->base.sequential = true;
-    source_of_fill(&segment->healed, fill, repair, segment->header.capacity);
-    segment->resized =
-        segment->there && segment->base.fd >= 0 && segment->base.size != segment->header.capacity;
-    check_gap(repair);
-    int has_next = find_next(repair, segment, error);
-    if (has_next < 0)
-        return has_next;
-    segment->has_next = has_next;
-    begin_scan(repair);
-    int code = heal_frames(repair, error);
+    open_base(repair);
+    if (entry->from == REPAIR_NOBODY)
+        return 0;
+    for (size_t i = index + 1; segment->next == NULL && i < repair->line_count; i++)
+        if (repair->line[i].from != REPAIR_NOBODY)
+            segment->next = &repair->line[i];
+    int code = begin_header(repair, error);
     if (code < 0)
         return code;
-    check_end(repair);
-    repair_behind_end(repair);
+    check_gap(repair);
+    find_witness(repair);
+    begin_scan(repair);
+    code = heal_frames(repair, error);
+    if (code == 0)
+        code = check_end(repair, error);
+    if (code < 0)
+        return code;
+    code = repair_behind_end(repair);
+    if (code < 0)
+        return fail(repair, code, error);
+    repair_judge_size(repair);
     return 1;
-}
-
-void repair_close_segment(struct repair_segment *segment)
-{
-    source_close(&segment->base);
-    source_close(&segment->healed);
 }

@@ -176,6 +176,18 @@ uint64_t scan_find_resume(struct scan *scan, struct frame_header *frame)
     return scan->limit;
 }
 
+bool scan_find_any(struct source *source, struct frame_header *frame)
+{
+    const uint8_t *bytes;
+    for (uint64_t offset = LOG_BLOCK_SIZE; offset + LOG_BLOCK_SIZE <= source->size;
+         offset += LOG_BLOCK_SIZE)
+        if (source_bytes(source, offset, FRAME_HEADER_SIZE, &bytes) == 0 &&
+            memcmp(bytes, FRAME_MAGIC, 4) == 0 && frame_header_decode(bytes, frame) == 0 &&
+            frame->file_offset == offset)
+            return true;
+    return false;
+}
+
 /* Walking backwards: once a window, reads the whole window before `end`. */
 static int read_before(struct source *source, uint64_t end, uint64_t size, const uint8_t **bytes)
 {

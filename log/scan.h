@@ -77,6 +77,10 @@ bool scan_header_is_ours(const struct segment_header *segment, uint64_t offset,
  * limit if none does. */
 uint64_t scan_find_resume(struct scan *scan, struct frame_header *frame);
 
+/* The first whole frame header of `source` that stands where it says, of whatever segment: what
+ * has one is no spare. False: there is none that can be read. */
+bool scan_find_any(struct source *source, struct frame_header *frame);
+
 /* Finds the frame that ends at `end_offset` with `last_seq` by looking at the blocks before it.
  * 1 found (*bytes is the frame, checked), 0 not, negative. */
 int scan_last_frame(struct source *source, const struct segment_header *segment,

@@ -40,8 +40,6 @@ _Static_assert(SEGMENT_END_OF_FIELDS <= LOG_BLOCK_SIZE, "");
 _Static_assert(LOG_SEGMENT_SIZE_MIN % LOG_BLOCK_SIZE == 0, "");
 _Static_assert(LOG_SEGMENT_SIZE_MAX % LOG_BLOCK_SIZE == 0, "");
 
-#define SEGMENT_NO_MAX 9999999999ull
-
 enum { CHECKSUM_CRC32C = 1, HASH_SHA256 = 1 };
 
 static uint32_t header_crc(const uint8_t *block)

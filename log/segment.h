@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define SEGMENT_NO_MAX 9999999999ull /* what a name holds */
+
 struct segment_header {
     uint8_t log_uuid[UUID_SIZE];
     uint64_t segment_no;

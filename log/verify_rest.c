@@ -153,11 +153,29 @@ void verify_rest(struct verifying *v)
         big(v->tail_bytes));
 }
 
+/* Its first blocks are zero, and yet it was begun: its events are there. */
+static bool report_frames(struct verifying *v)
+{
+    struct frame_header frame;
+    struct log_finding finding = { .verdict = LOG_DAMAGED, .tail = true, .size = v->source.size };
+    if (!scan_find_any(&v->source, &frame))
+        return false;
+    finding.offset = frame.file_offset;
+    finding.first_seq = frame.first_seq;
+    verify_report(v, &finding,
+                  "its header is zero, but it holds frames, the first with event %llu: restore the "
+                  "file from a copy",
+                  big(frame.first_seq));
+    return true;
+}
+
 void verify_spare(struct verifying *v, uint64_t capacity)
 {
     uint64_t unreadable, bytes = bytes_behind(v, 0, &unreadable);
     struct log_finding finding = { .verdict = LOG_UNPROVEN, .tail = true, .size = v->source.size };
     v->result->spares++;
+    if (bytes != 0 && report_frames(v))
+        return;
     if (capacity != 0 && v->source.size != capacity)
         verify_report(
             v, &finding,
