@@ -209,7 +209,11 @@ static int cut_end(struct repair *repair, struct error *error)
                        big(repair->options->cut_seq));
     result->cut = true;
     result->last_seq = repair->options->cut_seq;
-    return repair->options->plan ? 0 : repair_cut(repair, error);
+    if (repair->options->plan)
+        return 0;
+    if (repair->options->before_cut != NULL)
+        code = repair->options->before_cut(repair->directory.path, repair->options->context, error);
+    return code < 0 ? code : repair_cut(repair, error);
 }
 
 int log_repair(const struct log_repair_options *options, struct log_repair_result *result,

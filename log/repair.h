@@ -59,6 +59,9 @@ struct log_repair_options {
     uint64_t cut_seq;   /* the last event to keep when the end cannot be mended; 0: cut nothing */
     uint64_t begin_seq; /* the log should begin with this event; 0: wherever it begins is fine */
     uint64_t time_ns;   /* wall clock, for the name of the quarantine */
+    /* Called before the log is cut, while it is locked; `dir` is the log's. What it says ends the
+     * repair when it is negative. May be NULL. */
+    int (*before_cut)(const char *dir, void *context, struct error *error);
     void (*step)(const struct log_repair_step *step, void *context);          /* may be NULL */
     void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
     void *context;

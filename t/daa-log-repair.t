@@ -102,11 +102,14 @@ subtest 'files that are gone' => sub {
         my $log = copy_of($dir, "gone$number");
         unlink "$log/seg-000000000$number.log" or die;
         my ($status, $steps, $result) = repaired($log, "segment $number", '--from', $backup);
-        next if $number == 1;    # of a beginning nobody knows that it is missing
         is_deeply([$status, map { "$_->{step} $_->{file}" } @$steps], [0, "take seg-000000000$number.log"], "segment $number is put back") or diag explain $steps;
         same_as_before($log, "segment $number");
     }
-    my $log = copy_of($dir, 'gone');
+    my $log = copy_of($dir, 'no-beginning');
+    unlink "$log/seg-0000000001.log" or die;
+    my ($alone, $steps, $result) = repaired($log, 'the beginning is gone');
+    is_deeply([$alone, $result->{verdict}, map { "$_->{step} $_->{file} $_->{first_seq}" } @$steps], [1, 'damaged', 'lost seg-0000000001.log 1'], 'which no event says why, so it is damage, as for verify') or diag explain $steps;
+    $log = copy_of($dir, 'gone');
     unlink "$log/seg-0000000002.log" or die;
     my ($status, $said) = daa_log('repair', $log);
     is($status, 1, 'without a copy it stays missing');
@@ -240,6 +243,19 @@ subtest 'an agent goes on behind a cut' => sub {
     like($agent->said, qr/forked from \S+ behind event $plan->{cut_seq}\b/, 'then one starts, and forks');
     is($agent->get("/api/v1/workflows/$id")->{json}{status}, 'completed', 'with all that was kept');
     is($agent->stop, 0, 'and ends in order');
+};
+
+subtest 'documents beside the log that are not its own' => sub {
+    my $parent = scratch() . '/strangers';
+    mkdir "$parent$_" or die for '', '/db';
+    spew("$parent/db/data.mdb", 'somebody else\'s');
+    system('cp', '-r', $dir, "$parent/log") == 0 or die;
+    unlink "$parent/log/PLACE";
+    my ($used) = map { $_->{used_bytes} } grep { $_->{type} eq 'segment' && $_->{name} eq $newest } lines((daa_log('ls', '--json', $dir))[1]);
+    patch("$parent/log/$newest", $used - 4096 + 700, "\xff\x00\xff");
+    my ($plan) = reverse lines((daa_log('repair', '--plan', '--json', "$parent/log"))[1]);
+    my ($status, $said, $complained) = daa_log('repair', '--cut-at', $plan->{cut_seq}, "$parent/log");
+    is_deeply([$status, $complained, slurp("$parent/db/data.mdb")], [0, '', 'somebody else\'s'], 'stay where they are') or diag $said;
 };
 
 subtest 'files that are none' => sub {

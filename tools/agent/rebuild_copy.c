@@ -114,3 +114,15 @@ int rebuild_copy(const struct rebuild_copy_options *options, struct rebuild_copy
         remove_database(options->db_dir);
     return status;
 }
+
+uint64_t rebuild_documents_seq(const char *db_dir, uint8_t log_uuid[16])
+{
+    char path[PATH_MAX];
+    /* To open one that is not there would make a file. */
+    if (snprintf(path, sizeof path, "%s/data.mdb", db_dir) >= (int)sizeof path ||
+        access(path, F_OK) < 0) {
+        memset(log_uuid, 0, 16);
+        return 0;
+    }
+    return state_peek_applied_seq(db_dir, log_uuid);
+}

@@ -4,6 +4,7 @@
 #include "core/base/bytes.h"
 #include "core/event/event.h"
 #include "log/restore.h"
+#include "log/segment.h"
 #include "log/storage.h"
 #include "tools/log/words.h"
 
@@ -157,4 +158,24 @@ void beginning_to_json(const struct beginning *beginning, enum beginning_state s
     text_json_time(text, "time", beginning->removed_time_ns);
     text_json_unsigned(text, "given_up_seq", beginning->removed_last_seq);
     text_json_close_object(text);
+}
+
+bool beginning_is_damage(const struct beginning *beginning, enum beginning_state state,
+                         struct log_verify_result *result, struct log_finding *finding)
+{
+    struct text text;
+    if (state != BEGINNING_MISSING || result->shortened || !result->begins_late)
+        return false;
+    *finding = (struct log_finding){ .verdict = LOG_DAMAGED,
+                                     .first_seq = beginning->removed_last_seq + 1,
+                                     .last_seq = result->first_seq - 1 };
+    text_init(&text);
+    beginning_describe(beginning, state, result->first_seq, &text);
+    segment_name(finding->file, result->first_segment_no);
+    (void)snprintf(finding->text, sizeof finding->text, "%s: put its segments back from a copy",
+                   text_string(&text));
+    text_free(&text);
+    result->verdict = LOG_DAMAGED;
+    result->findings++;
+    return true;
 }

@@ -7,6 +7,7 @@
 
 #include "core/base/text.h"
 #include "log/record.h"
+#include "log/verify.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,12 @@ void beginning_note(struct beginning *beginning, const struct record *record);
 enum beginning_state beginning_state(const struct beginning *beginning, uint64_t first_seq,
                                      const char *dir);
 const char *beginning_name(enum beginning_state state); /* "whole", "removed", ... */
+
+/* After log_verify() with every record noted. The log itself finds nothing wrong with a beginning
+ * that is gone: true if nothing says why, and then the verdict is damage from here on, and
+ * `finding` says so. While segments are removed the event may be newer than what was checked. */
+bool beginning_is_damage(const struct beginning *beginning, enum beginning_state state,
+                         struct log_verify_result *result, struct log_finding *finding);
 
 /* "events 1 to 40 were removed by retention (event 55, 2026-11-25T10:00:00Z)", or nothing of a log
  * that begins with event 1. */

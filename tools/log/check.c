@@ -1,5 +1,4 @@
 /* daa-log verify. */
-#include "log/segment.h"
 #include "log/storage.h"
 #include "log/verify_backup.h"
 #include "tools/command/progress.h"
@@ -132,28 +131,13 @@ static void note_record(const struct record *record, void *context)
     beginning_note(&checking->beginning, record);
 }
 
-/* The log itself finds nothing wrong with a beginning that is gone; its events should know of it.
- * While segments are removed the event may be newer than what was checked. */
 static enum beginning_state check_beginning(struct checking *checking, const char *dir,
                                             struct log_verify_result *result)
 {
-    const struct beginning *beginning = &checking->beginning;
-    struct log_finding finding = { .verdict = LOG_DAMAGED,
-                                   .first_seq = beginning->removed_last_seq + 1,
-                                   .last_seq = result->first_seq - 1 };
-    struct text text;
-    enum beginning_state state = beginning_state(beginning, result->first_seq, dir);
-    if (state != BEGINNING_MISSING || result->shortened || !result->begins_late)
-        return state;
-    text_init(&text);
-    beginning_describe(beginning, state, result->first_seq, &text);
-    segment_name(finding.file, result->first_segment_no);
-    (void)snprintf(finding.text, sizeof finding.text, "%s: put its segments back from a copy",
-                   text_string(&text));
-    text_free(&text);
-    result->verdict = LOG_DAMAGED;
-    result->findings++;
-    print_finding(&finding, checking);
+    struct log_finding finding;
+    enum beginning_state state = beginning_state(&checking->beginning, result->first_seq, dir);
+    if (beginning_is_damage(&checking->beginning, state, result, &finding))
+        print_finding(&finding, checking);
     return state;
 }
 

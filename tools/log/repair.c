@@ -1,16 +1,18 @@
 /* daa-log repair. */
 #include "log/repair.h"
 #include "iouring/file.h"
+#include "log/lineage.h"
 #include "log/storage.h"
 #include "tools/command/progress.h"
+#include "tools/log/beginning.h"
 #include "tools/log/log.h"
+#include "tools/rebuild/rebuild.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 struct mending {
@@ -120,21 +122,55 @@ static void print_result(struct mending *mending, const struct log_repair_result
 
 /*--- Documents of events that are given up -----------------------------------------------------*/
 
-/* What is derived stands for more than the log holds then, and would be taken for a witness that it
- * is damaged. */
-static int move_documents(const struct mending *mending, struct error *error)
+/* The data directory around the log's directory, if that is named as in one. */
+static int find_data_dir(const char *log_dir, char data_dir[PATH_MAX], struct error *error)
 {
-    char log_dir[PATH_MAX], from[PATH_MAX + 16], to[PATH_MAX + 64], stamp[32];
-    struct stat status;
-    struct tm parts;
-    time_t now = time(NULL);
-    if (realpath(mending->options.dir, log_dir) == NULL)
-        return error_set(error, -errno, "%s: %s", mending->options.dir, error_text(-errno));
     size_t size = strlen(log_dir);
-    if (size > 4 && strcmp(log_dir + size - 4, "/log") == 0)
-        log_dir[size - 4] = '\0';
-    snprintf(from, sizeof from, "%s/db", log_dir);
-    if (stat(from, &status) < 0 || !S_ISDIR(status.st_mode))
+    bool named = size > 4 && strcmp(log_dir + size - 4, "/log") == 0;
+    data_dir[0] = '\0';
+    if (named && size < PATH_MAX)
+        memcpy(data_dir, log_dir, size + 1);
+    else if (realpath(log_dir, data_dir) == NULL)
+        return error_set(error, -errno, "%s: %s", log_dir, error_text(-errno));
+    size = strlen(data_dir);
+    if (size > 4 && strcmp(data_dir + size - 4, "/log") == 0)
+        data_dir[size - 4] = '\0';
+    else
+        data_dir[0] = '\0';
+    return 0;
+}
+
+/* True if the documents are of this log: what lies beside it may be somebody else's. */
+static bool are_documents_of(const char *db_dir, const char *log_dir)
+{
+    uint8_t uuid[UUID_SIZE];
+    struct log_lineage lineage;
+    struct error ignored;
+    bool found = false;
+    if (rebuild_documents_seq(db_dir, uuid) == 0 ||
+        log_lineage_read(&lineage, log_dir, &ignored) < 0)
+        return false;
+    for (size_t i = 0; i < lineage.count && !found; i++)
+        found =
+            memcmp(lineage.names[i].log_uuid, uuid, UUID_SIZE) == 0 ||
+            (lineage.names[i].forked && memcmp(lineage.names[i].parent_uuid, uuid, UUID_SIZE) == 0);
+    log_lineage_free(&lineage);
+    return found;
+}
+
+/* What is derived stands for more than the log holds then, and would be taken for a witness that it
+ * is damaged. The log is locked. */
+static int move_documents(const char *log_dir, void *context, struct error *error)
+{
+    const struct mending *mending = context;
+    char data_dir[PATH_MAX], from[PATH_MAX + 16], to[PATH_MAX + 64], stamp[32];
+    struct tm parts;
+    time_t now = (time_t)(mending->options.time_ns / 1000000000u);
+    int code = find_data_dir(log_dir, data_dir, error);
+    if (code < 0 || data_dir[0] == '\0')
+        return code;
+    snprintf(from, sizeof from, "%s/db", data_dir);
+    if (!are_documents_of(from, log_dir))
         return 0;
     gmtime_r(&now, &parts);
     (void)strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &parts);
@@ -143,19 +179,58 @@ static int move_documents(const struct mending *mending, struct error *error)
         return error_set(error, -errno, "cannot move %s to %s: %s", from, to, error_text(-errno));
     fprintf(stderr, "%s: the documents were moved to %s and are made anew from the log\n",
             mending->command->name, to);
-    return file_sync_dir(log_dir, error);
+    return file_sync_dir(data_dir, error);
 }
 
 /* A cut that is not possible is found before anything is changed. */
-static int prepare_cut(const struct mending *mending, struct error *error)
+static int try_cut(const struct mending *mending, struct error *error)
 {
     struct log_repair_options plan = mending->options;
     struct log_repair_result result;
     plan.plan = true;
     plan.step = NULL;
     plan.progress = NULL;
-    int code = log_repair(&plan, &result, error);
-    return code < 0 ? code : move_documents(mending, error);
+    return log_repair(&plan, &result, error);
+}
+
+/*--- The beginning -----------------------------------------------------------------------------*/
+
+static void note_record(const struct record *record, void *context)
+{
+    beginning_note(context, record);
+}
+
+/* Reads all of it, with what its events say of its beginning: true if nothing says why it does not
+ * begin with event 1. */
+static bool is_headless(const char *dir, bool no_chain, struct beginning *beginning,
+                        struct log_verify_result *result, int *code, struct error *error)
+{
+    struct log_finding ignored;
+    const struct log_verify_options options = {
+        .dir = dir, .no_chain = no_chain, .record = note_record, .context = beginning
+    };
+    *beginning = (struct beginning){ .first_seq = 0 };
+    *code = log_verify(&options, result, error);
+    return *code == 0 &&
+           beginning_is_damage(beginning, beginning_state(beginning, result->first_seq, dir),
+                               result, &ignored);
+}
+
+/* The event with which the log should begin; 0: it begins where it may. */
+static uint64_t find_beginning(const char *dir)
+{
+    struct log_verify_result result;
+    struct log_lineage lineage;
+    struct beginning beginning;
+    struct error ignored;
+    int code;
+    if (log_lineage_read(&lineage, dir, &ignored) < 0)
+        return 0;
+    bool late = lineage.count > 0 && lineage.names[0].first_seq > 1;
+    log_lineage_free(&lineage);
+    if (!late || !is_headless(dir, true, &beginning, &result, &code, &ignored))
+        return 0;
+    return beginning.removed_last_seq + 1;
 }
 
 /*--- The command -------------------------------------------------------------------------------*/
@@ -165,17 +240,18 @@ static int mend(struct mending *mending)
     struct log_repair_result result;
     struct log_verify_result verified = { .verdict = LOG_SOUND };
     struct error error = { 0 };
+    struct beginning beginning;
     int code = 0;
     const char *verdict = NULL;
     bool plan = mending->options.plan;
+    mending->options.begin_seq = find_beginning(mending->options.dir);
     if (mending->options.cut_seq != 0 && !plan)
-        code = prepare_cut(mending, &error);
+        code = try_cut(mending, &error);
     if (code == 0)
         code = log_repair(&mending->options, &result, &error);
     progress_end(&mending->progress);
     if (code == 0 && !plan) {
-        struct log_verify_options verify = { .dir = mending->options.dir };
-        code = log_verify(&verify, &verified, &error);
+        (void)is_headless(mending->options.dir, false, &beginning, &verified, &code, &error);
         verdict = log_verdict_name((uint16_t)verified.verdict);
     }
     if (code < 0)
@@ -225,6 +301,7 @@ int log_mend(int argc, char **argv)
     mending.options.copies = copies.items;
     mending.options.copy_count = copies.count;
     mending.options.time_ns = wall_clock_ns();
+    mending.options.before_cut = move_documents;
     mending.options.step = print_step;
     mending.options.progress = show_progress;
     mending.options.context = &mending;

@@ -61,6 +61,10 @@ struct rebuild_copy {
 int rebuild_copy(const struct rebuild_copy_options *options, struct rebuild_copy *copy,
                  struct error *error);
 
+/* The event for which the documents in `db_dir` stand, and the log whose event it is. 0: there are
+ * none, or they do not say. Nothing is changed there. */
+uint64_t rebuild_documents_seq(const char *db_dir, uint8_t log_uuid[16]);
+
 /* What a log_snapshot_check (log/backup.h) is to tell. One of a newer version is taken for whole:
  * that is for the agent of that version to say. */
 int rebuild_check_snapshot(const char *path, uint64_t seq, struct error *error);
