@@ -21,6 +21,15 @@ sub explained { my ($seq, $log) = @_; return (lines((daa_log('explain', '--json'
 # [offset, size, first event] of each frame of the first segment.
 my @frames = map { /^frame at 0x([0-9a-f]+), (\d+) bytes: events (\d+) to/ ? [hex $1, $2, $3] : () } split /\n/, (daa_log('hexdump', $dir, 1))[1];
 
+subtest 'a segment that cannot be read before one that can' => sub {
+    my $log = scratch() . '/unreadable-first';
+    system('cp', '-r', 't/golden/log-1.1-sealed', $log) == 0 or die;
+    my ($sealed) = sort glob "$log/seg-*.zlog";
+    patch($sealed, (-s $sealed) - 60, 'x' x 40);
+    my ($status, $said, $complained) = daa_log('hexdump', '--json', $log);
+    is($status, 1, 'is not forgotten at the end') or diag $complained;
+};
+
 subtest 'hexdump' => sub {
     my $part = 60000;
     my ($status, $said) = daa_log('hexdump', '--json', $dir, "1:0+$part");

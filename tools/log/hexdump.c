@@ -379,7 +379,8 @@ static int dump_all(struct hexdump *h, uint64_t segment_no, uint64_t from, uint6
         return dump_segment(h, (size_t)index, from, size);
     int status = COMMAND_GOOD;
     for (size_t i = 0; i < h->directory.count && !ferror(stdout); i++)
-        status = dump_segment(h, i, 0, UINT64_MAX);
+        if (dump_segment(h, i, 0, UINT64_MAX) != COMMAND_GOOD)
+            status = COMMAND_FAILED;
     return status;
 }
 
