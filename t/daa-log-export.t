@@ -5,7 +5,7 @@ use warnings;
 use lib 't/lib';
 use Daa qw(program scratch slurp spew run_program);
 use JSON::PP ();
-use LogMaker qw(daa_log lines make_log copy_of flip need_log_tools start_maker say_to stop);
+use LogMaker qw(daa_log lines make_log copy_of patch flip need_log_tools start_maker say_to stop);
 use Test::More;
 
 need_log_tools();
@@ -40,6 +40,21 @@ subtest 'JSON lines' => sub {
     ($status, $said) = daa_log('export', '--no-payload', $dir);
     my @bare = map { my %event = %$_; delete $event{payload}; $json->encode(\%event) } @events;
     is_deeply([map { $json->encode($_) } lines($said)], \@bare, 'without payloads all else is there');
+};
+
+subtest 'nothing new' => sub {
+    my $next = $last + 1;
+    my ($status, $said, $complained) = daa_log('export', '--from', $next, $dir);
+    is_deeply([$status, $said, $complained], [0, '', "daa-log export: 0 events; to go on: --from $next\n"], 'the next one goes on at the same place');
+};
+
+subtest 'a damaged beginning' => sub {
+    my $log = copy_of($dir, 'no-beginning');
+    patch("$log/seg-0000000001.log", 4096 + 200, 'x' x 50);
+    for my $command ('cat', 'export') {
+        my ($status, $said, $complained) = daa_log($command, '--json', ($command eq 'export' ? ('-o', scratch() . '/beginning') : ()), $log);
+        ok($status == 1 && $complained =~ /events 1 to \d+ are damaged and left out/, "$command tells of it") or diag "$status $complained";
+    }
 };
 
 subtest 'CSV' => sub {

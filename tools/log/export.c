@@ -103,7 +103,9 @@ static int close_file(struct exporting *exporting, bool whole, struct error *err
 static void tell_result(const struct exporting *exporting)
 {
     /* What was looked at needs no second look, also when it did not match. */
-    uint64_t next = exporting->listing.last_seq + 1;
+    uint64_t next = exporting->listing.last_seq + 1, from = exporting->listing.filter.from;
+    if (next < from)
+        next = from;
     if (exporting->json) {
         printf("{\"events\":%llu,\"last_seq\":%llu,\"next_seq\":%llu}\n", big(exporting->events),
                big(exporting->last_seq), big(next));

@@ -175,7 +175,8 @@ int listing_run(struct listing *listing, uint64_t last_count)
             (void)command_failed_error(listing->command, &error);
         else
             tell_beginning(listing, from);
-        listing->expected = from > log_reader_first_seq(listing->reader) ? from : 0;
+        uint64_t first_seq = log_reader_first_seq(listing->reader);
+        listing->expected = from > first_seq ? from : first_seq;
         status = list(listing);
     }
     log_reader_close(listing->reader);
