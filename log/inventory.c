@@ -91,6 +91,16 @@ static void find_newest_end(const struct inventory *inventory, struct inventory_
         damaged(segment, "%s", end->recovery.reason);
 }
 
+/* A writer that goes on in another segment (log/failover.c) opens no log again: OPEN does not come
+ * first there. `next` is open in the probe. */
+static bool was_failed_over(struct inventory *inventory, const struct segment_header *next)
+{
+    struct frame_header frame;
+    const uint8_t *bytes;
+    return source_bytes(&inventory->probe, LOG_BLOCK_SIZE, FRAME_HEADER_SIZE, &bytes) == 0 &&
+           scan_header_is_ours(next, LOG_BLOCK_SIZE, bytes, &frame) && !(frame.flags & FRAME_OPEN);
+}
+
 /* Where it ends, as the next segment says, or as is known of the newest. */
 static int find_end(struct inventory *inventory, size_t index, struct inventory_segment *segment,
                     struct error *error)
@@ -105,6 +115,8 @@ static int find_end(struct inventory *inventory, size_t index, struct inventory_
     } else if (next.prev_segment_no == segment->segment_no) {
         segment->last_seq = next.prev_last_seq;
         segment->used_bytes = next.prev_end_offset;
+        if (was_failed_over(inventory, &next))
+            segment->state = INVENTORY_FAILED_OVER;
     } else {
         damaged(segment, "segment %llu, which says where it ends, is missing or damaged",
                 big(segment->segment_no + 1));
@@ -157,11 +169,11 @@ static void read_last_frame(struct source *source, const struct segment_header *
         segment->last_ns = record.time_ns;
     segment->end = frame.flags & FRAME_SEAL    ? INVENTORY_SEAL
                    : frame.flags & FRAME_CLOSE ? INVENTORY_CLOSE
-                                               : INVENTORY_CRASH;
-    if (segment->end == INVENTORY_CRASH)
+                                               : segment->end;
+    if (segment->end != INVENTORY_SEAL && segment->end != INVENTORY_CLOSE)
         return;
     take_counts(segment, &record);
-    if (segment->state == INVENTORY_CRASHED)
+    if (segment->state == INVENTORY_CRASHED || segment->state == INVENTORY_FAILED_OVER)
         segment->state = INVENTORY_CLOSED;
 }
 
@@ -176,11 +188,11 @@ static int read_segment(struct inventory *inventory, size_t index,
     int code = find_end(inventory, index, segment, error);
     if (code < 0)
         return code;
-    segment->end = segment->state == INVENTORY_CRASHED ? INVENTORY_CRASH : INVENTORY_OPEN;
+    segment->end = segment->state == INVENTORY_CRASHED       ? INVENTORY_CRASH
+                   : segment->state == INVENTORY_FAILED_OVER ? INVENTORY_FAILOVER
+                                                             : INVENTORY_OPEN;
     read_first_frame(&inventory->source, header, segment);
     read_last_frame(&inventory->source, header, segment);
-    if (segment->state == INVENTORY_ACTIVE && segment->end == INVENTORY_CRASH)
-        segment->end = INVENTORY_OPEN;
     if (segment->last_seq >= segment->first_seq)
         segment->events = segment->last_seq - segment->first_seq + 1;
     if (segment->size != segment->capacity)
@@ -250,7 +262,7 @@ const char *inventory_state_name(enum inventory_state state)
     static const char *const names[] = {
         [INVENTORY_SPARE] = "spare",     [INVENTORY_ACTIVE] = "active",
         [INVENTORY_CLOSED] = "closed",   [INVENTORY_CRASHED] = "crashed",
-        [INVENTORY_DAMAGED] = "damaged",
+        [INVENTORY_DAMAGED] = "damaged", [INVENTORY_FAILED_OVER] = "failed-over",
     };
     return names[state];
 }
@@ -258,10 +270,8 @@ const char *inventory_state_name(enum inventory_state state)
 const char *inventory_end_name(enum inventory_end end)
 {
     static const char *const names[] = {
-        [INVENTORY_OPEN] = "",
-        [INVENTORY_SEAL] = "SEAL",
-        [INVENTORY_CLOSE] = "CLOSE",
-        [INVENTORY_CRASH] = "crash",
+        [INVENTORY_OPEN] = "",       [INVENTORY_SEAL] = "SEAL",         [INVENTORY_CLOSE] = "CLOSE",
+        [INVENTORY_CRASH] = "crash", [INVENTORY_FAILOVER] = "failover",
     };
     return names[end];
 }

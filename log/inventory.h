@@ -16,11 +16,12 @@
 #include <stdint.h>
 
 enum inventory_state {
-    INVENTORY_SPARE,   /* not begun */
-    INVENTORY_ACTIVE,  /* the newest, and a writer runs */
-    INVENTORY_CLOSED,  /* it ended in order: SEAL or CLOSE */
-    INVENTORY_CRASHED, /* it ended without: its writer was killed, or lost power */
-    INVENTORY_DAMAGED, /* its header or its end is not what it should be */
+    INVENTORY_SPARE,       /* not begun */
+    INVENTORY_ACTIVE,      /* the newest, and a writer runs */
+    INVENTORY_CLOSED,      /* it ended in order: SEAL or CLOSE */
+    INVENTORY_CRASHED,     /* it ended without: its writer was killed, or lost power */
+    INVENTORY_FAILED_OVER, /* it ended without: writing it failed, and the log went on elsewhere */
+    INVENTORY_DAMAGED,     /* its header or its end is not what it should be */
 };
 
 enum inventory_end {
@@ -28,6 +29,7 @@ enum inventory_end {
     INVENTORY_SEAL,
     INVENTORY_CLOSE,
     INVENTORY_CRASH,
+    INVENTORY_FAILOVER,
 };
 
 /* Fields that are not known are 0. */

@@ -59,6 +59,9 @@ subtest 'a write that fails' => sub {
         my ($status, $out) = run_program(program('daa-log'), 'verify', $dir);
         is($status, 0, "$do: the log is sound") or diag($out);
         like($out, qr/failovers to another segment after a write failed: 1 /, "$do: and tells of it");
+        ($status, $out) = run_program(program('daa-log'), 'ls', '--json', $dir);
+        my @states = map { "$_->{state} $_->{end}" } grep { $_->{type} eq 'segment' && $_->{events} } map { decode_json($_) } split /\n/, $out;
+        is_deeply(\@states, ['failed-over failover', 'closed CLOSE'], "$do: and ls calls the segment that was left what it is");
         ($status, $out) = run_program(program('daa-log'), 'cat', '--json', '-k', 'storage.failover', $dir);
         my ($event) = map { decode_json($_) } split /\n/, $out;
         ($status, $out) = run_program(program('daa-log'), 'hexdump', '--seq', $event->{seq}, $dir);

@@ -113,7 +113,7 @@ subtest 'a sealed log' => sub {
     my $raw = (ls('t/golden/log-1.1'))[1];
     my $said = sub { my ($files) = @_; return [map { [@$_{qw(segment state end first_seq last_seq first_time last_time frames used_bytes)}] } grep { $_->{state} ne 'spare' } of_type($files, 'segment')] };
     is_deeply($said->($files), $said->($raw), 'it holds the same as before it was sealed');
-    like((daa_log('ls', $sealed))[1], qr/^seg-0000000001\.zlog closed   SEAL   events 1 to \d+ .* of 256\.0 KB, sealed in \d+\.\d KB$/m, 'in words');
+    like((daa_log('ls', $sealed))[1], qr/^seg-0000000001\.zlog closed +SEAL +events 1 to \d+ .* of 256\.0 KB, sealed in \d+\.\d KB$/m, 'in words');
 };
 
 done_testing();

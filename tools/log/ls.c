@@ -96,7 +96,7 @@ static enum command_style style_of(enum inventory_state state)
     static const enum command_style styles[] = {
         [INVENTORY_SPARE] = COMMAND_DIM,    [INVENTORY_ACTIVE] = COMMAND_GREEN,
         [INVENTORY_CLOSED] = COMMAND_PLAIN, [INVENTORY_CRASHED] = COMMAND_YELLOW,
-        [INVENTORY_DAMAGED] = COMMAND_RED,
+        [INVENTORY_DAMAGED] = COMMAND_RED,  [INVENTORY_FAILED_OVER] = COMMAND_YELLOW,
     };
     return styles[state];
 }
@@ -118,10 +118,11 @@ static void print_details(const struct inventory_segment *s)
 static void print_segment(const struct ls *ls, const char *name, const struct inventory_segment *s)
 {
     char used[WORDS_SIZE], size[WORDS_SIZE], range[64] = "no event";
-    const char *end = s->end == INVENTORY_CRASH ? "" : inventory_end_name(s->end);
+    bool in_order = s->end == INVENTORY_SEAL || s->end == INVENTORY_CLOSE;
+    const char *end = in_order ? inventory_end_name(s->end) : "";
     if (s->events > 0)
         snprintf(range, sizeof range, "events %llu to %llu", big(s->first_seq), big(s->last_seq));
-    printf("%-19s %s%-8s%s %-5s  %-28s %9s of %s", name, command_style(stdout, style_of(s->state)),
+    printf("%-19s %s%-11s%s %-5s  %-28s %9s of %s", name, command_style(stdout, style_of(s->state)),
            inventory_state_name(s->state), command_style(stdout, COMMAND_PLAIN), end,
            s->state == INVENTORY_SPARE ? "" : range, words_of_bytes(used, s->used_bytes),
            words_of_bytes(size, s->size));
