@@ -96,6 +96,12 @@ static int find_last(struct recovering *r, struct error *error)
     for (r->last = (ptrdiff_t)r->directory.count - 1; r->last >= 0; r->last--) {
         uint64_t segment_no = r->directory.segments[r->last];
         int state = settled_state(r, (size_t)r->last, &what);
+        if (state == -EIO)
+            return error_set(error, state,
+                             "%.300s; without it nobody knows where the log ends: daa-log verify "
+                             "says which blocks the disk cannot read, and daa-log repair --from "
+                             "COPY takes them from a copy",
+                             what.text);
         if (state < 0) {
             if (error != NULL)
                 *error = what;

@@ -207,6 +207,21 @@ subtest 'a block that the disk cannot read' => sub {
     is((stat $kept)[3], 1, 'and the file with the bad block is kept as it is');
 };
 
+subtest 'a header that the disk cannot read' => sub {
+    my $log = copy_of($dir, 'unreadable-header');
+    my $fault = Fault->new(dir => $log, unreadable => "$log/$newest:0");
+    my $run = sub { my @command = @_; return $fault->under(sub { run_program(program('daa-log'), @command) }) };
+    my ($status, $said, $complained) = $run->('repair', '--from', $backup, $log);
+    is($status, 0, 'comes from a copy') or diag "$said$complained";
+    same_as_before($log, 'unreadable header');
+    my $data = scratch() . '/unreadable-data';
+    my $config = "[log]\nsegment_size = \"256KB\"\n";
+    Daa->start(dir => $data, config => $config)->stop;
+    $fault = Fault->new(dir => $data, unreadable => "$data/log/seg-0000000001.log:0");
+    my $agent = $fault->under(sub { Daa->start(dir => $data, config => $config, wait_ready => 0) });
+    ok(!eval { $agent->await_ready } && $agent->said =~ /seg-0000000001\.log: header: .*daa-log repair --from COPY/, 'and an agent that does not start says so') or diag $agent->said;
+};
+
 subtest 'a newest segment without a header' => sub {
     my $log = copy_of($dir, 'headless');
     patch("$log/$newest", 0, 'x' x 8192);
