@@ -236,23 +236,29 @@ void diagnosis_describe_flip(const struct diagnosis *diagnosis, uint64_t base,
              diagnosis->bit, big(base + diagnosis->offset));
 }
 
-/* The number of the segment with this salt; 0: none is here. */
+/* The number of the segment with this salt; 0: none of those here that can be read, and whether
+ * that is all of them. */
 static uint64_t segment_of_salt(const struct directory *directory, struct source *probe,
-                                uint64_t salt)
+                                uint64_t salt, bool *all)
 {
     struct segment_header header;
     struct error ignored;
-    for (size_t i = 0; i < directory->count; i++)
-        if (directory_segment(directory, i, probe, &header, &ignored) == SEGMENT_BEGUN &&
-            header.salt == salt)
+    *all = true;
+    for (size_t i = 0; i < directory->count; i++) {
+        int state = directory_segment(directory, i, probe, &header, &ignored);
+        if (state == SEGMENT_BEGUN && header.salt == salt)
             return header.segment_no;
+        *all = *all && (state == SEGMENT_BEGUN || state == SEGMENT_SPARE);
+    }
     return 0;
 }
 
-static void describe_misplaced(const struct diagnosis *found, uint64_t segment_no, uint64_t here_no,
-                               uint64_t offset, char text[DIAGNOSIS_TEXT_SIZE])
+static void describe_misplaced(const struct diagnosis *found, uint64_t segment_no, bool all,
+                               uint64_t here_no, uint64_t offset, char text[DIAGNOSIS_TEXT_SIZE])
 {
-    char belongs[64] = "a segment that is not in this log", here[32] = "";
+    char belongs[64], here[32] = "";
+    snprintf(belongs, sizeof belongs, "%s",
+             all ? "a segment that is not in this log" : "a segment that cannot be read here");
     if (segment_no == here_no)
         snprintf(belongs, sizeof belongs, "this segment");
     else if (segment_no != 0)
@@ -306,8 +312,10 @@ struct diagnosis diagnose_place(const struct directory *directory, struct source
     free(bytes);
     if (found.kind == DIAGNOSIS_FLIPPED)
         diagnosis_describe_flip(&found, offset, text);
-    if (found.kind == DIAGNOSIS_MISPLACED)
-        describe_misplaced(&found, segment_of_salt(directory, probe, found.frame.salt),
-                           segment->segment_no, offset, text);
+    if (found.kind == DIAGNOSIS_MISPLACED) {
+        bool all;
+        uint64_t belongs_no = segment_of_salt(directory, probe, found.frame.salt, &all);
+        describe_misplaced(&found, belongs_no, all, segment->segment_no, offset, text);
+    }
     return found;
 }

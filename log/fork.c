@@ -50,7 +50,8 @@ int fork_remove(const char *dir, struct error *error)
     return file_sync_dir(dir, error);
 }
 
-/* The uuid of the newest segment that can be read, if there is one. */
+/* The uuid of the newest segment. When it cannot be read the wish is for whatever there is: an
+ * older one may have a name that was left. */
 static void bind_wish(const char *dir, struct fork_wish *wish)
 {
     struct directory directory;
@@ -59,11 +60,12 @@ static void bind_wish(const char *dir, struct fork_wish *wish)
     struct error ignored;
     if (directory_open(&directory, dir, &ignored) < 0)
         return;
-    for (size_t i = directory.count; i-- > 0 && !wish->bound;) {
-        wish->bound = directory_segment(&directory, i, &source, &header, &ignored) == SEGMENT_BEGUN;
-        if (wish->bound)
-            memcpy(wish->from, header.log_uuid, UUID_SIZE);
-    }
+    int state = SEGMENT_SPARE;
+    for (size_t i = directory.count; i-- > 0 && (state == SEGMENT_SPARE || state == SEGMENT_SHORT);)
+        state = directory_segment(&directory, i, &source, &header, &ignored);
+    wish->bound = state == SEGMENT_BEGUN;
+    if (wish->bound)
+        memcpy(wish->from, header.log_uuid, UUID_SIZE);
     source_close(&source);
     directory_close(&directory);
 }

@@ -36,15 +36,18 @@ static uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* True if nothing was begun behind the end that recovery found. */
+/* True if nothing was begun behind the end that recovery found. What cannot be read may have been:
+ * then it is looked for anew, and that says why not. */
 static bool is_still_last(const struct live_end *end, const struct directory *directory,
                           struct source *probe)
 {
     struct segment_header header;
     struct error what;
-    for (size_t i = directory->count; i-- > 0 && directory->segments[i] > end->segment_no;)
-        if (directory_segment(directory, i, probe, &header, &what) == SEGMENT_BEGUN)
+    for (size_t i = directory->count; i-- > 0 && directory->segments[i] > end->segment_no;) {
+        int state = directory_segment(directory, i, probe, &header, &what);
+        if (state == SEGMENT_BEGUN || (state < 0 && !(end->tolerant && state == -EIO)))
             return false;
+    }
     return true;
 }
 

@@ -131,8 +131,8 @@ struct hole {
     char what[128];
 };
 
-/* Where the scan stopped before its limit. */
-static void take_hole(struct hole *hole, struct scan *scan, int result, uint64_t last_seq)
+/* Where the scan stopped before its limit. 0 or negative. */
+static int take_hole(struct hole *hole, struct scan *scan, int result, uint64_t last_seq)
 {
     struct frame_header frame;
     const uint8_t *sector;
@@ -144,9 +144,14 @@ static void take_hole(struct hole *hole, struct scan *scan, int result, uint64_t
     hole->missing = result == ERROR_TRUNCATED ||
                     (source_bytes(scan->source, hole->offset, LOG_SECTOR_SIZE, &sector) == 0 &&
                      bytes_are_zero(sector, LOG_SECTOR_SIZE));
-    hole->last_seq = scan_find_resume(scan, &frame) < scan->limit ? frame.first_seq - 1 : last_seq;
+    uint64_t offset;
+    int code = scan_find_resume(scan, &frame, &offset);
+    if (code < 0)
+        return code;
+    hole->last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
     if (hole->last_seq < hole->first_seq)
         hole->last_seq = hole->first_seq;
+    return 0;
 }
 
 static int set_unreadable(const struct scan *scan, int code, struct error *error)
@@ -186,8 +191,8 @@ static int look_into(struct source *source, const struct segment_header *header,
     if (result == SCAN_END && scan.counted.end_offset == later->prev_end_offset &&
         scan.counted.last_seq == later->prev_last_seq)
         return 0;
-    take_hole(hole, &scan, result, later->prev_last_seq);
-    return 1;
+    int code = take_hole(hole, &scan, result, later->prev_last_seq);
+    return code < 0 ? set_unreadable(&scan, code, error) : 1;
 }
 
 /* The first hole in the segments before the newest: 1, 0 there is none, negative. */

@@ -334,7 +334,7 @@ int log_reader_seek(struct log_reader *reader, uint64_t seq, struct error *error
     if (first_seq == 0 || (seq != 0 && first_seq <= seq))
         return 0;
     int code = reader_check_beginning(reader, error);
-    if (seq == 0 || (code < 0 && !reader->skip_damage))
+    if (seq == 0 || (code < 0 && (code != ERROR_DAMAGED || !reader->skip_damage)))
         return code;
     reader->wanted_seq = first_seq;
     return code < 0 ? code : reader_set_removed(seq, first_seq, error);

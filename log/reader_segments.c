@@ -42,6 +42,8 @@ int reader_check_beginning(struct log_reader *reader, struct error *error)
     for (size_t i = 0; i < directory->count && state != SEGMENT_BEGUN; i++) {
         state = directory_segment(directory, i, &reader->probe, &header, &what);
         bool damaged = state == SEGMENT_DAMAGED || state == SEGMENT_LOST || state == -EIO;
+        if (state < 0 && state != -EIO && state != -ENOENT) /* nobody knows what it holds */
+            return error_set(error, state, "%s", what.text);
         if (damaged && damaged_no == 0) {
             damaged_no = directory->segments[i];
             first = what;
@@ -71,10 +73,10 @@ int reader_look_again(struct log_reader *reader, struct error *error)
     if (first_seq == 0)
         return -ENOENT;
     if (reader->wanted_seq != 0 && reader->wanted_seq < first_seq) {
-        int code = reader_check_beginning(reader, reader->skip_damage ? NULL : error);
+        int code = reader_check_beginning(reader, error);
         if (code == 0)
             return reader_set_removed(reader->wanted_seq, first_seq, error);
-        if (!reader->skip_damage)
+        if (!reader->skip_damage || code != ERROR_DAMAGED)
             return code;
     }
     /* It is found again by what is wanted. */

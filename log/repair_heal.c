@@ -180,8 +180,8 @@ static int take_frame(struct repair *repair)
     return 0;
 }
 
-/* Nothing has it: goes on behind it, as log_verify() does. */
-static void pass_lost(struct repair *repair, const char *why)
+/* Nothing has it: goes on behind it, as log_verify() does. 0 or negative. */
+static int pass_lost(struct repair *repair, const char *why, struct error *error)
 {
     struct repair_segment *segment = &repair->segment;
     struct scan *scan = &segment->scan;
@@ -189,7 +189,10 @@ static void pass_lost(struct repair *repair, const char *why)
     struct log_repair_step step = { .kind = LOG_REPAIR_LOST,
                                     .offset = scan->here.end_offset,
                                     .first_seq = scan->here.last_seq + 1 };
-    uint64_t offset = scan_find_resume(scan, &frame);
+    uint64_t offset;
+    int code = scan_find_resume(scan, &frame, &offset);
+    if (code < 0)
+        return error_set(error, code, "%s: %s", segment->name, error_text(code));
     bool resumes = offset < scan->limit;
     step.size = offset - step.offset;
     step.last_seq = resumes                 ? frame.first_seq - 1
@@ -209,6 +212,7 @@ static void pass_lost(struct repair *repair, const char *why)
         scan->here.blocks = frame.prev_blocks;
     scan->counted = scan->here;
     segment->lost = true;
+    return 0;
 }
 
 /* The end of the newest segment: 1 it is damaged, 0 nothing to be mended lies there, negative. */
@@ -303,11 +307,12 @@ static int heal_place(struct repair *repair, int result, struct error *error)
         return fail(repair, damaged < 0 ? damaged : mended, error);
     if (damaged == 0 || mended == 1)
         return mended;
-    if (segment->is_last)
+    if (segment->is_last) {
         note_cut(repair, &tail);
-    else
-        pass_lost(repair, why);
-    return !segment->is_last;
+        return 0;
+    }
+    int code = pass_lost(repair, why, error);
+    return code < 0 ? code : 1;
 }
 
 static int heal_frames(struct repair *repair, struct error *error)

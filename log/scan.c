@@ -1,5 +1,6 @@
 #include "log/scan.h"
 
+#include <errno.h>
 #include <string.h>
 
 void scan_begin(struct scan *scan, struct source *source, const struct segment_header *header)
@@ -158,22 +159,32 @@ int scan_next(struct scan *scan, struct frame_header *frame, const uint8_t **byt
     return SCAN_FRAME;
 }
 
-uint64_t scan_find_resume(struct scan *scan, struct frame_header *frame)
+/* 1 a whole frame stands there that may follow, 0, negative: not even that can be said. */
+static int resumes_at(struct scan *scan, uint64_t offset, struct frame_header *frame)
 {
     const uint8_t *bytes;
     const char *what;
-    uint64_t offset = scan->here.end_offset + LOG_BLOCK_SIZE;
-    for (; offset < scan->limit; offset += LOG_BLOCK_SIZE) {
-        if (source_bytes(scan->source, offset, FRAME_HEADER_SIZE, &bytes) < 0 ||
-            !scan_header_is_ours(&scan->header, offset, bytes, frame) ||
-            frame->first_seq <= scan->here.last_seq)
-            continue;
-        uint64_t size = frame_size(frame);
-        if (size <= scan->limit - offset && source_bytes(scan->source, offset, size, &bytes) == 0 &&
-            frame_check(bytes, frame, &what) == 0)
-            return offset;
-    }
-    return scan->limit;
+    int code = source_bytes(scan->source, offset, FRAME_HEADER_SIZE, &bytes);
+    if (code == 0 &&
+        (!scan_header_is_ours(&scan->header, offset, bytes, frame) ||
+         frame->first_seq <= scan->here.last_seq || frame_size(frame) > scan->limit - offset))
+        return 0;
+    if (code == 0)
+        code = source_bytes(scan->source, offset, frame_size(frame), &bytes);
+    if (code == 0)
+        return frame_check(bytes, frame, &what) == 0;
+    return code == ERROR_BUDGET || code == -ENOMEM ? code : 0;
+}
+
+int scan_find_resume(struct scan *scan, struct frame_header *frame, uint64_t *offset)
+{
+    int found = 0;
+    *offset = scan->here.end_offset + LOG_BLOCK_SIZE;
+    while (*offset < scan->limit && (found = resumes_at(scan, *offset, frame)) == 0)
+        *offset += LOG_BLOCK_SIZE;
+    if (found == 0)
+        *offset = scan->limit;
+    return found < 0 ? found : 0;
 }
 
 bool scan_find_any(struct source *source, struct frame_header *frame)

@@ -74,8 +74,9 @@ bool scan_header_is_ours(const struct segment_header *segment, uint64_t offset,
                          const uint8_t bytes[FRAME_HEADER_SIZE], struct frame_header *header);
 
 /* Where a whole frame stands that may follow the bad one at the scan's place, with its header; the
- * limit if none does. */
-uint64_t scan_find_resume(struct scan *scan, struct frame_header *frame);
+ * limit if none does. 0; ERROR_BUDGET or -ENOMEM when there was no memory to look, which says
+ * nothing of what is there. */
+int scan_find_resume(struct scan *scan, struct frame_header *frame, uint64_t *offset);
 
 /* The first whole frame header of `source` that stands where it says, of whatever segment: what
  * has one is no spare. False: there is none that can be read. */

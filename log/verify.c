@@ -265,8 +265,8 @@ static void report_missing(struct verifying *v, struct log_finding *finding, con
 }
 
 /* Damage in frames that count, since a later segment or the writer says so: reports it and goes on
- * behind it. */
-static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
+ * behind it. 0, or negative when there is no memory to see where. */
+static int pass_damage(struct verifying *v, int result, uint64_t last_seq, struct error *error)
 {
     struct scan *scan = &v->scan;
     struct frame_header frame;
@@ -281,7 +281,10 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     snprintf(why, sizeof why, "%s", what);
     bool missing = is_missing(v, result);
     diagnose(v, &finding);
-    uint64_t offset = scan_find_resume(scan, &frame);
+    uint64_t offset;
+    int code = scan_find_resume(scan, &frame, &offset);
+    if (code < 0)
+        return error_set(error, code, "%s: %s", v->name, error_text(code));
     finding.size = offset - finding.offset;
     verify_find_bad_blocks(v, &finding, offset);
     finding.last_seq = offset < scan->limit ? frame.first_seq - 1 : last_seq;
@@ -307,6 +310,7 @@ static void pass_damage(struct verifying *v, int result, uint64_t last_seq)
     }
     scan->counted = scan->here;
     v->whole = false;
+    return 0;
 }
 
 /* The end of a log that nobody writes. */
@@ -447,7 +451,9 @@ static int verify_segment(struct verifying *v, const struct segment_header *head
                              v->name, big(v->scan.here.end_offset));
         if (next == NULL && !v->result->live)
             break;
-        pass_damage(v, result, last_seq);
+        code = pass_damage(v, result, last_seq, error);
+        if (code < 0)
+            return code;
     }
     if (next == NULL && !v->result->live)
         return verify_tail(v, result, error);
