@@ -169,7 +169,7 @@ is((run_program(program('daa-log'), 'verify', $dir))[0], 0, '(the log is sound)'
 
 # What another log left there, and a log that was put back.
 $agent->stop;
-spew("$dir/anchors.jsonl", slurp("$dir/anchors.jsonl") =~ s/"event":$newest->{event},/"event":99999999,/r);
+spew("$dir/anchors.jsonl", slurp("$dir/anchors.jsonl") =~ s/"event":\d+,(?=[^\n]*\n\z)/"event":99999999,/r);
 $agent->start_again;
 sign_now($agent);
 ok((wait_until { (anchors_of($agent)->{trouble} // '') =~ /put back to an earlier state/ }), 'anchors of what this log does not have are said, and kept')
@@ -189,6 +189,7 @@ work($back, 3);
 my $lost = sign_now($back)->{json};
 ok(exported($back, $lost->{event}), '(what it signs then is exported)');
 is($back->stop, 0, '(and is all that is left of it)');
+$lost = (lines("$there_is/anchors.jsonl"))[-1];
 copy_tree("$there_is.kept/$_", "$there_is/$_") for qw(log db snapshots);
 $back->start_again;
 work($back, 1);
@@ -199,10 +200,34 @@ for my $more (0, 1) {
     is((lines("$there_is/anchors.jsonl"))[-1]{event}, $lost->{event}, 'and the evidence stays');
 }
 rename "$there_is/anchors.jsonl", "$there_is/evidence" or die;
-my $over = sign_now($back)->{json};
-ok(exported($back, $over->{event}), 'once it was moved away anchors are exported again');
+my $again = sign_now($back)->{json};
+ok(exported($back, $again->{event}), 'once it was moved away anchors are exported again');
 is(anchors_of($back)->{trouble}, undef, 'and the alarm is over');
 is($back->stop, 0, '(it stops)');
+
+#--- At the end -------------------------------------------------------------------------------------
+
+my $ends = Daa->start(config => $config);
+my $ended = $ends->dir;
+work($ends, 2);
+my $written = $ends->get('/status')->{json}{log}{durable_seq};
+is($ends->stop, 0, 'an agent that has signed nothing for a while stops');
+my @signed = lines("$ended/anchors.jsonl");
+is(scalar @signed, 1, 'and signs');
+cmp_ok($signed[-1]{seq} // 0, '>=', $written, 'all that it had written');
+($status, $out) = run_program(program('daa-log'), 'cat', '--json', '--from', $signed[-1]{event} + 1, $ended);
+unlike($out, qr/"kind":"(?:workflow|step)/, 'nothing but the stop itself is behind it');
+$ends->start_again;
+my $over = $ends->get('/status')->{json}{log}{segment} - 1;
+ok((wait_until { anchors_of($ends)->{sealed_up_to_segment} >= $over }), '(what is over is sealed and signed)');
+my $asked = sign_now($ends)->{json};
+is($ends->stop, 0, 'one that has just signed stops');
+is((lines("$ended/anchors.jsonl"))[-1]{event}, $asked->{event}, 'and does not sign again');
+is((run_program(program('daa-log'), 'verify', '--anchor', "$ended/anchors.jsonl", $ended))[0], 0, '(the log is good for them)');
+$ends = Daa->start(dir => $ended, config => "[anchor]\ninterval = \"0s\"\n");
+work($ends, 1);
+is($ends->stop, 0, 'one that signs only when asked');
+is((lines("$ended/anchors.jsonl"))[-1]{event}, $asked->{event}, 'is not asked by its stop');
 
 #--- The key is a secret ----------------------------------------------------------------------------
 

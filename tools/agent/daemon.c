@@ -25,6 +25,7 @@
 enum stage { STARTING, READY, STOPPING, FAILED };
 
 #define EFFECTS_GRACE_NS (10ull * 1000000000)
+#define ANCHOR_GRACE_NS (2ull * 1000000000)
 
 struct daemon {
     const struct config *config;
@@ -163,15 +164,17 @@ static int stop(struct daemon *daemon, struct error *error)
     struct boot *boot = &daemon->boot;
     notify_send("STOPPING=1");
     housekeeper_stop(atomic_load(&boot->housekeeper));
-    notary_stop(boot->notary);
+    notary_refuse(boot->notary);
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);
     doctor_stop(boot->doctor);
     scrub_stop(boot->scrub);
     if (loop_drain(boot->loop)) {
         effects_end(boot->effects, EFFECTS_GRACE_NS); /* the API shows how many are under way */
+        notary_finish(boot->notary, ANCHOR_GRACE_NS); /* of what they said too */
         loop_stop(boot->loop);
     }
+    notary_stop(boot->notary);
     housekeeper_join(atomic_load(&boot->housekeeper)); /* it calls the API */
     api_close(daemon->api);
     sem_post(&daemon->released);

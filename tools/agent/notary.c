@@ -28,9 +28,11 @@ struct notary {
 
     pthread_mutex_t lock; /* guards what is below */
     pthread_cond_t work, done;
-    bool stop;
+    bool refuses, stop;
+    bool last;             /* the wish is for what is due at a stop */
+    bool over;             /* and was looked at, to the end of the export */
     uint64_t asked, ended; /* numbers of wishes */
-    struct error last;     /* of the look that ended them */
+    struct error result;   /* of the look that ended them */
     struct notary_status status;
 
     /* The thread's own. */
@@ -287,7 +289,7 @@ static void end_wishes(struct notary *notary, uint64_t asked, const struct error
 {
     pthread_mutex_lock(&notary->lock);
     notary->ended = asked;
-    notary->last = *error;
+    notary->result = *error;
     pthread_cond_broadcast(&notary->done);
     pthread_mutex_unlock(&notary->lock);
 }
@@ -330,12 +332,25 @@ static void wait_for_work(struct notary *notary)
     pthread_mutex_unlock(&notary->lock);
 }
 
+static void say_over(struct notary *notary)
+{
+    pthread_mutex_lock(&notary->lock);
+    notary->over = true;
+    pthread_cond_broadcast(&notary->done);
+    pthread_mutex_unlock(&notary->lock);
+}
+
 static void *run(void *argument)
 {
     struct notary *notary = argument;
     pthread_setname_np(pthread_self(), "daa-notary");
     while (!is_stopped(notary)) {
+        pthread_mutex_lock(&notary->lock);
+        bool last = notary->last;
+        pthread_mutex_unlock(&notary->lock);
         look(notary);
+        if (last)
+            say_over(notary);
         wait_for_work(notary);
     }
     return NULL;
@@ -400,7 +415,7 @@ int notary_open(struct notary **opened, const struct notary_options *options, st
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&notary->work, &monotonic);
-    pthread_cond_init(&notary->done, NULL);
+    pthread_cond_init(&notary->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
     int code = open_parts(notary, error);
     if (code < 0)
@@ -417,6 +432,39 @@ int notary_start(struct notary *notary, struct error *error)
         return error_set(error, code, "cannot start the thread that signs: %s", error_text(code));
     notary->started = true;
     return 0;
+}
+
+void notary_refuse(struct notary *notary)
+{
+    if (notary == NULL)
+        return;
+    pthread_mutex_lock(&notary->lock);
+    notary->refuses = true;
+    pthread_cond_broadcast(&notary->done);
+    pthread_mutex_unlock(&notary->lock);
+}
+
+void notary_finish(struct notary *notary, uint64_t wait_ns)
+{
+    if (notary == NULL)
+        return;
+    const struct config *config = notary->options.config;
+    struct timespec until;
+    int status = 0;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    wait_ns += (uint64_t)until.tv_nsec;
+    until.tv_sec += (time_t)(wait_ns / 1000000000ull);
+    until.tv_nsec = (long)(wait_ns % 1000000000ull);
+    pthread_mutex_lock(&notary->lock);
+    if (config->anchor.interval > 0 && config->log.chain && !notary->stop) {
+        notary->last = true;
+        notary->asked++;
+        pthread_cond_broadcast(&notary->work);
+        while (!notary->over && status == 0)
+            status = pthread_cond_timedwait(&notary->done, &notary->lock, &until);
+    }
+    pthread_mutex_unlock(&notary->lock);
+    notary_stop(notary);
 }
 
 void notary_stop(struct notary *notary)
@@ -445,12 +493,12 @@ int notary_sign(struct notary *notary, uint64_t *event, struct error *error)
     pthread_mutex_lock(&notary->lock);
     uint64_t wish = ++notary->asked;
     pthread_cond_broadcast(&notary->work);
-    while (!notary->stop && notary->ended < wish)
+    while (!notary->refuses && !notary->stop && notary->ended < wish)
         pthread_cond_wait(&notary->done, &notary->lock);
     if (notary->ended < wish)
         error_set(error, -ECANCELED, "the agent stops");
     else
-        *error = notary->last;
+        *error = notary->result;
     *event = notary->status.newest.event;
     pthread_mutex_unlock(&notary->lock);
     return error->code;

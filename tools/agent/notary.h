@@ -43,6 +43,11 @@ struct notary_options {
 int notary_open(struct notary **notary, const struct notary_options *options, struct error *error);
 /* Starts its thread, once. */
 int notary_start(struct notary *notary, struct error *error);
+/* Whoever asks, or waits, gets -ECANCELED from now on. NULL is fine. */
+void notary_refuse(struct notary *notary);
+/* The last one: signs and exports what was recorded since the newest, as for its time, and waits
+ * for that so long at most; then as notary_stop(). NULL is fine. */
+void notary_finish(struct notary *notary, uint64_t wait_ns);
 /* Nothing more is begun, and whoever waits gets -ECANCELED. NULL is fine. */
 void notary_stop(struct notary *notary);
 /* The same, joins the thread and releases all; the loop must answer until then, or have refused.
