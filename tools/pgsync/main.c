@@ -4,23 +4,19 @@
 #include "core/base/text.h"
 #include "log/reader.h"
 #include "log/readers.h"
-#include "pgsync/backoff.h"
 #include "pgsync/copier.h"
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
-#include "tools/pgsync/report.h"
+#include "tools/pgsync/follow.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #define MEMORY_MAX (UINT64_C(512) << 20)
-#define WAIT_NS UINT64_C(250000000)            /* how late a signal may be seen while idle */
-#define ONCE_PATIENCE_NS UINT64_C(60000000000) /* --once: how long a lost server may be away */
 
 static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, rebuild, repair;
@@ -89,43 +85,20 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Ends early when a signal comes. */
-static void wait_for(uint64_t wait_ns)
-{
-    uint64_t end = now_ns() + wait_ns;
-    for (uint64_t now = now_ns(); now < end && !atomic_load(&stopping); now = now_ns()) {
-        uint64_t left = end - now < WAIT_NS ? end - now : WAIT_NS;
-        nanosleep(&(struct timespec){ 0, (long)left }, NULL);
-    }
-}
-
-/* What the loop knows from step to step. */
-struct job {
+/* What is kept for the messages and the result. */
+struct run {
     struct log_reader *reader;
-    struct copier *copier;
     struct progress progress;
-    struct backoff backoff;
-    struct report report;
     uint64_t begun_ns;
     uint64_t first_position; /* behind which the first batch began */
-    uint64_t goal;           /* --once: the end, as it was when we began */
-    uint64_t lost_ns;        /* since when the server cannot be had; 0: it can */
-    uint64_t tries;          /* since then */
-    uint64_t forks;          /* told so far */
-    bool positioned;
+    uint64_t goal;           /* the end, as it was when we began */
 };
 
-/* What came to be known of forks, one line each. */
-static void tell_fork(struct job *job, const struct copier_stats *stats)
+static void print_fork(const struct copier_fork *fork)
 {
-    const struct copier_fork *fork = &stats->fork;
     char log[UUID_TEXT_SIZE], parent[UUID_TEXT_SIZE];
-    if (stats->forks == job->forks)
-        return;
-    job->forks = stats->forks;
     uuid_to_text(log, fork->log);
     uuid_to_text(parent, fork->parent);
-    progress_clear(&job->progress);
     fprintf(stderr, "daa-pgsync: log %s was forked from log %s behind event %" PRIu64, log, parent,
             fork->seq);
     if (fork->left > 0)
@@ -141,135 +114,56 @@ static void tell_fork(struct job *job, const struct copier_stats *stats)
     fputc('\n', stderr);
 }
 
-/* One line a change of state; the first connection of --once is no news. */
-static void tell_found(struct job *job, const struct copier_stats *stats)
+/* The first connection of --once is no news. */
+static void print_connected(struct run *run, const struct follow_event *event)
 {
     char uuid[UUID_TEXT_SIZE];
-    bool first = !job->positioned;
-    if (first) {
-        job->first_position = stats->position;
-        if (once && job->goal > stats->position)
-            progress_begin(&job->progress, "copying", PROGRESS_ITEMS, job->goal - stats->position);
+    uint64_t position = event->stats->position;
+    if (event->first) {
+        run->first_position = position;
+        if (once && run->goal > position)
+            progress_begin(&run->progress, "copying", PROGRESS_ITEMS, run->goal - position);
     }
-    job->positioned = true;
-    if (!(first && follow) && job->lost_ns == 0)
+    if (event->first && once)
         return;
-    uuid_to_text(uuid, stats->log);
-    progress_clear(&job->progress);
+    uuid_to_text(uuid, event->stats->log);
     fprintf(stderr, "daa-pgsync: connected; log %s is in Postgres up to seq %" PRIu64 "\n", uuid,
-            stats->position);
-    job->lost_ns = 0;
-    job->tries = 0;
+            position);
 }
 
-static int tell_lost(struct job *job, const struct error *error)
+/* One line a change of state. */
+static void print_event(void *context, const struct follow_event *event)
 {
-    if (atomic_load(&stopping))
-        return 0; /* it is because of the signal that the server was not waited for */
-    job->tries++;
-    if (job->lost_ns == 0) {
-        job->lost_ns = now_ns();
-        if (once && !job->positioned)
-            return command_failed(&command, "Postgres cannot be had: %s", error->text);
-        progress_clear(&job->progress);
-        fprintf(stderr, "daa-pgsync: Postgres cannot be had, trying again: %s\n", error->text);
-    } else if (once && now_ns() - job->lost_ns > ONCE_PATIENCE_NS) {
-        return command_failed(&command,
-                              "Postgres was away for a minute and %" PRIu64
-                              " tries; what is copied stays, start again to go on: %s",
-                              job->tries, error->text);
-    }
-    uint64_t random = 0;
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
-        random = now_ns();
-    wait_for(backoff_next(&job->backoff, random));
-    return 0;
-}
-
-static void tell_progress(struct job *job)
-{
-    struct copier_stats stats;
-    copier_stats_get(job->copier, &stats);
-    tell_fork(job, &stats);
-    if (stats.state != COPIER_READY)
+    struct run *run = context;
+    if (event->news == FOLLOW_PROGRESS) {
+        if (once)
+            progress_update(&run->progress, event->stats->position - run->first_position);
         return;
-    tell_found(job, &stats);
-    backoff_reset(&job->backoff);
-    if (once)
-        progress_update(&job->progress, stats.position - job->first_position);
-}
-
-/* Tells the log's directory how far the copy is, when that is due; `last`: for the last time.
- * 0, an error of the server, or 1: it moves just now, so it stays due. */
-static int tell_position(struct job *job, bool last, struct error *error)
-{
-    struct copier_stats stats;
-    uint8_t chain[SHA256_SIZE];
-    uint64_t position;
-    copier_stats_get(job->copier, &stats);
-    if (stats.state != COPIER_READY || !report_is_due(&job->report, stats.position, now_ns(), last))
-        return 0;
-    int failed = copier_flush(job->copier, &position, chain, error);
-    if (failed == 0 && report_write(&job->report, position, chain, now_ns(), last, error) < 0) {
-        progress_clear(&job->progress);
+    }
+    progress_clear(&run->progress);
+    if (event->news == FOLLOW_CONNECTED)
+        print_connected(run, event);
+    else if (event->news == FOLLOW_FORK)
+        print_fork(&event->stats->fork);
+    else if (event->news == FOLLOW_LOST && event->tries == 1)
+        fprintf(stderr, "daa-pgsync: Postgres cannot be had, trying again: %s\n",
+                event->error->text);
+    else if (event->news == FOLLOW_UNTOLD)
         fprintf(stderr,
                 "daa-pgsync: the agent cannot see how far the copy is and may remove events too "
                 "early: %s\n",
-                error->text);
-    }
-    return failed;
+                event->error->text);
 }
 
-static bool is_done(const struct job *job)
-{
-    struct copier_stats stats;
-    copier_stats_get(job->copier, &stats);
-    return once && stats.state == COPIER_READY && stats.position >= job->goal;
-}
-
-/* Steps until done or a signal; an exit status. */
-static int copy(struct job *job)
-{
-    struct error error = { 0 };
-    for (bool last = false; !atomic_load(&stopping) && !last;) {
-        /* One step behind the goal: where a log is damaged, its end as it was known may be just
-         * before the damage, and that must be told. */
-        last = is_done(job);
-        int done = copier_step(job->copier, &error);
-        int failed = COMMAND_GOOD;
-        if (done == 1)
-            tell_progress(job);
-        if (done == 0 || done == 1) {
-            int told = tell_position(job, false, &error);
-            done = told < 0 ? told : done;
-        }
-        if (done == 1)
-            continue;
-        if (done == 0) {
-            if (once)
-                break;
-            (void)log_reader_wait(job->reader, WAIT_NS);
-        } else if (done == ERROR_UNAVAILABLE) {
-            failed = tell_lost(job, &error);
-        } else {
-            progress_clear(&job->progress);
-            failed = command_failed_error(&command, &error);
-        }
-        if (failed != COMMAND_GOOD)
-            return failed;
-    }
-    return COMMAND_GOOD;
-}
-
-static void print_json(const struct job *job, const struct copier_stats *stats, double seconds)
+static void print_json(const struct run *run, const struct copier_stats *stats, double seconds)
 {
     char uuid[UUID_TEXT_SIZE];
     struct text text;
-    uuid_to_text(uuid, log_reader_uuid(job->reader));
+    uuid_to_text(uuid, log_reader_uuid(run->reader));
     text_init(&text);
     text_json_open_object(&text, NULL);
     text_json_cstring(&text, "log", uuid);
-    text_json_unsigned(&text, "from_seq", job->first_position + 1);
+    text_json_unsigned(&text, "from_seq", run->first_position + 1);
     text_json_unsigned(&text, "to_seq", stats->position);
     text_json_unsigned(&text, "rows", stats->rows);
     text_json_unsigned(&text, "batches", stats->batches);
@@ -284,33 +178,31 @@ static void print_json(const struct job *job, const struct copier_stats *stats, 
     text_free(&text);
 }
 
-static void print_result(const struct job *job)
+static void print_result(const struct run *run, const struct copier_stats *stats)
 {
-    struct copier_stats stats;
-    copier_stats_get(job->copier, &stats);
-    double seconds = (double)(now_ns() - job->begun_ns) / 1e9;
+    double seconds = (double)(now_ns() - run->begun_ns) / 1e9;
     if (json)
-        print_json(job, &stats, seconds);
-    else if (stats.rows == 0)
-        printf("nothing new: Postgres has the log up to seq %" PRIu64 "\n", stats.position);
+        print_json(run, stats, seconds);
+    else if (stats->rows == 0)
+        printf("nothing new: Postgres has the log up to seq %" PRIu64 "\n", stats->position);
     else
         printf("copied %" PRIu64 " events in %.1f s; Postgres has the log up to seq %" PRIu64 "\n",
-               stats.rows, seconds, stats.position);
-    if (!json && stats.lossy_rows > 0)
+               stats->rows, seconds, stats->position);
+    if (!json && stats->lossy_rows > 0)
         printf("%" PRIu64 " of them hold what jsonb cannot (lossy = true); their exact bytes are "
                "in the column record\n",
-               stats.lossy_rows);
+               stats->lossy_rows);
 }
 
 static int run_copier(struct log_reader *reader, struct budget *budget)
 {
-    struct job job = { .reader = reader,
-                       .report = { .dir = data_dir, .name = reader_name },
-                       .begun_ns = now_ns() };
+    struct run run = { .reader = reader, .begun_ns = now_ns() };
+    struct copier_stats stats;
     struct error error = { 0 };
-    const struct copier_options wanted = {
+    const struct follow_options wanted = {
         .url = url,
         .dir = data_dir,
+        .reader_name = reader_name,
         .reader = reader,
         .budget = budget,
         .stop = &stopping,
@@ -318,17 +210,17 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
         .partition_rows = partition_rows,
         .detach = detach_after_ns != UINT64_MAX,
         .detach_age_s = detach_after_ns / 1000000000u,
+        .once = once,
+        .tell = print_event,
+        .context = &run,
     };
-    if (copier_open(&job.copier, &wanted, &error) < 0)
+    run.goal = log_reader_durable_seq(reader);
+    int failed = follow_run(&wanted, &stats, &error);
+    progress_end(&run.progress);
+    if (failed < 0)
         return command_failed_error(&command, &error);
-    job.goal = log_reader_durable_seq(reader);
-    int status = copy(&job);
-    (void)tell_position(&job, true, &error);
-    progress_end(&job.progress);
-    if (status == COMMAND_GOOD)
-        print_result(&job);
-    copier_close(&job.copier);
-    return status;
+    print_result(&run, &stats);
+    return COMMAND_GOOD;
 }
 
 static void print_status(const struct copier_status *copied, struct log_reader *reader)

@@ -1,0 +1,196 @@
+#include "tools/pgsync/follow.h"
+
+#include "pgsync/backoff.h"
+#include "tools/pgsync/report.h"
+
+#include <inttypes.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define WAIT_NS UINT64_C(250000000)            /* how late a stop may be seen while idle */
+#define ONCE_PATIENCE_NS UINT64_C(60000000000) /* how long a lost server may be away */
+
+/* What is known from step to step. */
+struct follow {
+    const struct follow_options *options;
+    struct copier *copier;
+    struct backoff backoff;
+    struct report report;
+    uint64_t goal;    /* of `once`: the end, as it was when we began */
+    uint64_t lost_ns; /* since when the server cannot be had; 0: it can */
+    uint64_t tries;   /* since then */
+    uint64_t forks;   /* told so far */
+    bool positioned;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static bool is_stopping(const struct follow *follow)
+{
+    return atomic_load(follow->options->stop);
+}
+
+/* Ends early when it is to stop. */
+static void wait_for(const struct follow *follow, uint64_t wait_ns)
+{
+    uint64_t end = now_ns() + wait_ns;
+    for (uint64_t now = now_ns(); now < end && !is_stopping(follow); now = now_ns()) {
+        uint64_t left = end - now < WAIT_NS ? end - now : WAIT_NS;
+        nanosleep(&(struct timespec){ 0, (long)left }, NULL);
+    }
+}
+
+static void tell(const struct follow *follow, struct follow_event event)
+{
+    struct copier_stats stats;
+    copier_stats_get(follow->copier, &stats);
+    event.stats = &stats;
+    if (follow->options->tell != NULL)
+        follow->options->tell(follow->options->context, &event);
+}
+
+static void found(struct follow *follow)
+{
+    bool first = !follow->positioned;
+    if (!first && follow->lost_ns == 0)
+        return;
+    follow->positioned = true;
+    follow->lost_ns = 0;
+    follow->tries = 0;
+    tell(follow, (struct follow_event){ .news = FOLLOW_CONNECTED, .first = first });
+}
+
+/* 0 after a wait, or why it is not tried again. */
+static int lost(struct follow *follow, struct error *error)
+{
+    bool once = follow->options->once;
+    if (is_stopping(follow))
+        return 0; /* that is why the server was not waited for */
+    follow->tries++;
+    if (once && !follow->positioned) {
+        struct error why = *error;
+        return error_set(error, ERROR_UNAVAILABLE, "Postgres cannot be had: %s", why.text);
+    }
+    if (follow->lost_ns == 0) {
+        follow->lost_ns = now_ns();
+    } else if (once && now_ns() - follow->lost_ns > ONCE_PATIENCE_NS) {
+        struct error why = *error;
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "Postgres was away for a minute and %" PRIu64
+                         " tries; what is copied stays, start again to go on: %s",
+                         follow->tries, why.text);
+    }
+    tell(follow,
+         (struct follow_event){ .news = FOLLOW_LOST, .error = error, .tries = follow->tries });
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
+        random = now_ns();
+    wait_for(follow, backoff_next(&follow->backoff, random));
+    return 0;
+}
+
+static void progressed(struct follow *follow)
+{
+    struct copier_stats stats;
+    copier_stats_get(follow->copier, &stats);
+    if (stats.forks != follow->forks) {
+        follow->forks = stats.forks;
+        tell(follow, (struct follow_event){ .news = FOLLOW_FORK });
+    }
+    if (stats.state != COPIER_READY)
+        return;
+    found(follow);
+    backoff_reset(&follow->backoff);
+    tell(follow, (struct follow_event){ .news = FOLLOW_PROGRESS });
+}
+
+/* Tells the log's directory how far the copy is, when that is due; `last`: for the last time.
+ * 0, an error of the server, or 1: it moves just now, so it stays due. */
+static int tell_position(struct follow *follow, bool last, struct error *error)
+{
+    struct copier_stats stats;
+    uint8_t chain[SHA256_SIZE];
+    uint64_t position;
+    copier_stats_get(follow->copier, &stats);
+    if (stats.state != COPIER_READY ||
+        !report_is_due(&follow->report, stats.position, now_ns(), last))
+        return 0;
+    int failed = copier_flush(follow->copier, &position, chain, error);
+    if (failed == 0 && report_write(&follow->report, position, chain, now_ns(), last, error) < 0)
+        tell(follow, (struct follow_event){ .news = FOLLOW_UNTOLD, .error = error });
+    return failed;
+}
+
+static bool is_done(const struct follow *follow)
+{
+    struct copier_stats stats;
+    copier_stats_get(follow->copier, &stats);
+    return follow->options->once && stats.state == COPIER_READY && stats.position >= follow->goal;
+}
+
+/* 1 step again, 0 everything durable is copied, or an error of the copier. */
+static int step(struct follow *follow, struct error *error)
+{
+    int done = copier_step(follow->copier, error);
+    if (done == 1)
+        progressed(follow);
+    if (done == 0 || done == 1) {
+        int told = tell_position(follow, false, error);
+        done = told < 0 ? told : done;
+    }
+    return done;
+}
+
+/* Steps until done or stopped. */
+static int copy(struct follow *follow, struct error *error)
+{
+    for (bool last = false; !is_stopping(follow) && !last;) {
+        /* One step behind the goal: where a log is damaged, its end as it was known may be just
+         * before the damage, and that must be told. */
+        last = is_done(follow);
+        int done = step(follow, error);
+        if (done == ERROR_UNAVAILABLE)
+            done = lost(follow, error);
+        else if (done == 0 && follow->options->once)
+            return 0;
+        else if (done == 0)
+            (void)log_reader_wait(follow->options->reader, WAIT_NS);
+        if (done < 0)
+            return done;
+    }
+    return 0;
+}
+
+int follow_run(const struct follow_options *options, struct copier_stats *stats,
+               struct error *error)
+{
+    struct follow follow = { .options = options,
+                             .report = { .dir = options->dir, .name = options->reader_name } };
+    const struct copier_options wanted = {
+        .url = options->url,
+        .dir = options->dir,
+        .reader = options->reader,
+        .budget = options->budget,
+        .stop = options->stop,
+        .batch_rows_max = options->batch_rows_max,
+        .partition_rows = options->partition_rows,
+        .detach = options->detach,
+        .detach_age_s = options->detach_age_s,
+    };
+    *stats = (struct copier_stats){ 0 };
+    int failed = copier_open(&follow.copier, &wanted, error);
+    if (failed < 0)
+        return failed;
+    struct error ignored;
+    follow.goal = log_reader_durable_seq(options->reader);
+    failed = copy(&follow, error);
+    (void)tell_position(&follow, true, &ignored);
+    copier_stats_get(follow.copier, stats);
+    copier_close(&follow.copier);
+    return failed;
+}
