@@ -271,16 +271,24 @@ int live_end_refresh(struct live_end *end, struct directory *directory, struct s
     return prove_end(end, directory, probe, error);
 }
 
+static bool is_raised(const struct interrupt *interrupt)
+{
+    return interrupt != NULL && atomic_load(&interrupt->is_raised);
+}
+
 static bool wait_for_image(struct live_end *end, struct directory *directory, struct source *probe,
-                           uint64_t timeout_ns)
+                           uint64_t timeout_ns, struct interrupt *interrupt)
 {
     const struct image *image = live_end_image(end);
     for (;;) {
         uint64_t slice_ns = timeout_ns < LOOK_NS ? timeout_ns : LOOK_NS;
-        if (image_wait(image, end->wake, slice_ns) || atomic_load(&image->control->ended) != 0 ||
+        if (image_wait(image, end->wake, slice_ns, interrupt) ||
+            atomic_load(&image->control->ended) != 0 ||
             atomic_load(&image->control->generation) != end->generation)
             return true;
         timeout_ns -= slice_ns;
+        if (is_raised(interrupt))
+            return false;
         if (slice_ns == LOOK_NS && !image_lives(end, directory, probe)) {
             end->looked_ns = 0; /* the next refresh looks too */
             return true;
@@ -290,17 +298,26 @@ static bool wait_for_image(struct live_end *end, struct directory *directory, st
     }
 }
 
+static bool pause_for(uint64_t pause_ns, struct interrupt *interrupt)
+{
+    struct timespec pause = { .tv_nsec = (long)pause_ns };
+    if (interrupt != NULL)
+        return !interrupt_wait(interrupt, pause_ns);
+    nanosleep(&pause, NULL);
+    return true;
+}
+
 bool live_end_wait(struct live_end *end, struct directory *directory, struct source *probe,
-                   uint64_t timeout_ns)
+                   uint64_t timeout_ns, struct interrupt *interrupt)
 {
     if (end->mode == LIVE_IMAGE)
-        return wait_for_image(end, directory, probe, timeout_ns);
+        return wait_for_image(end, directory, probe, timeout_ns, interrupt);
     enum live_mode mode = end->mode;
     uint64_t last_seq = end->last_seq;
     for (;;) {
         uint64_t slice_ns = timeout_ns < POLL_NS ? timeout_ns : POLL_NS;
-        struct timespec pause = { .tv_nsec = (long)slice_ns };
-        nanosleep(&pause, NULL);
+        if (!pause_for(slice_ns, interrupt))
+            return false;
         timeout_ns -= slice_ns;
         if (live_end_refresh(end, directory, probe, NULL) < 0 || end->mode != mode ||
             end->last_seq != last_seq)

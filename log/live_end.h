@@ -55,8 +55,9 @@ static inline const struct image *live_end_image(const struct live_end *end)
 int live_end_refresh(struct live_end *end, struct directory *directory, struct source *probe,
                      struct error *error);
 
-/* Waits for a sign of something new, at most `timeout_ns`. True if there may be. */
+/* Waits for a sign of something new, at most `timeout_ns`, and not when the interrupt (NULL: none)
+ * is raised. True if there may be. */
 bool live_end_wait(struct live_end *end, struct directory *directory, struct source *probe,
-                   uint64_t timeout_ns);
+                   uint64_t timeout_ns, struct interrupt *interrupt);
 
 #endif

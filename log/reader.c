@@ -349,9 +349,15 @@ void log_reader_trim(struct log_reader *reader)
 
 int log_reader_wait(struct log_reader *reader, uint64_t timeout_ns)
 {
+    return log_reader_wait_interruptible(reader, timeout_ns, NULL);
+}
+
+int log_reader_wait_interruptible(struct log_reader *reader, uint64_t timeout_ns,
+                                  struct interrupt *interrupt)
+{
     if (reader->end.last_seq != reader->idle_seq)
         return 1;
-    return live_end_wait(&reader->end, &reader->directory, &reader->probe, timeout_ns);
+    return live_end_wait(&reader->end, &reader->directory, &reader->probe, timeout_ns, interrupt);
 }
 
 static void refresh(struct log_reader *reader)

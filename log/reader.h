@@ -22,6 +22,7 @@
 #include "core/base/id.h"
 #include "log/frame.h"
 #include "log/record.h"
+#include "mmapstore/interrupt.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -72,6 +73,12 @@ int log_reader_get(struct log_reader *reader, uint64_t seq, struct record *recor
 /* Waits until there may be more, or `timeout_ns` passed: on the futex of the image, else by looking
  * again at 50 ms. 1 there may be more, 0 timed out. */
 int log_reader_wait(struct log_reader *reader, uint64_t timeout_ns);
+
+/* The same, and ends at once, with 0, when the interrupt is raised, before or meanwhile. While a
+ * writer's image is at hand nothing is looked at but twice a second whether the writer lives: one
+ * that was killed tells nobody. */
+int log_reader_wait_interruptible(struct log_reader *reader, uint64_t timeout_ns,
+                                  struct interrupt *interrupt);
 
 uint64_t log_reader_first_seq(struct log_reader *reader);   /* the oldest that is there; 0: none */
 uint64_t log_reader_durable_seq(struct log_reader *reader); /* the newest that may be shown now */

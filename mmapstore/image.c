@@ -1,16 +1,15 @@
 #include "mmapstore/image.h"
 
 #include "core/base/check.h"
+#include "mmapstore/futex.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,16 +36,10 @@ struct announcement {
     unsigned long long generation;
 };
 
-static long futex(_Atomic uint32_t *word, int operation, uint32_t value,
-                  const struct timespec *deadline)
-{
-    return syscall(SYS_futex, word, operation, value, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
-}
-
 static void wake_readers(struct image_control *control)
 {
     atomic_fetch_add_explicit(&control->wake, 1, memory_order_release);
-    futex(&control->wake, FUTEX_WAKE, INT_MAX, NULL);
+    futex_wake_all(&control->wake);
 }
 
 /* Mapped and in memory before the seals: they forbid every later writable mapping, ours too. */
@@ -332,22 +325,17 @@ void image_close(struct image *image)
     *image = (struct image){ .fd = -1 };
 }
 
-bool image_wait(const struct image *image, uint32_t seen, uint64_t timeout_ns)
+bool image_wait(const struct image *image, uint32_t seen, uint64_t timeout_ns,
+                struct interrupt *interrupt)
 {
     struct image_control *control = image->control;
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    uint64_t end_ns = timeout_ns + (uint64_t)deadline.tv_nsec;
-    bool endless = end_ns < timeout_ns || timeout_ns / 1000000000u > INT_MAX;
-    if (!endless) {
-        deadline.tv_sec += (time_t)(end_ns / 1000000000u);
-        deadline.tv_nsec = (long)(end_ns % 1000000000u);
-    }
-    while (atomic_load_explicit(&control->wake, memory_order_acquire) == seen) {
-        /* Not private: the writer is another process. A read-only mapping will do. */
-        if (futex(&control->wake, FUTEX_WAIT_BITSET, seen, endless ? NULL : &deadline) < 0 &&
-            errno != EINTR && errno != EAGAIN)
-            break;
-    }
+    struct timespec time;
+    const struct timespec *deadline = futex_deadline(&time, timeout_ns);
+    const struct futex_word words[] = { { &control->wake, seen },
+                                        { interrupt != NULL ? &interrupt->word : NULL, 0 } };
+    while (atomic_load_explicit(&control->wake, memory_order_acquire) == seen &&
+           (interrupt == NULL || !atomic_load(&interrupt->is_raised)) &&
+           futex_sleep(words, interrupt == NULL ? 1 : 2, deadline))
+        continue;
     return atomic_load_explicit(&control->wake, memory_order_acquire) != seen;
 }

@@ -15,6 +15,7 @@
 #define MMAPSTORE_IMAGE_H
 
 #include "core/base/error.h"
+#include "mmapstore/interrupt.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -64,7 +65,9 @@ void image_withdraw(const char *dir);
 int image_attach(struct image *image, const char *dir, struct error *error);
 void image_close(struct image *image);
 
-/* Waits until `wake` differs from `seen` or `timeout_ns` passed. True if it differs. */
-bool image_wait(const struct image *image, uint32_t seen, uint64_t timeout_ns);
+/* Waits until `wake` differs from `seen`, `timeout_ns` passed, or the interrupt (NULL: none) is
+ * raised. True if it differs. */
+bool image_wait(const struct image *image, uint32_t seen, uint64_t timeout_ns,
+                struct interrupt *interrupt);
 
 #endif

@@ -171,6 +171,14 @@ static int set_other_history(const struct copier *copier, const uint8_t here[SHA
                      copier->log_text, copier->position, chains[0], chains[1]);
 }
 
+/* log_reader_wait() waits once the reader has said that there is nothing from `seq` on. */
+static void look_for(struct log_reader *reader, uint64_t seq)
+{
+    struct record record;
+    (void)log_reader_seek(reader, seq, NULL);
+    (void)log_reader_next(reader, &record, NULL, NULL);
+}
+
 /* The record at the position as the log has it. A log whose writer is starting may not show its end
  * yet, so that is waited for. */
 static int find_record(struct copier *copier, struct log_place *place, struct error *error)
@@ -183,6 +191,7 @@ static int find_record(struct copier *copier, struct log_place *place, struct er
             return found;
         if (atomic_load(copier->options.stop))
             return error_set(error, ERROR_UNAVAILABLE, "stopped");
+        look_for(reader, copier->position);
         (void)log_reader_wait(reader, BEHIND_WAIT_NS / 100);
     }
     return error_set(error, ERROR_MISMATCH,
@@ -240,8 +249,10 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
     size_t chosen;
     *ready = false;
     int failed = family_read(&copier->family, copier->options.dir, error);
-    if (failed == 0 && copier->family.count == 0)
+    if (failed == 0 && copier->family.count == 0) {
+        look_for(copier->options.reader, 0);
         return 0; /* nothing was ever written there */
+    }
     if (failed == 0)
         failed = family_ask(&copier->family, copier->pg, error);
     if (failed < 0)

@@ -337,6 +337,42 @@ static void test_killed(void)
     log_commands_free(&commands);
 }
 
+static void *raise_it(void *interrupt)
+{
+    interrupt_raise(interrupt);
+    return NULL;
+}
+
+/* Waits without end, until another thread raises the interrupt. */
+static void is_interrupted(struct log_reader *reader, const char *what)
+{
+    struct interrupt interrupt = { .word = 0 };
+    struct record record;
+    pthread_t thread;
+    while (log_reader_next(reader, &record, NULL, &error) == 1)
+        continue;
+    if (pthread_create(&thread, NULL, raise_it, &interrupt) != 0)
+        tap_bail_out("no thread");
+    is_int(log_reader_wait_interruptible(reader, UINT64_MAX, &interrupt), 0,
+           "an interrupt ends the wait %s", what);
+    pthread_join(thread, NULL);
+}
+
+static void test_interrupted(void)
+{
+    const char *dir = scratch_path("interrupted");
+    struct io *io = open_plain();
+    struct log *log = open_log(dir, io, true);
+    struct log_reader *reader = open_reader(dir);
+    is_interrupted(reader, "on a writer's image");
+    ok(log_reader_live(reader), "which it was");
+    log_close(&log, &error);
+    io_close(io);
+    is_interrupted(reader, "for a writer");
+    log_reader_close(reader);
+    scratch_remove(dir);
+}
+
 int main(void)
 {
     budget_init(&budget, 1u << 30);
@@ -344,5 +380,6 @@ int main(void)
     test_without_image();
     test_followers();
     test_killed();
+    test_interrupted();
     return tap_done();
 }

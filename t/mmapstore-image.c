@@ -67,6 +67,32 @@ static void the_memory_is_sealed(void)
            error.text);
 }
 
+static void *raise_it(void *interrupt)
+{
+    interrupt_raise(interrupt);
+    return NULL;
+}
+
+static void an_interrupt_ends_a_wait(void)
+{
+    struct image image;
+    struct interrupt interrupt = { .word = 0 };
+    pthread_t thread;
+    create(&image, SMALL);
+    uint32_t wake = atomic_load(&image.control->wake);
+    ok(!image_wait(&image, wake, 1000000, &interrupt), "one that is not raised lets time pass");
+    ok(!interrupt_wait(&interrupt, 1000000), "also without an image");
+    if (pthread_create(&thread, NULL, raise_it, &interrupt) != 0)
+        tap_bail_out("no thread");
+    ok(!image_wait(&image, wake, UINT64_MAX, &interrupt), "raised, it ends a wait without end");
+    pthread_join(thread, NULL);
+    ok(interrupt_wait(&interrupt, UINT64_MAX), "and every one after that");
+    ok(!image_wait(&image, wake, UINT64_MAX, &interrupt), "also for an image");
+    image_publish(&image, 1, 2 * FRAME);
+    ok(image_wait(&image, wake, UINT64_MAX, &interrupt), "what was published is told all the same");
+    image_close(&image);
+}
+
 static void a_reader_sees_what_was_published(void)
 {
     struct image writer, reader;
@@ -86,11 +112,11 @@ static void a_reader_sees_what_was_published(void)
     is_int(atomic_load(&control->durable_seq), 1000, "with what is durable already");
 
     uint32_t wake = atomic_load(&control->wake);
-    ok(!image_wait(&reader, wake, 0), "waiting for nothing ends by its timeout");
-    ok(!image_wait(&reader, wake, 1000000), "a short one too");
+    ok(!image_wait(&reader, wake, 0, NULL), "waiting for nothing ends by its timeout");
+    ok(!image_wait(&reader, wake, 1000000, NULL), "a short one too");
     memset(writer.bytes + FRAME, 'f', FRAME);
     image_publish(&writer, 1001, 2 * FRAME);
-    ok(image_wait(&reader, wake, UINT64_MAX), "what was published ends a wait at once");
+    ok(image_wait(&reader, wake, UINT64_MAX, NULL), "what was published ends a wait at once");
     is_int(atomic_load(&control->durable_seq), 1001, "the sequence number has moved");
     is_int(atomic_load(&control->durable_end), 2 * FRAME, "and the end");
     ok(reader.bytes[FRAME] == 'f' && reader.bytes[2 * FRAME - 1] == 'f', "the bytes are there");
@@ -99,11 +125,11 @@ static void a_reader_sees_what_was_published(void)
 
     wake = atomic_load(&control->wake);
     image_end(&writer);
-    ok(image_wait(&reader, wake, UINT64_MAX) && atomic_load(&control->ended) == 1,
+    ok(image_wait(&reader, wake, UINT64_MAX, NULL) && atomic_load(&control->ended) == 1,
        "the end of the segment is told");
     wake = atomic_load(&control->wake);
     image_assign(&writer, uuid, 9, 100, 2000, FRAME);
-    ok(image_wait(&reader, wake, UINT64_MAX), "so is that the image is another segment's");
+    ok(image_wait(&reader, wake, UINT64_MAX, NULL), "so is that the image is another segment's");
     is_int(atomic_load(&control->generation), 4, "by its generation");
     is_int(atomic_load(&control->ended), 0, "which has not ended");
     image_close(&reader);
@@ -226,7 +252,7 @@ static const char *follow(const struct image *image, int to_writer)
     uint32_t seen = atomic_load_explicit(&control->wake, memory_order_acquire);
     uint64_t checked = 1;
     while (checked <= FRAMES) {
-        if (!tell(to_writer) || !image_wait(image, seen, UINT64_MAX))
+        if (!tell(to_writer) || !image_wait(image, seen, UINT64_MAX, NULL))
             return "reader: woken for nothing";
         seen = atomic_load_explicit(&control->wake, memory_order_acquire);
         uint64_t end = atomic_load_explicit(&control->durable_end, memory_order_acquire);
@@ -237,7 +263,7 @@ static const char *follow(const struct image *image, int to_writer)
         }
     }
     uint64_t generation = atomic_load_explicit(&control->generation, memory_order_acquire);
-    if (!tell(to_writer) || !image_wait(image, seen, UINT64_MAX) || generation != 2 ||
+    if (!tell(to_writer) || !image_wait(image, seen, UINT64_MAX, NULL) || generation != 2 ||
         atomic_load_explicit(&control->generation, memory_order_acquire) == 2)
         return "reader: a new generation is not seen";
     return "";
@@ -388,6 +414,7 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     the_memory_is_sealed();
+    an_interrupt_ends_a_wait();
     a_reader_sees_what_was_published();
     a_false_announcement_is_refused();
     another_process_follows();

@@ -7,7 +7,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define WAIT_NS UINT64_C(250000000)            /* how late a stop may be seen while idle */
 #define ONCE_PATIENCE_NS UINT64_C(60000000000) /* how long a lost server may be away */
 
 /* What is known from step to step. */
@@ -32,17 +31,7 @@ static uint64_t now_ns(void)
 
 static bool is_stopping(const struct follow *follow)
 {
-    return atomic_load(follow->options->stop);
-}
-
-/* Ends early when it is to stop. */
-static void wait_for(const struct follow *follow, uint64_t wait_ns)
-{
-    uint64_t end = now_ns() + wait_ns;
-    for (uint64_t now = now_ns(); now < end && !is_stopping(follow); now = now_ns()) {
-        uint64_t left = end - now < WAIT_NS ? end - now : WAIT_NS;
-        nanosleep(&(struct timespec){ 0, (long)left }, NULL);
-    }
+    return atomic_load(&follow->options->stop->is_raised);
 }
 
 static void tell(const struct follow *follow, struct follow_event event)
@@ -90,7 +79,7 @@ static int lost(struct follow *follow, struct error *error)
     uint64_t random = 0;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
         random = now_ns();
-    wait_for(follow, backoff_next(&follow->backoff, random));
+    (void)interrupt_wait(follow->options->stop, backoff_next(&follow->backoff, random));
     return 0;
 }
 
@@ -146,6 +135,17 @@ static int step(struct follow *follow, struct error *error)
     return done;
 }
 
+/* Until there are new events, or the position is to be told without. */
+static void wait_for_news(struct follow *follow)
+{
+    struct copier_stats stats;
+    copier_stats_get(follow->copier, &stats);
+    uint64_t wait_ns = UINT64_MAX;
+    if (stats.state == COPIER_READY)
+        wait_ns = report_due_in(&follow->report, stats.position, now_ns());
+    (void)log_reader_wait_interruptible(follow->options->reader, wait_ns, follow->options->stop);
+}
+
 /* Steps until done or stopped. */
 static int copy(struct follow *follow, struct error *error)
 {
@@ -159,7 +159,7 @@ static int copy(struct follow *follow, struct error *error)
         else if (done == 0 && follow->options->once)
             return 0;
         else if (done == 0)
-            (void)log_reader_wait(follow->options->reader, WAIT_NS);
+            wait_for_news(follow);
         if (done < 0)
             return done;
     }
@@ -176,7 +176,7 @@ int follow_run(const struct follow_options *options, struct copier_stats *stats,
         .dir = options->dir,
         .reader = options->reader,
         .budget = options->budget,
-        .stop = options->stop,
+        .stop = &options->stop->is_raised,
         .batch_rows_max = options->batch_rows_max,
         .partition_rows = options->partition_rows,
         .detach = options->detach,

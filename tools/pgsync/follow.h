@@ -5,17 +5,17 @@
  * It prints nothing; what happens is told through a callback, within follow_run() and on its
  * thread.
  *
- * Threads: follow_run() belongs to the thread that owns the reader; `stop` may be set by any, also
- * in a signal's handler. Memory: the copier's. */
+ * Threads: follow_run() belongs to the thread that owns the reader; `stop` may be raised by any,
+ * also in a signal's handler. Memory: the copier's. */
 #ifndef TOOLS_PGSYNC_FOLLOW_H
 #define TOOLS_PGSYNC_FOLLOW_H
 
 #include "core/base/budget.h"
 #include "core/base/error.h"
 #include "log/reader.h"
+#include "mmapstore/interrupt.h"
 #include "pgsync/copier.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -40,7 +40,7 @@ struct follow_options {
     const char *reader_name; /* for the file in the log's directory; "": none */
     struct log_reader *reader;
     struct budget *budget;
-    const atomic_bool *stop; /* true: ends, of its waits within 250 ms, of the server's in 10 s */
+    struct interrupt *stop; /* raised: waits end at once, those for the server in 10 s */
     uint64_t batch_rows_max, partition_rows, detach_age_s; /* as the copier's */
     bool detach;
     /* Copies what was durable at the beginning, then ends. A server that cannot be had at first is

@@ -11,7 +11,6 @@
 
 #include <inttypes.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -62,12 +61,12 @@ static const struct command command = {
              "Exit status: 0 done or ended by SIGTERM, 1 failed, 2 usage.",
 };
 
-static atomic_bool stopping;
+static struct interrupt stopping;
 
 static void on_signal(int number)
 {
     (void)number;
-    atomic_store(&stopping, true);
+    interrupt_raise(&stopping);
 }
 
 static void catch_signals(void)
@@ -258,7 +257,7 @@ static int run_status(struct log_reader *reader)
 {
     struct copier_status copied;
     struct error error = { 0 };
-    if (copier_status_get(url, data_dir, &stopping, &copied, &error) < 0)
+    if (copier_status_get(url, data_dir, &stopping.is_raised, &copied, &error) < 0)
         return command_failed_error(&command, &error);
     print_status(&copied, reader);
     return COMMAND_GOOD;

@@ -20,6 +20,16 @@ bool report_is_due(const struct report *report, uint64_t seq, uint64_t now_ns, b
     return (seq != report->seq && (last || ago_ns >= NEWS_NS)) || ago_ns >= ALIVE_NS;
 }
 
+uint64_t report_due_in(const struct report *report, uint64_t seq, uint64_t now_ns)
+{
+    if (report->name[0] == '\0')
+        return UINT64_MAX;
+    if (!report->told)
+        return 0;
+    uint64_t ago_ns = now_ns - report->told_ns, every_ns = seq != report->seq ? NEWS_NS : ALIVE_NS;
+    return ago_ns < every_ns ? every_ns - ago_ns : 0;
+}
+
 /* A file that says nothing that can be read does not take back what it said before. */
 static bool keep_required(struct report *report)
 {

@@ -24,6 +24,9 @@ struct report {
  * somebody still reads. `last`: whatever was not told yet. */
 bool report_is_due(const struct report *report, uint64_t seq, uint64_t now_ns, bool last);
 
+/* How long until it is due when nothing else happens; UINT64_MAX: never. */
+uint64_t report_due_in(const struct report *report, uint64_t seq, uint64_t now_ns);
+
 /* Everything up to `seq` is safe in PostgreSQL; whether the reader is required stays as it is.
  * 0, or an error the first time that it cannot be written: copying goes on all the same, and it is
  * tried again when it is due again. */
