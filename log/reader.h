@@ -82,6 +82,12 @@ int log_reader_wait_interruptible(struct log_reader *reader, uint64_t timeout_ns
 
 uint64_t log_reader_first_seq(struct log_reader *reader);   /* the oldest that is there; 0: none */
 uint64_t log_reader_durable_seq(struct log_reader *reader); /* the newest that may be shown now */
+
+/* So many bytes of the log, as it is unpacked, lie between a record that log_reader_get() found and
+ * the end as the reader knows it (log_reader_durable_seq()). Reads a block of each segment between
+ * them; of more than a thousand the oldest count as full. */
+uint64_t log_reader_bytes_from(struct log_reader *reader, const struct log_place *place);
+
 const uint8_t *log_reader_uuid(
     struct log_reader *reader); /* 16 bytes, of the newest segment; zero: there is none */
 bool log_reader_live(struct log_reader *reader); /* the tail comes from a writer's image */

@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Daa qw(wait_until scratch slurp);
+use JSON::PP ();
 use PgCopy;
 use PgServer;
 use Test::More;
@@ -41,6 +42,41 @@ subtest 'before the log begins' => sub {
     ok((wait_until { $copies->said($pid) =~ /connected/ }), 'another one, without an end to its waits');
     is($copies->end_of($pid, 'INT'), 0, 'ends by a signal as well');
     $copies->is_whole($dir, $db, 'followed');
+};
+
+subtest 'how far it is' => sub {
+    my ($db, $dir) = ($copies->database, scratch() . '/status');
+    my $status = sub {
+        my ($code, $out, $err) = $copies->run($dir, $db, '--status', '--json');
+        is($code, 0, '--status succeeds') or diag($err);
+        return JSON::PP::decode_json($out);
+    };
+    my $writer = $copies->start_writer($dir);
+    my $end = $copies->order($writer, 'workflows 1');
+    my $said = $status->();
+    is_deeply([@$said{qw(durable_seq copied_seq behind following pid updated_at)}], [$end, 0, $end, JSON::PP::false, undef, undef],
+        'nothing is copied, and nobody does');
+    ok($said->{behind_bytes} > 0 && $said->{behind_seconds} > 0, 'so much of the log is behind, for so long');
+    my $all = $said->{behind_bytes};
+    is(($copies->run($dir, $db))[0], 0, 'a copy is made');
+    $said = $status->();
+    is_deeply([@$said{qw(copied_seq behind behind_bytes behind_seconds following)}], [$end, 0, 0, 0, JSON::PP::false], 'nothing is behind');
+    my $pid = $copies->start($dir, $db, '--follow');
+    ok((wait_until { $status->()->{following} }), 'somebody follows');
+    $said = $status->();
+    is_deeply([@$said{qw(pid epoch)}], [$pid, 2], 'who that is, and his epoch');
+    kill 'STOP', $pid;
+    my $next = $copies->order($writer, 'workflows 2000');
+    $said = $status->();
+    is($said->{behind}, $next - $end, 'what he does not copy is behind');
+    ok($said->{behind_bytes} > $all && $said->{behind_seconds} > 0, 'by so many bytes and seconds');
+    my ($code, $out) = $copies->run($dir, $db, '--status');
+    like($out, qr/^behind +\d+ events, \d+ bytes, \d+\.\d s$/m, 'people are told the same');
+    like($out, qr/^followed +by process $pid, which told its position \d+ s ago$/m, 'and who follows');
+    kill 'CONT', $pid;
+    is($copies->end_of($pid, 'KILL'), 128 + 9, 'he is killed');
+    is($status->()->{following}, JSON::PP::false, 'then nobody follows');
+    $copies->end_writer($writer);
 };
 
 done_testing();

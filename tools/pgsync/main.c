@@ -8,6 +8,7 @@
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
 #include "tools/pgsync/follow.h"
+#include "tools/pgsync/status.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -31,7 +32,7 @@ static const struct command_option options[] = {
     { "follow", 'f', NULL, COMMAND_FLAG, &follow,
       "go on with each new event; outlives the server" },
     { "status", 0, NULL, COMMAND_FLAG, &status_only,
-      "print how far the copy is, and change nothing" },
+      "print how far the copy is and who makes it, and change nothing" },
     { "json", 'j', NULL, COMMAND_FLAG, &json, "print the result as one JSON object" },
     { "batch-rows", 0, "N", COMMAND_NUMBER, &batch_rows,
       "at most N events in one transaction (20000)" },
@@ -222,45 +223,17 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
     return COMMAND_GOOD;
 }
 
-static void print_status(const struct copier_status *copied, struct log_reader *reader)
-{
-    char uuid[UUID_TEXT_SIZE], copied_uuid[UUID_TEXT_SIZE];
-    struct text text;
-    uint64_t durable = log_reader_durable_seq(reader);
-    uint64_t lag = durable > copied->last_seq ? durable - copied->last_seq : 0;
-    uuid_to_text(uuid, log_reader_uuid(reader));
-    uuid_to_text(copied_uuid, copied->log);
-    bool of_parent = copied->known && strcmp(uuid, copied_uuid) != 0;
-    if (!json) {
-        printf("log        %s\ndurable    %" PRIu64 "\ncopied     %" PRIu64 "\nbehind     %" PRIu64
-               "\nupdated    %s\n",
-               uuid, durable, copied->last_seq, lag, copied->known ? copied->updated_at : "never");
-        if (of_parent)
-            printf("as log     %s, from which this one was forked\n", copied_uuid);
-        return;
-    }
-    text_init(&text);
-    text_json_open_object(&text, NULL);
-    text_json_cstring(&text, "log", uuid);
-    text_json_unsigned(&text, "durable_seq", durable);
-    text_json_unsigned(&text, "copied_seq", copied->last_seq);
-    text_json_cstring(&text, "copied_log", copied->known ? copied_uuid : NULL);
-    text_json_unsigned(&text, "behind", lag);
-    text_json_unsigned(&text, "epoch", copied->epoch);
-    text_json_cstring(&text, "updated_at", copied->known ? copied->updated_at : NULL);
-    text_json_close_object(&text);
-    printf("%s\n", text_string(&text));
-    text_free(&text);
-}
-
 static int run_status(struct log_reader *reader)
 {
-    struct copier_status copied;
     struct error error = { 0 };
-    if (copier_status_get(url, data_dir, &stopping.is_raised, &copied, &error) < 0)
-        return command_failed_error(&command, &error);
-    print_status(&copied, reader);
-    return COMMAND_GOOD;
+    const struct status_options wanted = { .url = url,
+                                           .dir = data_dir,
+                                           .reader_name = reader_name,
+                                           .reader = reader,
+                                           .stop = &stopping,
+                                           .json = json };
+    int failed = status_print(&wanted, &error);
+    return failed < 0 ? command_failed_error(&command, &error) : COMMAND_GOOD;
 }
 
 /* COMMAND_GO_ON, or the status to exit with. */
