@@ -79,4 +79,37 @@ subtest 'how far it is' => sub {
     $copies->end_writer($writer);
 };
 
+# The samples of a metrics file: name with labels => value.
+sub metrics_of {
+    my ($path) = @_;
+    my $text = slurp($path) // return {};
+    return { map { /^(daa_\S+) (\S+)$/ ? ($1 => $2) : () } split /\n/, $text };
+}
+
+subtest 'metrics in a file' => sub {
+    my ($db, $file) = ($copies->database, scratch() . '/daa.prom');
+    my $dir = $copies->make_log('metrics', 'workflows 20');
+    my $rows = @{ $copies->records($dir) };
+    my $pid = $copies->start($dir, 'postgresql://daa@127.0.0.1:1/x', '--follow', '--metrics-file', $file);
+    ok((wait_until { $copies->said($pid) =~ /trying again/ && -e $file }), 'they are there before the server is');
+    is($copies->end_of($pid, 'TERM'), 0, 'and at the end');
+    my $metrics = metrics_of($file);
+    is($metrics->{daa_replication_lag_events}, $rows, 'all is behind');
+    ok($metrics->{daa_replication_lag_bytes} > 0 && $metrics->{daa_replication_lag_seconds} > 0, 'with its bytes and its age');
+    ok($metrics->{'daa_replication_retries_total{sqlstate_class="08"}'} > 0, 'tries are counted');
+    is(($copies->run($dir, $db, '--metrics-file', $file))[0], 0, 'a copy that ends');
+    $metrics = metrics_of($file);
+    is_deeply([@$metrics{'daa_replication_state{state="ended"}', 'daa_replication_position_seq', 'daa_replication_lag_events',
+        'daa_replication_rows_total{table="events"}'}], [1, $rows, 0, $rows], 'leaves what it did');
+    ok($metrics->{daa_replication_commit_duration_seconds_sum} > 0, 'how long it took too');
+    my $text = slurp($file);
+    my @undescribed = grep { my $name = s/[{ ].*//r =~ s/_(?:sum|count)$//r; $text !~ /^# HELP $name .*\n# TYPE $name \w+\n/m }
+        grep { !/^#/ } split /\n/, $text;
+    is("@undescribed", '', 'each is described');
+    is_deeply([glob "$file.*"], [], 'no other file is left');
+    my ($status, undef, $err) = $copies->run($dir, $db, '--metrics-file', '/nothing/here');
+    is($status, 0, 'where it cannot be written, copying goes on');
+    is(scalar(() = $err =~ m{metrics file /nothing/here: }g), 1, 'and that is said once');
+};
+
 done_testing();

@@ -19,6 +19,7 @@ struct follow {
     uint64_t lost_ns; /* since when the server cannot be had; 0: it can */
     uint64_t tries;   /* since then */
     uint64_t forks;   /* told so far */
+    uint64_t tick_ns; /* when the last FOLLOW_TICK was told */
     bool positioned;
 };
 
@@ -41,6 +42,30 @@ static void tell(const struct follow *follow, struct follow_event event)
     event.stats = &stats;
     if (follow->options->tell != NULL)
         follow->options->tell(follow->options->context, &event);
+}
+
+/* How long until the next one is due; UINT64_MAX: never. One that is due is told. */
+static uint64_t tick(struct follow *follow)
+{
+    uint64_t every_ns = follow->options->tick_ns, now = now_ns();
+    if (every_ns == 0)
+        return UINT64_MAX;
+    if (follow->tick_ns != 0 && now - follow->tick_ns < every_ns)
+        return every_ns - (now - follow->tick_ns);
+    follow->tick_ns = now;
+    tell(follow, (struct follow_event){ .news = FOLLOW_TICK });
+    return every_ns;
+}
+
+/* Ends early when it is to stop. */
+static void wait_for(struct follow *follow, uint64_t wait_ns)
+{
+    uint64_t end_ns = now_ns() + wait_ns;
+    for (uint64_t now = now_ns(); now < end_ns; now = now_ns()) {
+        uint64_t tick_in_ns = tick(follow), left_ns = end_ns - now;
+        if (interrupt_wait(follow->options->stop, tick_in_ns < left_ns ? tick_in_ns : left_ns))
+            break;
+    }
 }
 
 static void found(struct follow *follow)
@@ -79,7 +104,7 @@ static int lost(struct follow *follow, struct error *error)
     uint64_t random = 0;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
         random = now_ns();
-    (void)interrupt_wait(follow->options->stop, backoff_next(&follow->backoff, random));
+    wait_for(follow, backoff_next(&follow->backoff, random));
     return 0;
 }
 
@@ -110,9 +135,13 @@ static int tell_position(struct follow *follow, bool last, struct error *error)
         !report_is_due(&follow->report, stats.position, now_ns(), last))
         return 0;
     int failed = copier_flush(follow->copier, &position, chain, error);
-    if (failed == 0 && report_write(&follow->report, position, chain, now_ns(), last, error) < 0)
-        tell(follow, (struct follow_event){ .news = FOLLOW_UNTOLD, .error = error });
-    return failed;
+    if (failed != 0)
+        return failed;
+    struct error why;
+    int code = report_write(&follow->report, position, chain, now_ns(), last, &why);
+    if (code < 0 || !follow->report.failed) /* it goes on failing: that was told */
+        tell(follow, (struct follow_event){ .news = FOLLOW_TOLD, .error = code < 0 ? &why : NULL });
+    return 0;
 }
 
 static bool is_done(const struct follow *follow)
@@ -143,6 +172,9 @@ static void wait_for_news(struct follow *follow)
     uint64_t wait_ns = UINT64_MAX;
     if (stats.state == COPIER_READY)
         wait_ns = report_due_in(&follow->report, stats.position, now_ns());
+    uint64_t tick_in_ns = tick(follow);
+    if (wait_ns > tick_in_ns)
+        wait_ns = tick_in_ns;
     (void)log_reader_wait_interruptible(follow->options->reader, wait_ns, follow->options->stop);
 }
 
@@ -153,6 +185,7 @@ static int copy(struct follow *follow, struct error *error)
         /* One step behind the goal: where a log is damaged, its end as it was known may be just
          * before the damage, and that must be told. */
         last = is_done(follow);
+        (void)tick(follow);
         int done = step(follow, error);
         if (done == ERROR_UNAVAILABLE)
             done = lost(follow, error);

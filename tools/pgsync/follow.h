@@ -24,13 +24,14 @@ enum follow_news {
     FOLLOW_PROGRESS,  /* a batch is in, or something else was done while connected */
     FOLLOW_FORK,      /* PostgreSQL came to know of a fork: stats->fork */
     FOLLOW_LOST,      /* a try failed, and there will be another */
-    FOLLOW_UNTOLD,    /* the log's directory does not take the position */
+    FOLLOW_TOLD,      /* the log's directory was told the position, or does not take it: error */
+    FOLLOW_TICK,      /* tick_ns passed since the last one */
 };
 
 struct follow_event {
     enum follow_news news;
     const struct copier_stats *stats; /* as of now */
-    const struct error *error;        /* of LOST and UNTOLD, else NULL */
+    const struct error *error;        /* of LOST and TOLD, else NULL */
     bool first;                       /* CONNECTED: for the first time */
     uint64_t tries;                   /* LOST: that failed since it was last connected, with this */
 };
@@ -46,6 +47,8 @@ struct follow_options {
     /* Copies what was durable at the beginning, then ends. A server that cannot be had at first is
      * an error then, and so is one that stays away for a minute. */
     bool once;
+    uint64_t tick_ns; /* how often FOLLOW_TICK comes, whatever is waited for but the server's
+                         answers; 0: never */
     void (*tell)(void *context, const struct follow_event *event);
     void *context;
 };

@@ -8,6 +8,10 @@
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
 #include "tools/pgsync/follow.h"
+#include "tools/pgsync/lag.h"
+#include "tools/pgsync/metrics_file.h"
+#include "tools/pgsync/news.h"
+#include "tools/pgsync/replication.h"
 #include "tools/pgsync/status.h"
 
 #include <inttypes.h>
@@ -17,11 +21,13 @@
 #include <time.h>
 
 #define MEMORY_MAX (UINT64_C(512) << 20)
+#define METRICS_EVERY_NS UINT64_C(10000000000)
 
 static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, rebuild, repair;
 static uint64_t batch_rows, partition_rows;
 static uint64_t detach_after_ns = UINT64_MAX; /* never */
+static const char *metrics_file;
 
 static const struct command_option options[] = {
     { "data-dir", 'D', "DIR", COMMAND_TEXT, &data_dir, "the agent's data directory, or a log's" },
@@ -44,6 +50,8 @@ static const struct command_option options[] = {
     { "reader-name", 0, "NAME", COMMAND_TEXT, &reader_name,
       "say under this name in the log's directory how far the copy\n"
       "is (pgsync); \"\": do not" },
+    { "metrics-file", 0, "FILE", COMMAND_TEXT, &metrics_file,
+      "write metrics for Prometheus there, every ten seconds" },
     { "verify", 0, NULL, COMMAND_FLAG, &verify,
       "compare the copy with the log (not in this version)" },
     { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild,
@@ -85,74 +93,65 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* What is kept for the messages and the result. */
+/* What is kept for the messages, the metrics and the result. */
 struct run {
     struct log_reader *reader;
     struct progress progress;
+    struct replication replication;
+    struct log_reader *metrics_reader; /* the copier's stands where it copies */
+    bool metrics_failed;
     uint64_t begun_ns;
     uint64_t first_position; /* behind which the first batch began */
     uint64_t goal;           /* the end, as it was when we began */
 };
 
-static void print_fork(const struct copier_fork *fork)
+static void write_metrics(struct run *run)
 {
-    char log[UUID_TEXT_SIZE], parent[UUID_TEXT_SIZE];
-    uuid_to_text(log, fork->log);
-    uuid_to_text(parent, fork->parent);
-    fprintf(stderr, "daa-pgsync: log %s was forked from log %s behind event %" PRIu64, log, parent,
-            fork->seq);
-    if (fork->left > 0)
-        fprintf(stderr,
-                "; %" PRIu64 " events of log %s behind that (%" PRIu64 " to %" PRIu64
-                ") are in Postgres and not in this log: they stay there",
-                fork->left, parent, fork->seq + 1, fork->seq + fork->left);
-    if (fork->missing > 0)
-        fprintf(stderr,
-                "; events %" PRIu64 " to %" PRIu64 " of log %s are neither in this log any more "
-                "nor in Postgres: copy that log too, where it still is",
-                fork->seq - fork->missing + 1, fork->seq, parent);
-    fputc('\n', stderr);
-}
-
-/* The first connection of --once is no news. */
-static void print_connected(struct run *run, const struct follow_event *event)
-{
-    char uuid[UUID_TEXT_SIZE];
-    uint64_t position = event->stats->position;
-    if (event->first) {
-        run->first_position = position;
-        if (once && run->goal > position)
-            progress_begin(&run->progress, "copying", PROGRESS_ITEMS, run->goal - position);
-    }
-    if (event->first && once)
+    struct lag lag;
+    struct text text;
+    struct error error = { 0 };
+    struct timespec now;
+    if (metrics_file == NULL)
         return;
-    uuid_to_text(uuid, event->stats->log);
-    fprintf(stderr, "daa-pgsync: connected; log %s is in Postgres up to seq %" PRIu64 "\n", uuid,
-            position);
+    const struct log_reader_options log_options = { .dir = data_dir };
+    int failed = 0;
+    if (run->metrics_reader == NULL)
+        failed = log_reader_open(&run->metrics_reader, &log_options, &error);
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t wall_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    if (failed == 0)
+        failed = lag_measure(&lag, run->metrics_reader, run->replication.position, wall_ns, &error);
+    text_init(&text);
+    if (failed == 0) {
+        replication_metrics(&text, &run->replication, &lag);
+        failed = metrics_file_write(metrics_file, &text, &error);
+    }
+    text_free(&text);
+    if (failed < 0 && !run->metrics_failed)
+        fprintf(stderr, "daa-pgsync: %s\n", error.text);
+    run->metrics_failed = failed < 0;
 }
 
-/* One line a change of state. */
-static void print_event(void *context, const struct follow_event *event)
+/* One line a change of state; the first connection of --once is no news. */
+static void take_event(void *context, const struct follow_event *event)
 {
     struct run *run = context;
-    if (event->news == FOLLOW_PROGRESS) {
-        if (once)
-            progress_update(&run->progress, event->stats->position - run->first_position);
-        return;
+    char text[NEWS_SIZE];
+    uint64_t position = event->stats->position;
+    bool first = event->news == FOLLOW_CONNECTED && event->first;
+    replication_note(&run->replication, event);
+    if (first)
+        run->first_position = position;
+    if (first && once && run->goal > position)
+        progress_begin(&run->progress, "copying", PROGRESS_ITEMS, run->goal - position);
+    if (!(first && once) && news_of(event, text)) {
+        progress_clear(&run->progress);
+        fprintf(stderr, "daa-pgsync: %s\n", text);
     }
-    progress_clear(&run->progress);
-    if (event->news == FOLLOW_CONNECTED)
-        print_connected(run, event);
-    else if (event->news == FOLLOW_FORK)
-        print_fork(&event->stats->fork);
-    else if (event->news == FOLLOW_LOST && event->tries == 1)
-        fprintf(stderr, "daa-pgsync: Postgres cannot be had, trying again: %s\n",
-                event->error->text);
-    else if (event->news == FOLLOW_UNTOLD)
-        fprintf(stderr,
-                "daa-pgsync: the agent cannot see how far the copy is and may remove events too "
-                "early: %s\n",
-                event->error->text);
+    if (event->news == FOLLOW_PROGRESS && once)
+        progress_update(&run->progress, position - run->first_position);
+    if (event->news == FOLLOW_TICK)
+        write_metrics(run);
 }
 
 static void print_json(const struct run *run, const struct copier_stats *stats, double seconds)
@@ -211,12 +210,17 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
         .detach = detach_after_ns != UINT64_MAX,
         .detach_age_s = detach_after_ns / 1000000000u,
         .once = once,
-        .tell = print_event,
+        .tick_ns = metrics_file != NULL ? METRICS_EVERY_NS : 0,
+        .tell = take_event,
         .context = &run,
     };
     run.goal = log_reader_durable_seq(reader);
+    replication_begin(&run.replication, data_dir, reader_name);
     int failed = follow_run(&wanted, &stats, &error);
     progress_end(&run.progress);
+    replication_end(&run.replication, failed, &stats, &error);
+    write_metrics(&run);
+    log_reader_close(run.metrics_reader);
     if (failed < 0)
         return command_failed_error(&command, &error);
     print_result(&run, &stats);
