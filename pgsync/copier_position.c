@@ -18,7 +18,8 @@ int copier_take_position(struct copier *copier, const struct pg_rows *rows, stru
     if (copier->claimed && epoch != copier->epoch)
         return error_set(error, ERROR_LOCKED,
                          "another daa-pgsync has taken over log %s (epoch %" PRIu64
-                         ", this one's is %" PRIu64 "); only one can copy it at a time",
+                         ", this one's is %" PRIu64 "); only one can copy it at a time, and an "
+                         "agent with [database] sync is one",
                          copier->log_text, epoch, copier->epoch);
     copier->position = (uint64_t)pg_rows_integer(rows, 0, 0);
     copier->fork_seq = (uint64_t)pg_rows_integer(rows, 0, 3);

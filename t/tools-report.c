@@ -1,6 +1,6 @@
 /* When daa-pgsync tells the log's directory how far the copy is. */
 #include "log/readers.h"
-#include "tools/pgsync/report.h"
+#include "tools/replication/report.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -91,7 +91,11 @@ sub end_of {
 }
 
 # "SEQ SHA-256" of each record, as it is in the log and as it is in the database.
-sub records { my ($self, $log) = @_; return [split /\n/, `'$maker' '$log' list`] }
+sub records {
+    my ($self, $dir) = @_;
+    my $log = -d "$dir/log" ? "$dir/log" : $dir;
+    return [split /\n/, `'$maker' '$log' list`];
+}
 
 sub rows {
     my ($self, $db, $server) = @_;

@@ -36,7 +36,7 @@ static void add_searches(struct text *text, const struct searcher_status *status
     text_json_close_object(text);
 }
 
-void database_add_status(const struct api *api, struct text *text)
+void database_add_status(struct api *api, struct text *text)
 {
     struct searcher_status status;
     text_json_open_object(text, "database");
@@ -48,5 +48,6 @@ void database_add_status(const struct api *api, struct text *text)
         add_searches(text, &status);
         text_json_cstring(text, "trouble", status.trouble.code < 0 ? status.trouble.text : NULL);
     }
+    replication_add_status(api, text);
     text_json_close_object(text);
 }

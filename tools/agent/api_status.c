@@ -63,6 +63,8 @@ enum MHD_Result status_ready(struct exchange *exchange)
     text_json_open_object(&text, NULL);
     text_json_bool(&text, "ready", ready);
     text_json_cstring(&text, "reason", why);
+    if (ready)
+        replication_add_ready(api, &text);
     text_json_close_object(&text);
     enum MHD_Result result = operation_answer(exchange, ready ? 200 : 503, &text, NULL);
     text_free(&text);

@@ -17,6 +17,7 @@
 #include "tools/agent/inbox.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/notary.h"
+#include "tools/agent/replicator.h"
 #include "tools/agent/scrub.h"
 #include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
@@ -595,6 +596,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
                              error);
     if (status == 0)
         status = open_scrub(boot, error);
+    if (status == 0 && boot->config->database.sync)
+        status = replicator_open(&boot->replicator, boot->config, boot->log_dir, error);
     if (status == 0)
         status = open_askers(boot, error);
     if (status < 0) {
@@ -609,6 +612,7 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
 int boot_close(struct boot *boot, bool clean, struct error *error)
 {
     int status = 0;
+    replicator_stop(boot->replicator);
     scrub_close(boot->scrub);
     boot->scrub = NULL;
     doctor_close(boot->doctor);
@@ -644,6 +648,8 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     }
     if (boot->io)
         io_close(boot->io);
+    replicator_close(boot->replicator); /* the last: it may have to wait for its server */
+    boot->replicator = NULL;
     boot->effects = NULL;
     boot->loop = NULL;
     boot->inbox = NULL;

@@ -33,6 +33,7 @@ struct io;
 struct log;
 struct loop;
 struct notary;
+struct replicator;
 struct snapshots;
 struct state;
 
@@ -74,6 +75,7 @@ struct boot {
     struct notary *notary;
     struct doctor *doctor;
     struct scrub *scrub;
+    struct replicator *replicator; /* NULL: [database] sync is not wanted */
     uint8_t log_uuid[UUID_SIZE];
     bool rebuilt; /* the documents were of another history or version */
     struct rebuild_result rebuild;

@@ -9,6 +9,7 @@
 #include "tools/agent/loop.h"
 #include "tools/agent/notary.h"
 #include "tools/agent/notify.h"
+#include "tools/agent/replicator.h"
 #include "tools/agent/scrub.h"
 #include "tools/agent/snapshots.h"
 
@@ -175,6 +176,7 @@ static int stop(struct daemon *daemon, struct error *error)
         loop_stop(boot->loop);
     }
     notary_stop(boot->notary);
+    replicator_stop(boot->replicator);
     housekeeper_join(atomic_load(&boot->housekeeper)); /* it calls the API */
     api_close(daemon->api);
     sem_post(&daemon->released);

@@ -164,13 +164,12 @@ static enum MHD_Result send_answer(struct exchange *exchange, int status, struct
     return result;
 }
 
-enum MHD_Result operation_answer(struct exchange *exchange, int status, struct text *text,
-                                 const char *location)
+static enum MHD_Result answer_as(struct exchange *exchange, int status, struct text *text,
+                                 const char *type, const char *location)
 {
-    text_add(text, "\n", 1);
     int failed = text->failed;
     if (failed == 0 && operation_reserve(exchange, text->size))
-        return send_answer(exchange, status, text, "application/json", location, NULL);
+        return send_answer(exchange, status, text, type, location, NULL);
     text_free(text);
     struct problem problem;
     if (failed == 0)
@@ -181,6 +180,19 @@ enum MHD_Result operation_answer(struct exchange *exchange, int status, struct t
         problem_set(&problem, 503, "memory-budget",
                     "there is no memory for the answer at the moment");
     return operation_problem(exchange, &problem);
+}
+
+enum MHD_Result operation_answer(struct exchange *exchange, int status, struct text *text,
+                                 const char *location)
+{
+    text_add(text, "\n", 1);
+    return answer_as(exchange, status, text, "application/json", location);
+}
+
+enum MHD_Result operation_answer_plain(struct exchange *exchange, struct text *text,
+                                       const char *type)
+{
+    return answer_as(exchange, 200, text, type, NULL);
 }
 
 enum MHD_Result operation_problem(struct exchange *exchange, const struct problem *problem)

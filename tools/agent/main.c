@@ -2,6 +2,7 @@
 #include "pgsync/pg.h"
 #include "tools/agent/api.h"
 #include "tools/agent/daemon.h"
+#include "tools/agent/replicator.h"
 #include "tools/command/command.h"
 #include "tools/config/config.h"
 
@@ -47,6 +48,8 @@ int main(int argc, char **argv)
         return command_failed_error(&command, &error);
     if (check && config.database.url[0] && pg_check_url(config.database.url, &error) < 0)
         return command_failed(&command, "[database] url: %s", error.text);
+    if (replicator_check(&config, &error) < 0)
+        return command_failed_error(&command, &error);
     if (check) {
         struct text text;
         text_init(&text);

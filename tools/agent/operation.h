@@ -113,6 +113,9 @@ bool operation_reserve(struct exchange *exchange, size_t size);
 enum MHD_Result operation_answer(struct exchange *exchange, int status, struct text *text,
                                  const char *location);
 enum MHD_Result operation_problem(struct exchange *exchange, const struct problem *problem);
+/* The same with 200, for what is not JSON. */
+enum MHD_Result operation_answer_plain(struct exchange *exchange, struct text *text,
+                                       const char *type);
 
 /* The two answers that every operation_ask() may get: REQUEST_REFUSED, REQUEST_UNKNOWN. */
 enum MHD_Result operation_refusal(struct exchange *exchange);
@@ -157,6 +160,12 @@ void doctor_add_status(const struct boot *boot, struct text *text);
 /* And of the log's reading through: a member "scrub". */
 void scrub_add_status(const struct boot *boot, struct text *text);
 operation_function clock_show, clock_accept, clock_accepted;
+operation_function replication_show_metrics;
+
+/* What /status and /ready say of the copy that the agent makes in PostgreSQL, if it does: a member
+ * "copy" of an open object, and a member "replication". */
+void replication_add_status(struct api *api, struct text *text);
+void replication_add_ready(const struct api *api, struct text *text);
 operation_function anchor_newest, anchor_list, anchor_sign_begin, anchor_sign_end;
 void anchor_add_status(const struct boot *boot, struct text *text); /* a member "anchors" */
 
@@ -184,7 +193,7 @@ enum MHD_Result workflow_ask_postgres(struct exchange *exchange, uint64_t stream
 enum MHD_Result workflow_from_postgres(struct exchange *exchange);
 void inquiry_free(struct inquiry *inquiry); /* NULL is fine */
 
-void database_add_status(const struct api *api, struct text *text); /* a member "database" */
+void database_add_status(struct api *api, struct text *text); /* a member "database" */
 enum MHD_Result workflow_unreadable(struct exchange *exchange, int status);
 
 #endif

@@ -7,12 +7,12 @@
 #include "pgsync/copier.h"
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
-#include "tools/pgsync/follow.h"
-#include "tools/pgsync/lag.h"
 #include "tools/pgsync/metrics_file.h"
-#include "tools/pgsync/news.h"
-#include "tools/pgsync/replication.h"
 #include "tools/pgsync/status.h"
+#include "tools/replication/follow.h"
+#include "tools/replication/lag.h"
+#include "tools/replication/news.h"
+#include "tools/replication/replication.h"
 
 #include <inttypes.h>
 #include <signal.h>

@@ -4,7 +4,7 @@
 #include "core/base/text.h"
 #include "log/readers.h"
 #include "pgsync/copier.h"
-#include "tools/pgsync/lag.h"
+#include "tools/replication/lag.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "tools/pgsync/news.h"
+#include "tools/replication/news.h"
 
 #include "core/base/id.h"
 

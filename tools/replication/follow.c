@@ -1,7 +1,7 @@
-#include "tools/pgsync/follow.h"
+#include "tools/replication/follow.h"
 
 #include "pgsync/backoff.h"
-#include "tools/pgsync/report.h"
+#include "tools/replication/report.h"
 
 #include <inttypes.h>
 #include <sys/random.h>

@@ -1,8 +1,8 @@
 /* How far a copy is behind the log: in events, in bytes of the log, and in time.
  *
  * Threads: those of the reader. */
-#ifndef TOOLS_PGSYNC_LAG_H
-#define TOOLS_PGSYNC_LAG_H
+#ifndef TOOLS_REPLICATION_LAG_H
+#define TOOLS_REPLICATION_LAG_H
 
 #include "core/base/error.h"
 #include "log/reader.h"

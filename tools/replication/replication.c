@@ -1,4 +1,4 @@
-#include "tools/pgsync/replication.h"
+#include "tools/replication/replication.h"
 
 #include "log/readers.h"
 

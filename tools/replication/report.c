@@ -1,4 +1,4 @@
-#include "tools/pgsync/report.h"
+#include "tools/replication/report.h"
 
 #include "log/readers.h"
 

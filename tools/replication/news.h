@@ -1,10 +1,10 @@
 /* What follow_run() tells, as a sentence for people, without a full stop.
  *
  * Pure. Threads: any. */
-#ifndef TOOLS_PGSYNC_NEWS_H
-#define TOOLS_PGSYNC_NEWS_H
+#ifndef TOOLS_REPLICATION_NEWS_H
+#define TOOLS_REPLICATION_NEWS_H
 
-#include "tools/pgsync/follow.h"
+#include "tools/replication/follow.h"
 
 #include <stdbool.h>
 

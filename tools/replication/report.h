@@ -2,8 +2,8 @@
  * is removed from the log that PostgreSQL does not have yet.
  *
  * Threads: belongs to one thread. */
-#ifndef TOOLS_PGSYNC_REPORT_H
-#define TOOLS_PGSYNC_REPORT_H
+#ifndef TOOLS_REPLICATION_REPORT_H
+#define TOOLS_REPLICATION_REPORT_H
 
 #include "core/base/error.h"
 #include "core/base/sha256.h"

@@ -1,4 +1,4 @@
-#include "tools/pgsync/lag.h"
+#include "tools/replication/lag.h"
 
 int lag_measure(struct lag *lag, struct log_reader *reader, uint64_t position, uint64_t now_ns,
                 struct error *error)

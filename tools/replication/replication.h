@@ -7,14 +7,14 @@
  *                                    --> ENDED    was told to
  *
  * Threads: a replication belongs to one thread, or to whoever holds the lock that its owner has. */
-#ifndef TOOLS_PGSYNC_REPLICATION_H
-#define TOOLS_PGSYNC_REPLICATION_H
+#ifndef TOOLS_REPLICATION_REPLICATION_H
+#define TOOLS_REPLICATION_REPLICATION_H
 
 #include "core/base/error.h"
 #include "core/base/text.h"
 #include "pgsync/copier.h"
-#include "tools/pgsync/follow.h"
-#include "tools/pgsync/lag.h"
+#include "tools/replication/follow.h"
+#include "tools/replication/lag.h"
 
 #include <stdint.h>
 

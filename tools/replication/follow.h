@@ -7,8 +7,8 @@
  *
  * Threads: follow_run() belongs to the thread that owns the reader; `stop` may be raised by any,
  * also in a signal's handler. Memory: the copier's. */
-#ifndef TOOLS_PGSYNC_FOLLOW_H
-#define TOOLS_PGSYNC_FOLLOW_H
+#ifndef TOOLS_REPLICATION_FOLLOW_H
+#define TOOLS_REPLICATION_FOLLOW_H
 
 #include "core/base/budget.h"
 #include "core/base/error.h"
