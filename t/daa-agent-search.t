@@ -6,6 +6,7 @@ use warnings;
 use lib 't/lib';
 use Daa qw(wait_until scratch program run_program);
 use IO::Select;
+use IO::Socket::UNIX;
 use JSON::PP ();
 use PgServer;
 use POSIX ();
@@ -283,6 +284,25 @@ subtest 'a server that says nothing' => sub {
     is(scalar(grep { has_answer($_) } @searches), 0, 'before the searches are');
     signal_server('CONT');
     is(scalar(grep { $_->answer->{json}{source} eq 'postgres' } @searches), 20, 'which all get their answers then');
+};
+
+subtest 'a server that never answered' => sub {
+    my $dir = scratch() . '/silent';
+    mkdir $dir or die $!;
+    my $silent = IO::Socket::UNIX->new(Local => "$dir/.s.PGSQL.5432", Listen => 100) or die "no socket: $!";
+    my $host = escape($dir);
+    my $lonely = Daa->start(config => config("postgresql://daa\@$host/d", pool_timeout => '"300ms"'));
+    my $id = submit($lonely, { team => 'blue' });
+    my @searches = map { begin_get($lonely, query('metadata.team' => 'blue')) } 1 .. 30;
+    my @answers = map { $_->answer } @searches;
+    is(scalar(grep { $_->{status} == 200 && $_->{json}{source} eq 'local' && $_->{json}{items}[0]{id} eq $id } @answers), 30,
+        'searches are answered without it');
+    like(searched($lonely)->{trouble}, qr/did not come in time/, 'and the trouble is told');
+    my $before = searched($lonely)->{searches};
+    $_->answer for map { begin_get($lonely, query('metadata.team' => 'blue')) } 1 .. 30;
+    my $after = searched($lonely)->{searches};
+    cmp_ok($after->{refused}, '>', $before->{refused}, 'others are not sent to it as long as it is known to be silent');
+    is($lonely->stop, 0, 'the agent ends in order');
 };
 
 # psql that reads commands from what is printed to it.

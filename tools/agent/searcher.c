@@ -30,6 +30,7 @@ struct searcher {
     struct family family; /* of the log; read for the first question, and not changed after that */
     struct searcher_status status;
     uint64_t next_try_ns; /* while there is trouble */
+    bool trying;          /* one question is at it */
     bool stop;
 };
 
@@ -143,32 +144,46 @@ static int set_overdue(struct searcher *searcher, struct error *error)
                      (double)searcher->timeout_ns / 1e9);
 }
 
-/* *lost: the server, not the question, is the reason. */
-static int perform(struct searcher *searcher, struct search *search, bool *lost)
+/* Since it was asked: then it does not find that out for itself. */
+static bool is_in_trouble(struct searcher *searcher, struct error *error)
+{
+    pthread_mutex_lock(&searcher->lock);
+    bool trouble = searcher->status.trouble.code < 0;
+    if (trouble)
+        *error = searcher->status.trouble;
+    pthread_mutex_unlock(&searcher->lock);
+    return trouble;
+}
+
+/* What a question tells about the server. */
+enum verdict { NOTHING = 0, ANSWERS, LOST };
+
+static int perform(struct searcher *searcher, struct search *search, enum verdict *verdict)
 {
     struct pool_loan loan;
     uint64_t waited_ns = host_monotonic_ns() - search->asked_ns;
-    *lost = false;
+    *verdict = NOTHING;
+    if (!search->tries && is_in_trouble(searcher, &search->error))
+        return ERROR_UNAVAILABLE;
     if (waited_ns >= searcher->timeout_ns)
         return set_overdue(searcher, &search->error);
     int failed =
         pool_borrow(searcher->pool, searcher->timeout_ns - waited_ns, &loan, &search->error);
     if (failed < 0) {
-        *lost = failed != ERROR_FULL;
+        *verdict = failed == ERROR_FULL ? NOTHING : LOST;
         return failed;
     }
     failed = ask(searcher, loan.pg, search);
-    *lost = !pg_alive(loan.pg);
-    if (failed < 0 && *lost)
-        failed = ERROR_UNAVAILABLE;
+    *verdict = pg_alive(loan.pg) ? ANSWERS : LOST;
     pool_return(searcher->pool, &loan);
-    return failed;
+    return failed < 0 && *verdict == LOST ? ERROR_UNAVAILABLE : failed;
 }
 
 /*--- The threads -------------------------------------------------------------------------------*/
 
 /* Under the lock. */
-static void note_end(struct searcher *searcher, const struct search *search, int failed, bool lost)
+static void note_end(struct searcher *searcher, const struct search *search, int failed,
+                     enum verdict verdict)
 {
     struct searcher_status *status = &searcher->status;
     uint64_t now_ns = host_monotonic_ns(), took_ns = now_ns - search->asked_ns;
@@ -177,10 +192,12 @@ static void note_end(struct searcher *searcher, const struct search *search, int
     status->failed += failed < 0;
     if (took_ns > status->longest_ns)
         status->longest_ns = took_ns;
-    if (lost) {
+    if (search->tries)
+        searcher->trying = false;
+    if (verdict == LOST && failed < 0) {
         status->trouble = search->error;
         searcher->next_try_ns = now_ns + TRY_EVERY_NS;
-    } else if (failed == 0) {
+    } else if (verdict == ANSWERS) {
         status->trouble = (struct error){ 0 };
     }
 }
@@ -208,12 +225,12 @@ static void *run(void *argument)
     pthread_setname_np(pthread_self(), "daa-search");
     pthread_mutex_lock(&searcher->lock);
     while ((search = take(searcher)) != NULL) {
-        bool lost;
+        enum verdict verdict;
         pthread_mutex_unlock(&searcher->lock);
-        int failed = perform(searcher, search, &lost);
+        int failed = perform(searcher, search, &verdict);
         search->error.code = failed;
         pthread_mutex_lock(&searcher->lock);
-        note_end(searcher, search, failed, lost);
+        note_end(searcher, search, failed, verdict);
         pthread_mutex_unlock(&searcher->lock);
         search->done(search); /* and it is gone */
         pthread_mutex_lock(&searcher->lock);
@@ -278,7 +295,7 @@ int searcher_open(struct searcher **opened, const struct config *config, const c
 
 /*--- Asking ------------------------------------------------------------------------------------*/
 
-/* Under the lock. */
+/* Under the lock. 1: it is to try for all whether the server is back. */
 static int admit(struct searcher *searcher, struct error *error)
 {
     const struct error *trouble = &searcher->status.trouble;
@@ -289,17 +306,18 @@ static int admit(struct searcher *searcher, struct error *error)
         return error_set(error, ERROR_FULL, "%u questions wait already", WAITING_MAX);
     if (trouble->code == 0)
         return 0;
-    if (now_ns < searcher->next_try_ns)
+    if (searcher->trying || now_ns < searcher->next_try_ns)
         return error_set(error, ERROR_UNAVAILABLE, "%s", trouble->text);
-    searcher->next_try_ns = now_ns + TRY_EVERY_NS; /* this one tries for all */
-    return 0;
+    return 1;
 }
 
 int searcher_ask(struct searcher *searcher, struct search *search, struct error *error)
 {
     pthread_mutex_lock(&searcher->lock);
     int status = admit(searcher, error);
-    if (status == 0) {
+    if (status >= 0) {
+        search->tries = status == 1;
+        searcher->trying |= search->tries;
         text_init(&search->body);
         search->error = (struct error){ 0 };
         search->count = search->copied_seq = search->last_stream = 0;
@@ -315,7 +333,7 @@ int searcher_ask(struct searcher *searcher, struct search *search, struct error 
         searcher->status.refused++;
     }
     pthread_mutex_unlock(&searcher->lock);
-    return status;
+    return status < 0 ? status : 0;
 }
 
 void search_free(struct search *search)

@@ -5,8 +5,8 @@
  *
  * Nobody else ever waits for the server: whoever asks is called back. A question has an end: it
  * waits for a thread and a connection within [database] pool_timeout, and a statement that takes
- * longer than SEARCH_STATEMENT_S is given up. While the server cannot be had, one question a second
- * tries it, and the others are refused at once.
+ * longer than SEARCH_STATEMENT_S is given up. While the server cannot be had, one question at a
+ * time tries it, once a second, and the others are refused at once.
  *
  * Threads: open, join and close by one; ask, stop and status by any; done() is called by a thread
  * of the searcher. */
@@ -44,6 +44,7 @@ struct search {
     /* The searcher's. */
     struct search *next;
     uint64_t asked_ns;
+    bool tries; /* whether a server that could not be had is back */
 };
 
 void search_free(struct search *search); /* what the answer holds */
