@@ -243,20 +243,29 @@ int lookup_page(struct pg *pg, const struct lookup *lookup, lookup_function *eac
 
 /*--- One ---------------------------------------------------------------------------------------*/
 
-int lookup_one(struct pg *pg, const struct lineage *lineage, uint64_t stream, lookup_function *each,
-               void *context, struct error *error)
+/* Runs `sql`, which ends where the key of a workflow belongs. */
+static int ask_of_one(struct pg *pg, const char *sql, const struct lineage *lineage,
+                      uint64_t stream, const char *order, struct pg_rows **rows,
+                      struct error *error)
 {
     struct statement statement = { .count = 0 };
     char log[UUID_TEXT_SIZE];
-    struct pg_rows *rows;
-    struct lookup_row row;
     uuid_to_text(log, lineage_uuid(lineage, stream));
     text_init(&statement.sql);
-    text_add_string(&statement.sql, "SELECT " COLUMNS ", input::text, output::text"
-                                    " FROM daa.workflows");
-    add_value(&statement, " WHERE log = ", log, "::uuid");
+    add_value(&statement, sql, log, "::uuid");
     add_number(&statement, " AND stream = ", stream, "::bigint");
-    int failed = run(pg, &statement, &rows, error);
+    text_add_string(&statement.sql, order);
+    return run(pg, &statement, rows, error);
+}
+
+int lookup_one(struct pg *pg, const struct lineage *lineage, uint64_t stream, lookup_function *each,
+               void *context, struct error *error)
+{
+    static const char sql[] =
+        "SELECT " COLUMNS ", input::text, output::text FROM daa.workflows WHERE log = ";
+    struct pg_rows *rows;
+    struct lookup_row row;
+    int failed = ask_of_one(pg, sql, lineage, stream, "", &rows, error);
     if (failed < 0)
         return failed;
     int found = pg_rows_count(rows) == 1;
@@ -268,4 +277,32 @@ int lookup_one(struct pg *pg, const struct lineage *lineage, uint64_t stream, lo
     }
     pg_rows_free(rows);
     return found;
+}
+
+int lookup_steps(struct pg *pg, const struct lineage *lineage, uint64_t stream,
+                 lookup_step_function *each, void *context, struct error *error)
+{
+    static const char sql[] = "SELECT step, status, outcome, error, output::text, attempts,"
+                              " (extract(epoch FROM started_at) * 1000000)::bigint,"
+                              " (extract(epoch FROM ended_at) * 1000000)::bigint"
+                              " FROM daa.steps WHERE log = ";
+    struct pg_rows *rows;
+    int failed = ask_of_one(pg, sql, lineage, stream, " ORDER BY step_index", &rows, error);
+    if (failed < 0)
+        return failed;
+    for (int i = 0; i < pg_rows_count(rows); i++) {
+        const struct lookup_step step = {
+            .id = pg_rows_text(rows, i, 0),
+            .status = pg_rows_text(rows, i, 1),
+            .outcome = pg_rows_text(rows, i, 2),
+            .error = pg_rows_text(rows, i, 3),
+            .output = pg_rows_text(rows, i, 4),
+            .attempts = number_at(rows, i, 5),
+            .started_us = number_at(rows, i, 6),
+            .ended_us = number_at(rows, i, 7),
+        };
+        each(&step, context);
+    }
+    pg_rows_free(rows);
+    return 0;
 }

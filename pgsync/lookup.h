@@ -69,4 +69,14 @@ int lookup_page(struct pg *pg, const struct lookup *lookup, lookup_function *eac
 int lookup_one(struct pg *pg, const struct lineage *lineage, uint64_t stream, lookup_function *each,
                void *context, struct error *error);
 
+/* And what it has of its steps, in the order of the definition: of those that an event told of. */
+struct lookup_step {
+    const char *id, *status, *outcome, *error;
+    const char *output; /* JSON */
+    uint64_t attempts, started_us, ended_us;
+};
+typedef void lookup_step_function(const struct lookup_step *step, void *context);
+int lookup_steps(struct pg *pg, const struct lineage *lineage, uint64_t stream,
+                 lookup_step_function *each, void *context, struct error *error);
+
 #endif

@@ -354,11 +354,15 @@ subtest 'workflows that have left the state' => sub {
     is_problem($shown, 503, 'search-unavailable', 'nothing is copied');
     like($shown->{json}{detail}, qr/left the state.*daa-pgsync/, 'which is said');
     copy($short, $name);
+    $server->sql("INSERT INTO daa.steps (log, stream, step_index, step, status, attempts, outcome, lossy, started_at, ended_at, last_seq)"
+        . " SELECT log, stream, 0, 'a', 'completed', 1, 'done', false, submitted_at, ended_at, last_seq FROM daa.workflows"
+        . ' ON CONFLICT DO NOTHING', "d$databases");
     $shown = $short->get("$workflows/$id?wait=5s");
     is($shown->{status}, 200, 'after a copy it is shown');
     is($shown->{json}{source}, 'postgres', 'from Postgres');
     is($shown->{json}{$_}, $first->{$_}, "with its $_") for qw(id name status definition seq);
     is_deeply($shown->{json}{$_}, $first->{$_}, "with its $_") for qw(metadata input output);
+    is_deeply([map { "$_->{id} $_->{status} $_->{outcome}" } @{ $shown->{json}{steps} }], ['a completed done'], 'and its steps');
     is_deeply(ids(search($short, 'metadata.set' => 'gone')), [$id], 'a search finds it');
     is_deeply(ids(search($short, 'metadata.set' => 'gone', source => 'local')), [], 'the documents do not');
     is($short->get("$workflows/" . ($id =~ s/\d+$/999999/r))->{status}, 404, 'what never was is not there');

@@ -85,6 +85,22 @@ static void add_row(const struct lookup_row *row, void *context)
     search->ended = row->ended_us > 0;
 }
 
+static void add_step(const struct lookup_step *step, void *context)
+{
+    struct search *search = context;
+    struct text *text = &search->body;
+    text_json_open_object(text, NULL);
+    add_text(text, "id", step->id);
+    add_text(text, "status", step->status);
+    text_json_unsigned(text, "attempts", step->attempts);
+    add_time(text, "started", step->started_us);
+    add_time(text, "ended", step->ended_us);
+    add_text(text, "outcome", step->outcome);
+    add_json(text, "output", step->output);
+    add_text(text, "error", step->error);
+    text_json_close_object(text);
+}
+
 /* The logs that this one was forked from, as its segments tell: no log forks while it is open. The
  * ids of workflows do not tell it so exactly (core/base/lineage.h). */
 static int take_family(struct searcher *searcher, struct family *family, struct error *error)
@@ -109,6 +125,18 @@ static int take_family(struct searcher *searcher, struct family *family, struct 
     return 0;
 }
 
+static int ask_for_one(struct pg *pg, const struct lineage *lineage, struct search *search)
+{
+    struct error *error = &search->error;
+    int found = lookup_one(pg, lineage, search->stream, add_row, search, error);
+    if (found != 1)
+        return found;
+    text_json_open_array(&search->body, "steps");
+    int failed = lookup_steps(pg, lineage, search->stream, add_step, search, error);
+    text_json_close_array(&search->body);
+    return failed;
+}
+
 /* The position first: what is read after it has at least so much. */
 static int ask(struct searcher *searcher, struct pg *pg, struct search *search)
 {
@@ -122,7 +150,7 @@ static int ask(struct searcher *searcher, struct pg *pg, struct search *search)
         failed = lookup_position(pg, &family.owners, &search->copied_seq, error);
     text_json_open_object(&search->body, NULL);
     if (failed == 0 && search->stream != 0) {
-        failed = lookup_one(pg, &family.owners, search->stream, add_row, search, error);
+        failed = ask_for_one(pg, &family.owners, search);
     } else if (failed == 0) {
         text_json_open_array(&search->body, "items");
         failed = lookup_page(pg, &search->lookup, add_row, search, &search->more, error);
