@@ -335,6 +335,10 @@ subtest 'a pool that is used up' => sub {
     is($first->answer->{json}{source}, 'postgres', 'the first one gets its answer');
     is(search($small, source => 'postgres', 'metadata.team' => 'blue')->{status}, 200, 'and the next one');
     is(searched($small)->{pool}{opened}, 1, 'over the one connection');
+    my %metric = $small->get('/metrics')->{body} =~ /^(daa_\w+) (\d+)$/mg;
+    is_deeply([@metric{map { "daa_pool_$_" } qw(size max_overflow in_use timeouts_total opened_total)}], [1, 0, 0, 2, 1],
+        '/metrics counts the same');
+    is($metric{daa_search_database_up}, 1, 'and says that the server is there');
 
     signal_server('STOP');
     $first = begin_get($small, query(source => 'postgres', 'metadata.team' => 'blue'));

@@ -1,6 +1,8 @@
-/* What /status says of PostgreSQL: the pool of connections, and the searches over it. */
+/* What /status and /metrics say of PostgreSQL: the pool of connections, and the searches. */
 #include "tools/agent/operation.h"
 #include "tools/agent/searcher.h"
+
+#include <inttypes.h>
 
 static void add_pool(struct text *text, const struct pool_stats *pool)
 {
@@ -50,4 +52,71 @@ void database_add_status(struct api *api, struct text *text)
     }
     replication_add_status(api, text);
     text_json_close_object(text);
+}
+
+/*--- GET /metrics ------------------------------------------------------------------------------*/
+
+struct metric {
+    const char *name, *type, *help;
+    uint64_t value;
+};
+
+static void add_metric(struct text *text, const struct metric *metric)
+{
+    text_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", metric->name, metric->help,
+                metric->name, metric->type, metric->name, metric->value);
+}
+
+static void add_pool_metrics(struct text *text, const struct pool_stats *pool)
+{
+    const struct metric metrics[] = {
+        { "daa_pool_size", "gauge", "Connections that may be kept.", pool->size },
+        { "daa_pool_max_overflow", "gauge", "Connections more that may be lent.",
+          pool->overflow_max },
+        { "daa_pool_idle", "gauge", "Connections that are kept and not lent.", pool->idle },
+        { "daa_pool_in_use", "gauge", "Connections that are lent.", pool->in_use },
+        { "daa_pool_overflow", "gauge", "How many there are over the size.", pool->overflow },
+        { "daa_pool_waiting", "gauge", "Who waits for one.", pool->waiting },
+        { "daa_pool_borrowed_total", "counter", "Times that one was lent.", pool->borrowed },
+        { "daa_pool_waits_total", "counter", "Times that somebody had to wait.", pool->waits },
+        { "daa_pool_timeouts_total", "counter", "Waits that came to nothing.", pool->timeouts },
+        { "daa_pool_opened_total", "counter", "Connections that were opened.", pool->opened },
+        { "daa_pool_failed_opens_total", "counter", "Tries to open one that failed.",
+          pool->failed_opens },
+        { "daa_pool_recycled_total", "counter", "Connections that had become too old.",
+          pool->recycled },
+        { "daa_pool_pings_total", "counter", "Connections that were tried before use.",
+          pool->pings },
+        { "daa_pool_pings_failed_total", "counter", "Of these, the dead ones.",
+          pool->pings_failed },
+    };
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
+        add_metric(text, &metrics[i]);
+    text_printf(text,
+                "# HELP daa_pool_wait_seconds_total What the waits took.\n"
+                "# TYPE daa_pool_wait_seconds_total counter\ndaa_pool_wait_seconds_total %.9f\n",
+                (double)pool->wait_ns / 1e9);
+}
+
+void database_add_metrics(const struct api *api, struct text *text)
+{
+    struct searcher_status status;
+    if (!api->searcher)
+        return;
+    searcher_status_get(api->searcher, &status);
+    const struct metric metrics[] = {
+        { "daa_searches_answered_total", "counter", "Searches that PostgreSQL answered.",
+          status.answered },
+        { "daa_searches_failed_total", "counter", "Searches that it did not.", status.failed },
+        { "daa_searches_refused_total", "counter", "Searches that it was not asked.",
+          status.refused },
+        { "daa_searches_waiting", "gauge", "Searches that wait for their turn.", status.waiting },
+        { "daa_searches_under_way", "gauge", "Searches that PostgreSQL is asked.",
+          status.under_way },
+        { "daa_search_database_up", "gauge", "Whether PostgreSQL could be had the last time.",
+          status.trouble.code == 0 },
+    };
+    add_pool_metrics(text, &status.pool);
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
+        add_metric(text, &metrics[i]);
 }

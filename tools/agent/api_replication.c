@@ -86,6 +86,7 @@ enum MHD_Result replication_show_metrics(struct exchange *exchange)
         (void)measure(api, &copy, &lag);
         replication_metrics(&text, &copy, &lag);
     }
+    database_add_metrics(api, &text);
     enum MHD_Result result =
         operation_answer_plain(exchange, &text, "text/plain; version=0.0.4; charset=utf-8");
     text_free(&text);

@@ -9,7 +9,7 @@ const struct operation operations[] = {
       "200 when workflows are accepted, else 503 and why" },
     { "GET", "/status", AUTH_READ, true, status_all, NULL, "what the agent is doing, in numbers" },
     { "GET", "/metrics", AUTH_READ, false, replication_show_metrics, NULL,
-      "the copy in PostgreSQL, as Prometheus reads it" },
+      "the copy in PostgreSQL and the searches there, as Prometheus reads it" },
     { "POST", "/api/v1/workflows", AUTH_SUBMIT, false, workflow_submit, workflow_submitted,
       "submits a workflow" },
     { "GET", "/api/v1/workflows", AUTH_READ, false, workflow_list, workflow_listed,

@@ -193,7 +193,8 @@ enum MHD_Result workflow_ask_postgres(struct exchange *exchange, uint64_t stream
 enum MHD_Result workflow_from_postgres(struct exchange *exchange);
 void inquiry_free(struct inquiry *inquiry); /* NULL is fine */
 
-void database_add_status(struct api *api, struct text *text); /* a member "database" */
+void database_add_status(struct api *api, struct text *text);        /* a member "database" */
+void database_add_metrics(const struct api *api, struct text *text); /* in the text format */
 enum MHD_Result workflow_unreadable(struct exchange *exchange, int status);
 
 #endif
