@@ -317,7 +317,7 @@ sub open_session {
 
 subtest 'a pool that is used up' => sub {
     is($without->stop, 0, 'an agent without a database ends');
-    my $small = Daa->start(dir => $without->dir, config => config($url, pool_size => 1, max_overflow => 0, pool_timeout => '"100ms"'));
+    my $small = Daa->start(dir => $without->dir, config => config($url, pool_size => 1, max_overflow => 0, pool_timeout => '"1s"'));
     is(search($small, source => 'postgres')->{status}, 503, 'nothing of this log is there');
     copy($small, $url);
     my $lock = open_session("d1");
