@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Daa qw(wait_until scratch program run_program disk_file set_disk);
+use Daa qw(wait_until scratch program spew run_program disk_file set_disk);
 use Fault ();
 use JSON::PP;
 use Test::More;
@@ -124,5 +124,53 @@ sub is_zero {
     read $file, my $block, 8192;
     return $block !~ /[^\0]/;
 }
+
+# A required reader that stands at the beginning, and a log that is far beyond its limit.
+sub with_reader {
+    my ($on_full) = @_;
+    my $dir = scratch() . "/$on_full";
+    my $disk = disk_file(10000, 20000);
+    my $agent = Daa->start(dir => $dir, disk => $disk, config => $config . "[state]\nsnapshot_interval = \"0s\"\n" .
+        "[retention]\nmax_bytes = \"256KB\"\nrequired_readers = [\"replica\"]\non_full = \"$on_full\"\n");
+    mkdir "$dir/log/readers";
+    spew("$dir/log/readers/replica", encode_json({ seq => 3, flushed_seq => 3, time_ns => time * 1_000_000_000 }));
+    for my $round (1 .. 2) {
+        for (1 .. 20) { $agent->post("/api/v1/workflows?wait=20s", { definition => $nap, input => { text => "x" x 60000 } }) }
+        is($agent->post('/api/v1/state:snapshot', {}, $agent->as_admin)->{status}, 200, '(a snapshot)');
+    }
+    ok(wait_until(sub { ($agent->get('/status')->{json}{housekeeping}{log_kept_because} // '') =~ /the required reader replica stands at event 3/ }, 60),
+        'the reader holds the log') or diag(encode_json($agent->get('/status')->{json}{housekeeping}));
+    return ($agent, $disk);
+}
+sub segments_of { my ($agent) = @_; return scalar(() = glob $agent->dir . '/log/seg-*') }
+
+subtest 'a required reader, and no room' => sub {
+    my ($agent, $disk) = with_reader('read_only');
+    set_disk($disk, 10, 20000);
+    ok(becomes($agent, 'critical'), 'it is critical');
+    is(submit($agent, $nap)->{status}, 507, 'new work is refused');
+    my $housekeeping = $agent->get('/status')->{json}{housekeeping};
+    is_deeply([@$housekeeping{qw(segments_removed readers_dropped)}], [0, undef], 'and the reader keeps what it needs');
+    is($agent->stop, 0, 'the agent stops in order');
+
+    ($agent, $disk) = with_reader('drop_replica');
+    set_disk($disk, 10, 20000);
+    ok(becomes($agent, 'critical'), 'it is critical');
+    ok(wait_until(sub { $agent->get('/status')->{json}{housekeeping}{segments_removed} > 0 }, 60), 'where it may be dropped, the log is given up');
+    $housekeeping = $agent->get('/status')->{json}{housekeeping};
+    my $says = qr/the required reader replica is dropped for lack of room and lacks the events 4 to (\d+)/;
+    like($housekeeping->{readers_dropped}, $says, 'and it is said what the reader lacks');
+    my ($last) = ($housekeeping->{readers_dropped} // '') =~ $says;
+    is($housekeeping->{log_removed_up_to}, $last, 'which is all that went');
+    like($agent->said, qr/\[retention\] on_full: $says/, 'on stderr too');
+    set_disk($disk, 9000, 20000);
+    ok(becomes($agent, 'ok'), 'there is room again');
+    is(submit($agent, $nap)->{status}, 202, 'and work is taken');
+    is($agent->stop, 0, 'the agent stops in order');
+    my ($event) = map { decode_json($_) } split /\n/, (run_program(program('daa-log'), 'cat', '--json', '-k', 'storage.removed', $agent->dir))[1];
+    like($event->{payload}{reason}, qr/retention\.max_bytes.*; $says/, 'the event says it for ever');
+    is($event->{payload}{last_seq}, $last, 'with its numbers');
+    is((run_program(program('daa-log'), 'verify', $agent->dir))[0], 0, 'the log is sound');
+};
 
 done_testing();

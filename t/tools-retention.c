@@ -46,10 +46,10 @@ static const struct {
     struct log_reader_position readers[2];
     size_t reader_count;
     uint64_t wall_ns; /* 0: NOW */
-    bool degraded;
+    bool degraded, drops, no_room;
     uint64_t changed_ago_ns; /* of the first reader; 0: it was not */
     size_t wanted, segments;
-    const char *reason, *held; /* parts of what is said; NULL: nothing */
+    const char *reason, *held, *dropped; /* parts of what is said; NULL: nothing */
 } cases[] = {
     { "no limit", .snapshot_seq = 60 },
     { "bytes within the limit", .max_bytes = 600, .snapshot_seq = 60 },
@@ -161,6 +161,37 @@ static const struct {
       .readers = { { .name = "pgsync", .time_ns = NOW - 8 * DAY, .problem = "it is not JSON" } },
       .reader_count = 1, .wanted = 3, .reason = "max_bytes",
       .held = "where the required reader pgsync stands is not known" },
+    { "readers win where there is no room", .max_bytes = 300, .snapshot_seq = 60, .required = 1,
+      .no_room = true, .readers = { { .name = "pgsync", .flushed_seq = 10, .time_ns = NOW } },
+      .reader_count = 1, .wanted = 3, .segments = 1, .reason = "max_bytes",
+      .held = "the required reader pgsync stands at event 10" },
+    { "as long as there is room, also those that may be dropped", .max_bytes = 300,
+      .snapshot_seq = 60, .required = 1, .drops = true,
+      .readers = { { .name = "pgsync", .flushed_seq = 10, .time_ns = NOW } }, .reader_count = 1,
+      .wanted = 3, .segments = 1, .reason = "max_bytes",
+      .held = "the required reader pgsync stands at event 10" },
+    { "then they are", .max_bytes = 300, .snapshot_seq = 60, .required = 1, .drops = true,
+      .no_room = true, .readers = { { .name = "pgsync", .flushed_seq = 10, .time_ns = NOW } },
+      .reader_count = 1, .wanted = 3, .segments = 3, .reason = "max_bytes",
+      .dropped = "the required reader pgsync is dropped for lack of room and lacks the events 11 "
+                 "to 30" },
+    { "not those that lack nothing, nor those that nothing was kept for", .max_bytes = 300,
+      .snapshot_seq = 60, .drops = true, .no_room = true,
+      .readers = { { .name = "pgsync", .flushed_seq = 30, .time_ns = NOW },
+                   { .name = "old", .flushed_seq = 5, .time_ns = NOW - 8 * DAY } },
+      .reader_count = 2, .wanted = 3, .segments = 3, .reason = "max_bytes" },
+    { "one that was never seen, and one that is not required", .max_bytes = 300, .snapshot_seq = 60,
+      .required = 1, .drops = true, .no_room = true,
+      .readers = { { .name = "archive", .flushed_seq = 29, .time_ns = NOW } }, .reader_count = 1,
+      .wanted = 3, .segments = 3, .reason = "max_bytes",
+      .dropped = "the required reader pgsync is dropped for lack of room and lacks the events 1 to "
+                 "30; the reader archive is dropped for lack of room and lacks the events 30 to "
+                 "30" },
+    { "snapshots hold what they need all the same", .max_bytes = 300, .snapshot_seq = 20,
+      .required = 1, .drops = true, .no_room = true,
+      .readers = { { .name = "pgsync", .flushed_seq = 10, .time_ns = NOW } }, .reader_count = 1,
+      .wanted = 3, .segments = 2, .reason = "max_bytes", .held = "two newest snapshots",
+      .dropped = "lacks the events 11 to 20" },
 };
 
 static bool says(const char *text, const char *part)
@@ -177,7 +208,8 @@ static void test_rules(void)
                                                  .max_age_ns = cases[i].max_age_ns,
                                                  .reader_ttl_ns = 7 * DAY,
                                                  .required = names,
-                                                 .required_count = cases[i].required };
+                                                 .required_count = cases[i].required,
+                                                 .drops_readers = cases[i].drops };
         const uint64_t changed_ago_ns[] = { cases[i].changed_ago_ns > 0 ? cases[i].changed_ago_ns
                                                                         : UINT64_MAX,
                                             UINT64_MAX };
@@ -185,6 +217,7 @@ static void test_rules(void)
                                                  .wall_ns =
                                                      cases[i].wall_ns > 0 ? cases[i].wall_ns : NOW,
                                                  .degraded = cases[i].degraded,
+                                                 .no_room = cases[i].no_room,
                                                  .changed_ago_ns = changed_ago_ns,
                                                  .shift_ns = cases[i].shift_ns,
                                                  .shifted_at_ns = cases[i].shifted_at_ns,
@@ -193,10 +226,11 @@ static void test_rules(void)
                                                  .reader_count = cases[i].reader_count };
         retention_decide(segments, SEGMENTS, &policy, &bounds, &decision);
         if (!ok(decision.wanted == cases[i].wanted && decision.segments == cases[i].segments &&
-                    says(decision.reason, cases[i].reason) && says(decision.held, cases[i].held),
+                    says(decision.reason, cases[i].reason) && says(decision.held, cases[i].held) &&
+                    says(decision.dropped, cases[i].dropped),
                 "%s", cases[i].what))
-            tap_note("%zu of %zu; '%s'; '%s'", decision.segments, decision.wanted, decision.reason,
-                     decision.held);
+            tap_note("%zu of %zu; '%s'; '%s'; '%s'", decision.segments, decision.wanted,
+                     decision.reason, decision.held, decision.dropped);
     }
 }
 

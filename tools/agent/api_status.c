@@ -242,6 +242,7 @@ static void add_housekeeping(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "bytes_removed", status.bytes_removed);
     text_json_unsigned(text, "log_removed_up_to", counts.agent.removed_seq);
     text_json_cstring(text, "log_kept_because", status.held[0] ? status.held : NULL);
+    text_json_cstring(text, "readers_dropped", status.dropped[0] ? status.dropped : NULL);
     text_json_cstring(text, "trouble", status.trouble.code < 0 ? status.trouble.text : NULL);
     text_json_close_object(text);
 }

@@ -483,6 +483,7 @@ static int open_housekeeper(struct boot *boot, struct error *error)
                                            .inbox = boot->inbox,
                                            .loop = boot->loop,
                                            .log = boot->log,
+                                           .disk = boot->disk,
                                            .snapshots = boot->snapshots,
                                            .log_dir = boot->log_dir,
                                            .budget = &boot->budget,

@@ -2,6 +2,7 @@
 
 #include "core/agent/command.h"
 #include "log/log.h"
+#include "tools/agent/disk.h"
 #include "tools/agent/errand.h"
 #include "tools/agent/host.h"
 #include "tools/agent/keeper.h"
@@ -39,6 +40,7 @@ struct housekeeper {
     struct errand errand;
     bool settled_only; /* the last look at workflows came to nothing: without those to be loaded */
     uint64_t looked_ns, looked_segment, looked_bound; /* at the segments */
+    bool looked_no_room;
     uint64_t unremoved; /* an event gave up those up to it, and not all could be removed; 0: none */
 };
 
@@ -302,12 +304,22 @@ static void plan_removal(struct housekeeper *keeper, const struct keeper_bounds 
     command.remove.first_seq = removal.first_seq;
     command.remove.last_seq = removal.last_seq;
     command.remove.bytes = removal.bytes;
-    command.remove.reason = span_of_text(removal.reason);
-    if (ask(keeper, &command))
-        remove_files(keeper, removal.last_segment);
+    char reason[sizeof removal.reason + sizeof removal.dropped + 2];
+    snprintf(reason, sizeof reason, "%s%s%s", removal.reason, removal.dropped[0] ? "; " : "",
+             removal.dropped);
+    command.remove.reason = span_of_text(reason);
+    if (!ask(keeper, &command))
+        return;
+    if (removal.dropped[0]) {
+        host_say("[retention] on_full: %s", removal.dropped);
+        pthread_mutex_lock(&keeper->lock);
+        memcpy(keeper->status.dropped, removal.dropped, sizeof keeper->status.dropped);
+        pthread_mutex_unlock(&keeper->lock);
+    }
+    remove_files(keeper, removal.last_segment);
 }
 
-/* When there may be news: another segment, another snapshot, or after a while. */
+/* When there may be news: another segment, another snapshot, no room any more, or after a while. */
 static void look_at_segments(struct housekeeper *keeper, const struct loop_counts *counts)
 {
     const struct config *config = keeper->options.config;
@@ -318,16 +330,19 @@ static void look_at_segments(struct housekeeper *keeper, const struct loop_count
     snapshots_status_get(keeper->options.snapshots, &snapshots);
     log_stats_get(keeper->options.log, &log);
     uint64_t now_ns = host_monotonic_ns();
+    bool no_room = disk_state(keeper->options.disk) >= SPACE_CRITICAL;
     if (keeper->looked_segment == log.segment_no && keeper->looked_bound == snapshots.bound_seq &&
-        now_ns - keeper->looked_ns < SEGMENTS_EVERY_NS)
+        keeper->looked_no_room == no_room && now_ns - keeper->looked_ns < SEGMENTS_EVERY_NS)
         return;
     keeper->looked_segment = log.segment_no;
     keeper->looked_bound = snapshots.bound_seq;
     keeper->looked_ns = now_ns;
+    keeper->looked_no_room = no_room;
     struct keeper_bounds bounds = { .now_ns = counts->now_ns,
                                     .wall_ns = counts->wall_ns,
                                     .elapsed_ns = counts->elapsed_ns,
                                     .degraded = counts->agent.clock_stepped,
+                                    .no_room = no_room,
                                     .shift_ns = counts->agent.shift_ns,
                                     .shifted_at_ns = counts->agent.shifted_at_ns,
                                     .snapshot_seq = snapshots.bound_seq,

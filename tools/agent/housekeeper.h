@@ -18,6 +18,7 @@
 
 #include <stdint.h>
 
+struct disk;
 struct housekeeper;
 struct inbox;
 struct log;
@@ -31,6 +32,7 @@ struct housekeeper_options {
     struct inbox *inbox;
     struct loop *loop;
     const struct log *log;
+    const struct disk *disk;
     struct snapshots *snapshots;
     const char *log_dir;
     struct budget *budget;
@@ -55,6 +57,7 @@ struct housekeeper_status {
     uint64_t keys_expired, workflows_expired; /* by this process */
     uint64_t segments_removed, bytes_removed;
     char held[320];       /* why not more of the log goes, as a sentence; "" */
+    char dropped[320];    /* which readers lack what went, as a sentence; of the last time; "" */
     struct error trouble; /* of the last look at the segments; code 0: none */
 };
 void housekeeper_status_get(struct housekeeper *housekeeper, struct housekeeper_status *status);

@@ -15,6 +15,7 @@ int keeper_init(struct keeper *keeper, const struct config *config, const char *
             .reader_ttl_ns = config->retention.reader_ttl,
             .required = (const char *const *)config->retention.required_readers.items,
             .required_count = config->retention.required_readers.count,
+            .drops_readers = config->retention.on_full == CONFIG_ON_FULL_DROP_REPLICA,
         },
     };
     int length = snprintf(keeper->log_dir, sizeof keeper->log_dir, "%s", log_dir);
@@ -63,6 +64,8 @@ static void fill(struct keeper_removal *removal, const struct log_segment *segme
     for (const struct log_segment *segment = first; segment <= last; segment++)
         removal->bytes += segment->disk_bytes;
     memcpy(removal->reason, decision->reason, sizeof removal->reason);
+    _Static_assert(sizeof removal->dropped == sizeof decision->dropped, "so they do here");
+    memcpy(removal->dropped, decision->dropped, sizeof removal->dropped);
 }
 
 static struct keeper_seen *find_seen(struct keeper *keeper, const char *name)
@@ -116,6 +119,7 @@ static int decide(struct keeper *keeper, const struct keeper_bounds *bounds,
     const struct retention_bounds all = { .now_ns = bounds->now_ns,
                                           .wall_ns = bounds->wall_ns,
                                           .degraded = bounds->degraded,
+                                          .no_room = bounds->no_room,
                                           .shift_ns = bounds->shift_ns,
                                           .shifted_at_ns = bounds->shifted_at_ns,
                                           .snapshot_seq = bounds->snapshot_seq,

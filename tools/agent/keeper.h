@@ -48,6 +48,7 @@ struct keeper_bounds {
     uint64_t now_ns;                  /* log time */
     uint64_t wall_ns, elapsed_ns;     /* of the host's clocks, then */
     bool degraded;                    /* the wall clock is not trusted */
+    bool no_room;                     /* for the log: it is CRITICAL or FULL */
     uint64_t shift_ns, shifted_at_ns; /* as in tools/agent/retention.h */
     uint64_t snapshot_seq;    /* of the older of the two newest verified snapshots; 0: there are not
                                  two */
@@ -58,9 +59,10 @@ struct keeper_bounds {
 struct keeper_removal {
     uint64_t first_segment, last_segment; /* both 0: nothing goes */
     uint64_t first_seq, last_seq;
-    uint64_t bytes;   /* on the disk */
-    char reason[160]; /* why it should, as a clause */
-    char held[320];   /* why not more goes, as a sentence; "" when all goes that should */
+    uint64_t bytes;    /* on the disk */
+    char reason[160];  /* why it should, as a clause */
+    char held[320];    /* why not more goes, as a sentence; "" when all goes that should */
+    char dropped[320]; /* as in tools/agent/retention.h */
 };
 
 /* Changes nothing but what it has seen. 1 something should go; 0 nothing may or should (`held` says

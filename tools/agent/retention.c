@@ -127,17 +127,29 @@ static uint64_t reader_age(const struct retention_bounds *bounds, size_t index)
     return changed_ago_ns < ago_ns ? changed_ago_ns : ago_ns;
 }
 
+static bool is_required(const struct retention_policy *policy,
+                        const struct log_reader_position *reader)
+{
+    return reader->required || is_named(policy, reader->name);
+}
+
+/* Whether anything is kept for it. */
+static bool is_honoured(const struct retention_policy *policy,
+                        const struct retention_bounds *bounds, size_t index)
+{
+    return is_required(policy, &bounds->readers[index]) || bounds->degraded ||
+           reader_age(bounds, index) <= policy->reader_ttl_ns;
+}
+
 static void bound_by_reader(struct bound *bound, const struct retention_policy *policy,
                             const struct retention_bounds *bounds, size_t index)
 {
     char ago[32];
     const struct log_reader_position *reader = &bounds->readers[index];
-    uint64_t ago_ns = reader_age(bounds, index);
-    bool required = reader->required || is_named(policy, reader->name);
-    const char *word = required ? "required " : "";
-    if (!required && !bounds->degraded && ago_ns > policy->reader_ttl_ns)
+    const char *word = is_required(policy, reader) ? "required " : "";
+    if (!is_honoured(policy, bounds, index))
         return;
-    (void)ago_text(ago, ago_ns);
+    (void)ago_text(ago, reader_age(bounds, index));
     if (reader->problem[0] != '\0')
         lower(bound, 0,
               "where the %sreader %s stands is not known: %s (last changed %s ago); repair its "
@@ -149,8 +161,17 @@ static void bound_by_reader(struct bound *bound, const struct retention_policy *
               reader->flushed_seq, ago);
 }
 
-static void apply_bounds(struct bound *bound, const struct retention_policy *policy,
-                         const struct retention_bounds *bounds)
+static void bound_by_readers(struct bound *bound, const struct retention_policy *policy,
+                             const struct retention_bounds *bounds)
+{
+    for (size_t i = 0; i < policy->required_count; i++)
+        if (!is_known(bounds, policy->required[i]))
+            lower(bound, 0, "the required reader %s was never seen", policy->required[i]);
+    for (size_t i = 0; i < bounds->reader_count; i++)
+        bound_by_reader(bound, policy, bounds, i);
+}
+
+static void bound_by_snapshots(struct bound *bound, const struct retention_bounds *bounds)
 {
     if (bounds->snapshot_seq == 0)
         lower(bound, 0,
@@ -158,11 +179,33 @@ static void apply_bounds(struct bound *bound, const struct retention_policy *pol
               "rebuilt");
     lower(bound, bounds->snapshot_seq,
           "the older of the two newest snapshots stands at event %" PRIu64, bounds->snapshot_seq);
+}
+
+/* Readers that hold nothing for lack of room. */
+
+static void drop(struct retention_decision *decision, const char *word, const char *name,
+                 uint64_t after, uint64_t last_seq)
+{
+    size_t used = strlen(decision->dropped);
+    if (after < last_seq)
+        (void)snprintf(decision->dropped + used, sizeof decision->dropped - used,
+                       "%sthe %sreader %s is dropped for lack of room and lacks the events %" PRIu64
+                       " to %" PRIu64,
+                       used > 0 ? "; " : "", word, name, after + 1, last_seq);
+}
+
+static void drop_readers(struct retention_decision *decision, const struct retention_policy *policy,
+                         const struct retention_bounds *bounds, uint64_t last_seq)
+{
     for (size_t i = 0; i < policy->required_count; i++)
         if (!is_known(bounds, policy->required[i]))
-            lower(bound, 0, "the required reader %s was never seen", policy->required[i]);
-    for (size_t i = 0; i < bounds->reader_count; i++)
-        bound_by_reader(bound, policy, bounds, i);
+            drop(decision, "required ", policy->required[i], 0, last_seq);
+    for (size_t i = 0; i < bounds->reader_count; i++) {
+        const struct log_reader_position *reader = &bounds->readers[i];
+        if (is_honoured(policy, bounds, i))
+            drop(decision, is_required(policy, reader) ? "required " : "", reader->name,
+                 reader->flushed_seq, last_seq);
+    }
 }
 
 void retention_decide(const struct log_segment *segments, size_t count,
@@ -176,10 +219,15 @@ void retention_decide(const struct log_segment *segments, size_t count,
     apply_policy(segments, count, policy, bounds, decision);
     if (decision->wanted == 0)
         return;
-    apply_bounds(&bound, policy, bounds);
+    bool drops = policy->drops_readers && bounds->no_room;
+    bound_by_snapshots(&bound, bounds);
+    if (!drops)
+        bound_by_readers(&bound, policy, bounds);
     while (decision->segments < decision->wanted &&
            segments[decision->segments].last_seq <= bound.seq)
         decision->segments++;
     if (decision->segments == decision->wanted)
         decision->held[0] = '\0';
+    if (drops && decision->segments > 0)
+        drop_readers(decision, policy, bounds, segments[decision->segments - 1].last_seq);
 }

@@ -24,6 +24,7 @@
 /* The values of `[log] sync`, `[clock] on_step` and `[log] engine`. */
 enum config_sync { CONFIG_SYNC_PROBE, CONFIG_SYNC_DSYNC, CONFIG_SYNC_FDATASYNC };
 enum config_on_step { CONFIG_ON_STEP_WAIT, CONFIG_ON_STEP_ACCEPT };
+enum config_on_full { CONFIG_ON_FULL_READ_ONLY, CONFIG_ON_FULL_DROP_REPLICA };
 enum config_engine { CONFIG_ENGINE_BEST, CONFIG_ENGINE_RING, CONFIG_ENGINE_PLAIN };
 
 struct config_list {
@@ -117,6 +118,7 @@ struct config {
         uint64_t max_age;   /* 0: no limit */
         uint64_t reader_ttl;
         struct config_list required_readers; /* names: see log/readers.h */
+        uint64_t on_full;                    /* enum config_on_full */
     } retention;
     struct {
         char *url; /* of PostgreSQL, without a password; "": none */

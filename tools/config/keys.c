@@ -272,6 +272,11 @@ const struct key keys[] = {
     { "retention", "required_readers", KEY_LIST, AT(retention.required_readers), .fallback = "",
       .check = log_reader_name_is_good, .expected = "names of readers", .example = "pgsync",
       .doc = "Readers without which nothing goes, however long they were not seen." },
+    { "retention", "on_full", KEY_CHOICE, AT(retention.on_full), .fallback = "read_only",
+      .choices = { "read_only", "drop_replica" },
+      .doc = "What happens when space is critical and readers hold what should go: \"read_only\"\n"
+             "keeps it for them, and new workflows are refused until there is room;\n"
+             "\"drop_replica\" removes it, and an event says which reader lacks what." },
 
     { "database", "url", KEY_TEXT, AT(database.url), .fallback = "", .check = is_database,
       .expected = "a url of PostgreSQL without a password (that comes from PGPASSWORD, or from the "
@@ -320,7 +325,6 @@ const char *const keys_absent[] = {
     "network.discovery_interval",
     "network.bootstrap_interval",
     "log.second_dir",
-    "retention.on_full",
     "rules.*",
     NULL,
 };
