@@ -1,6 +1,7 @@
 #include "pgsync/pg.h"
 
 #include "core/base/check.h"
+#include "pgsync/hosts.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
@@ -76,7 +77,9 @@ static int set_refused(struct pg *pg, const PGresult *result, struct error *erro
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
-    if (PQstatus(pg->connection) == CONNECTION_BAD)
+    /* A server that only reads: another one, or a connection that is made anew, may write. */
+    if (PQstatus(pg->connection) == CONNECTION_BAD ||
+        (sqlstate != NULL && strcmp(sqlstate, "25006") == 0))
         pg->lost = true;
     if (sqlstate == NULL)
         return set_lost(pg, error);
@@ -170,14 +173,26 @@ static void keep_warning(void *context, const PGresult *result)
         (void)snprintf(pg->warning, sizeof pg->warning, "%s", text);
 }
 
-static struct pg *new_pg(const struct pg_options *options)
+static struct pg *new_pg(const struct pg_options *options, const struct host *host)
 {
+    /* What comes later wins, but nothing that is empty. */
     static const char *const names[] = {
-        "application_name", "client_encoding",  "keepalives_idle", "keepalives_interval",
-        "keepalives_count", "tcp_user_timeout", "dbname",          NULL,
+        "application_name",
+        "client_encoding",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+        "tcp_user_timeout",
+        "dbname",
+        "host",
+        "hostaddr",
+        "port",
+        NULL,
     };
     const char *name = options->name != NULL ? options->name : "daa-pgsync";
-    const char *const values[] = { name, "UTF8", "30", "10", "3", "30000", options->url, NULL };
+    const char *const values[] = { name,          "UTF8",     "30",         "10",
+                                   "3",           "30000",    options->url, host->name,
+                                   host->address, host->port, NULL };
     struct pg *pg = calloc(1, sizeof *pg);
     if (pg == NULL)
         return NULL;
@@ -191,15 +206,13 @@ static struct pg *new_pg(const struct pg_options *options)
     return pg;
 }
 
-int pg_open_with(struct pg **out, const struct pg_options *options, struct error *error)
+static int connect_to(struct pg **out, const struct pg_options *options, const struct host *host,
+                      struct error *error)
 {
-    int failed = pg_check_url(options->url, error);
-    if (failed < 0)
-        return failed;
-    struct pg *pg = new_pg(options);
+    struct pg *pg = new_pg(options, host);
     if (pg == NULL)
         return error_set(error, -ENOMEM, "no memory for a connection");
-    failed = finish_connecting(pg, error);
+    int failed = finish_connecting(pg, error);
     if (failed < 0) {
         pg_close(&pg);
         return failed;
@@ -208,6 +221,23 @@ int pg_open_with(struct pg **out, const struct pg_options *options, struct error
     CHECK(PQsetnonblocking(pg->connection, 1) == 0);
     *out = pg;
     return 0;
+}
+
+int pg_open_with(struct pg **out, const struct pg_options *options, struct error *error)
+{
+    struct host host = { .name = "" };
+    int failed = pg_check_url(options->url, error);
+    if (failed < 0)
+        return failed;
+    unsigned count = hosts_count(options->url);
+    for (unsigned i = 0; i < count; i++) {
+        if (count > 1)
+            hosts_pick(options->url, i, &host);
+        failed = connect_to(out, options, &host, error);
+        if (failed != ERROR_UNAVAILABLE || atomic_load(options->stop))
+            break;
+    }
+    return failed;
 }
 
 int pg_open(struct pg **out, const char *url, const atomic_bool *stop, struct error *error)

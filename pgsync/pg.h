@@ -50,9 +50,10 @@ struct pg_options {
 };
 int pg_open_with(struct pg **pg, const struct pg_options *options, struct error *error);
 
-/* Connects. `url` is a libpq URL or key=value string; what it leaves out comes from the PG*
- * environment and the password file. `stop` stays the caller's. ERROR_UNAVAILABLE, or ERROR_SYNTAX
- * for a url that is none. */
+/* Connects, to the first server that can be had of those that the url names (pgsync/hosts.h), each
+ * within the time for a connection. `url` is a libpq URL or key=value string; what it leaves out
+ * comes from the PG* environment and the password file. `stop` stays the caller's.
+ * ERROR_UNAVAILABLE, or ERROR_SYNTAX for a url that is none. */
 int pg_open(struct pg **pg, const char *url, const atomic_bool *stop, struct error *error);
 void pg_close(struct pg **pg); /* sets it to NULL; NULL is fine */
 bool pg_alive(const struct pg *pg);

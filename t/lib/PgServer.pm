@@ -49,7 +49,7 @@ sub account {
     return undef;
 }
 
-# Options: tcp => 1 listens on a free port of 127.0.0.1 too, where `password` is asked for;
+# Options: standby_of => another server makes a copy of that which follows it. tcp => 1 listens on a free port of 127.0.0.1 too, where `password` is asked for;
 # settings => { name => value } go to postgresql.conf.
 sub new {
     my ($class, %option) = @_;
@@ -80,6 +80,7 @@ sub command {
 sub initialize {
     my ($self, %option) = @_;
     my ($dir, $data) = ($self->{dir}, "$self->{dir}/data");
+    return $self->copy_from($option{standby_of}) if $option{standby_of};
     $self->run_quietly("$self->{bin}/initdb", '-D', $data, '-U', 'daa', '-A', 'trust', '-E', 'UTF8',
         '--locale=C', '--no-sync', '--no-instructions');
     $self->{port} = free_port() if $option{tcp};
@@ -90,12 +91,31 @@ sub initialize {
         restart_after_crash => 'on', %{ $option{settings} // {} },
     );
     append("$data/postgresql.conf", map { "$_ = $setting{$_}\n" } sort keys %setting);
-    rewrite("$data/pg_hba.conf", "local all all trust\n", "host all all 127.0.0.1/32 scram-sha-256\n");
+    rewrite("$data/pg_hba.conf", "local all all trust\n", "local replication all trust\n", "host all all 127.0.0.1/32 scram-sha-256\n");
     return unless $option{tcp};
     $self->start;
     $self->sql("ALTER ROLE daa PASSWORD '$self->{password}'");
     $self->stop;
 }
+
+sub copy_from {
+    my ($self, $primary) = @_;
+    $self->run_quietly("$self->{bin}/pg_basebackup", '-D', "$self->{dir}/data", '-h', $primary->dir, '-p', $primary->port,
+        '-U', 'daa', '-R', '-X', 'stream', '-c', 'fast', '--no-sync');
+    append("$self->{dir}/data/postgresql.conf", "port = $self->{port}\n", "unix_socket_directories = '$self->{dir}'\n", "listen_addresses = ''\n");
+    return;
+}
+
+# A standby that gets nothing more, whatever its primary does; waits until that is so.
+sub cut_off {
+    my ($self) = @_;
+    $self->sql(q{ALTER SYSTEM SET primary_conninfo = ''});
+    $self->sql('SELECT pg_reload_conf()');
+    my $deadline = time + $deadline_s;
+    while ($self->sql('SELECT count(*) FROM pg_stat_wal_receiver')) { die 'the standby is not cut off' if time > $deadline; sleep 0.01 }
+    return;
+}
+sub promote { my ($self) = @_; $self->sql('SELECT pg_promote()'); return }
 
 sub append { my ($path, @lines) = @_; open my $out, '>>', $path or die "$path: $!"; print $out @lines; close $out }
 sub rewrite { my ($path, @lines) = @_; open my $out, '>', $path or die "$path: $!"; print $out @lines; close $out }
