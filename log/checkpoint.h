@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#define CHECKPOINT_SIZE (2u * LOG_BLOCK_SIZE) /* of the file: two slots, written in turn */
+
 struct checkpoint {
     uint8_t log_uuid[UUID_SIZE];
     uint64_t durable_seq;

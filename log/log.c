@@ -66,6 +66,7 @@ int log_flush(struct log *log)
 /* Waits; when nothing happens for as long as it takes, writes a CHECKPOINT and waits on. */
 static int wait_and_witness(struct log *log, int wake_fd, uint64_t timeout_ns)
 {
+    pipeline_take_checkpoint(log);
     uint64_t due_ns = pipeline_checkpoint_due_ns(log);
     if (due_ns >= timeout_ns)
         return io_wait(log->io, wake_fd, timeout_ns);
@@ -190,6 +191,7 @@ int log_close(struct log **log, struct error *error)
         pipeline_drain(closing);
     }
     int result = closing->health == LOG_FAILED ? writer_failed(closing, error) : 0;
+    pipeline_take_checkpoint(closing);
     if (result == 0 && !closing->checkpoint.broken) {
         pipeline_write_checkpoint(closing);
         pipeline_drain(closing);

@@ -14,8 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHECKPOINT_SIZE (2u * LOG_BLOCK_SIZE)
-
 /* Refuses what does not survive a loss of power; *note says what is slower than it could be. */
 static int check_filesystem(const struct log *log, const char **note, struct error *error)
 {
@@ -131,6 +129,7 @@ static void read_checkpoint(struct log *log)
         if (checkpoint_decode(block, &slot) == 0 && slot.generation > last->generation)
             *last = slot;
     }
+    log->checkpoint.kept = *last;
 }
 
 static int open_checkpoint(struct log *log, struct error *error)

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CHECKPOINT_IDLE_NS (20ull * 1000 * 1000)
 
@@ -293,9 +294,29 @@ static void checkpoint_done(struct io_op *op, int result)
     bool durable = side_is_durable(side, result);
     if (side->underway)
         return;
-    /* It is a witness only: without it the log is as good, and its end a little less proven. */
-    log->checkpoint.broken = !durable;
     counter_add(&log->counters.checkpoints, durable);
+    struct checkpoints *checkpoint = &log->checkpoint;
+    if (durable) {
+        checkpoint->kept = checkpoint->last;
+        return;
+    }
+    /* It is a witness only: without it the log is as good, and its end a little less proven. After
+     * a sync that failed nobody knows what of this file is on the disk: it is written anew. */
+    checkpoint->broken = true;
+    checkpoint->last.durable_seq = checkpoint->kept.durable_seq;
+    atomic_store(&checkpoint->wanted, true);
+    spares_wake(log);
+}
+
+void pipeline_take_checkpoint(struct log *log)
+{
+    struct checkpoints *checkpoint = &log->checkpoint;
+    int fd = checkpoint->broken ? atomic_exchange(&checkpoint->fresh_fd, -1) : -1;
+    if (fd < 0)
+        return;
+    close(checkpoint->fd);
+    checkpoint->fd = fd;
+    checkpoint->broken = false;
 }
 
 static bool is_drained(const struct log *log)

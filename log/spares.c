@@ -159,6 +159,29 @@ static void clean_image(struct segment *segment)
     atomic_store_explicit(&segment->image_state, IMAGE_CLEAN, memory_order_release);
 }
 
+/* Another CHECKPOINT in the place of one that could not be written, with what that one is known to
+ * have held: in the slot that is not written next. */
+static int make_checkpoint(struct log *log, struct error *error)
+{
+    struct checkpoints *checkpoint = &log->checkpoint;
+    char path[PATH_MAX + sizeof LOG_CHECKPOINT_NAME + 1];
+    uint8_t slots[CHECKPOINT_SIZE] = { 0 };
+    bool direct;
+    if (checkpoint->kept.generation > 0)
+        checkpoint_encode(slots + checkpoint->last.generation % 2 * LOG_BLOCK_SIZE,
+                          &checkpoint->kept);
+    int result = file_replace(log->dir, LOG_CHECKPOINT_NAME, slots, sizeof slots, error);
+    if (result < 0)
+        return result;
+    snprintf(path, sizeof path, "%s/%s", log->dir, LOG_CHECKPOINT_NAME);
+    int fd = file_open_direct(path, true, &direct, error);
+    if (fd < 0)
+        return fd;
+    atomic_store(&checkpoint->wanted, false);
+    atomic_store(&checkpoint->fresh_fd, fd);
+    return 1;
+}
+
 int spares_maintain(struct log *log, struct error *error)
 {
     struct maintenance *m = &log->maintenance;
@@ -175,7 +198,7 @@ int spares_maintain(struct log *log, struct error *error)
         }
     }
     if (spares_count(log) >= log->options.spares)
-        return 0;
+        return atomic_load(&log->checkpoint.wanted) ? make_checkpoint(log, error) : 0;
     int result = make_spare(log, error);
     return result < 0 ? result : 1;
 }

@@ -159,6 +159,8 @@ void writer_release(struct log *log)
         release_segment(&log->segments[i]);
     if (log->checkpoint.fd >= 0)
         close(log->checkpoint.fd);
+    if (atomic_load(&log->checkpoint.fresh_fd) >= 0)
+        close(atomic_load(&log->checkpoint.fresh_fd));
     free(log->checkpoint.side.block);
     free(log->header.block);
     free(log->queue.slots);
@@ -189,6 +191,7 @@ struct log *writer_new(void)
         return NULL;
     }
     log->lock_fd = log->checkpoint.fd = -1;
+    atomic_store(&log->checkpoint.fresh_fd, -1);
     for (int i = 0; i < 2; i++) {
         log->segments[i].fd = -1;
         log->segments[i].image.fd = -1;

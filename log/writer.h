@@ -138,9 +138,12 @@ struct side_op {
 
 struct checkpoints {
     int fd;
-    bool broken; /* a write failed: no more of them */
+    bool broken; /* a write failed: no more of them to this file */
     struct side_op side;
     struct checkpoint last; /* as written, or being written */
+    struct checkpoint kept; /* the newest that is durable; the maintenance's while broken */
+    _Atomic bool wanted;    /* another file, from the maintenance, with what is kept */
+    _Atomic int fresh_fd;   /* that file; -1: none */
 };
 
 /* What becomes of a write or a sync that failed (failover.c). */
@@ -347,6 +350,8 @@ void pipeline_lost(struct log *log, int result);
 /* Nanoseconds until a CHECKPOINT is due; UINT64_MAX: there is no news. */
 uint64_t pipeline_checkpoint_due_ns(const struct log *log);
 void pipeline_write_checkpoint(struct log *log);
+/* Goes on with the file that the maintenance made, if it has, after a write that failed. */
+void pipeline_take_checkpoint(struct log *log);
 /* Syncs a file through the engine: 0 or a negative errno. */
 int pipeline_sync_file(struct log *log, int fd);
 
