@@ -3,6 +3,8 @@
 #include "log/fork.h"
 #include "log/repair_inside.h"
 
+#include "core/base/bytes.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,14 @@ struct own {
 };
 
 /*--- What is here ------------------------------------------------------------------------------*/
+
+/* Of a file that is shorter than a header. */
+static bool is_zero(struct source *source)
+{
+    const uint8_t *bytes;
+    return source->size == 0 || (source_bytes(source, 0, source->size, &bytes) == 0 &&
+                                 bytes_are_zero(bytes, source->size));
+}
 
 /* What its file says of the segment. 0; 1: it has no file any more; negative. */
 static int look_at(struct repair *repair, size_t index, struct repair_entry *entry,
@@ -40,8 +50,8 @@ static int look_at(struct repair *repair, size_t index, struct repair_entry *ent
              repair_flip_header(block, entry->segment_no, &entry->header, &diagnosis))
         entry->from = REPAIR_FLIPPED;
     /* Its first blocks may be gone, and it holds events all the same. */
-    entry->blank =
-        state == SEGMENT_SHORT || (state == SEGMENT_SPARE && !scan_find_any(probe, &frame));
+    entry->blank = (state == SEGMENT_SHORT && is_zero(probe)) ||
+                   (state == SEGMENT_SPARE && !scan_find_any(probe, &frame));
     return 0;
 }
 

@@ -96,6 +96,7 @@ subtest 'a copy that goes further is a witness' => sub {
         ['its frames are zero',    sub { my ($log) = @_; zero_from("$log/" . seg(3), $frames[1][0]) }],
         ['all of them',            sub { my ($log) = @_; zero_from("$log/" . seg(3), 4096) }],
         ['its file is short',      sub { my ($log) = @_; truncate "$log/" . seg(3), $frames[1][0] }],
+        ['and has no header',      sub { my ($log) = @_; truncate "$log/" . seg(3), 2000 }],
         ['two are gone',           sub { my ($log) = @_; unlink map { "$log/" . seg($_) } 2, 3 }],
     ) {
         my ($name, $hurt) = @$case;
@@ -153,6 +154,10 @@ subtest 'a newest file that is too short' => sub {
     ($status, $said) = repaired($log, 'closed');
     is_deeply([$status, short($said), -s "$log/" . seg(3)], [0, ['clear ' . seg(3)], $capacity], 'behind CLOSE nothing stood: it gets its size, which is said') or diag $said;
     is(slurp("$log/" . seg(3)), slurp("$dir/" . seg(3)), 'and is as it was');
+    $log = without_checkpoint(copy_of($dir, 'short-header'));
+    truncate "$log/" . seg(3), 2000;
+    ($status, $said) = repaired($log, 'short header');
+    is_deeply([$status, short($said), -s "$log/" . seg(3)], [1, ['lost ' . seg(3)], 2000], 'half a header was one, and events stood behind it') or diag $said;
     $log = copy_of($dir, 'long');
     open my $file, '>>', "$log/" . seg(2) or die;
     print $file 'x' x 5000;
