@@ -339,7 +339,8 @@ subtest 'a log that its parent is gone from' => sub {
     $server->sql(q{ALTER TABLE daa.workflows ADD CHECK (reason IS DISTINCT FROM 'two')}, $other);
     copies($log, $other, 'the parent');
     holds($other, $old, [list_of($log)], 'a refused value keeps no event out');
-    is($server->sql('SELECT count(*) FROM daa.events WHERE error IS NOT NULL', $other), 3, 'only the refused ones are without payload');
+    is($server->sql('SELECT count(*) FROM daa.events WHERE error IS NOT NULL', $other), 0, 'nor its payload');
+    is($server->sql('SELECT count(*) FROM daa.rejected', $other), 3, 'and daa.rejected has those whose row of workflows was refused');
     is($server->sql(qq{SELECT status, lossy FROM daa.workflows WHERE log = '$old' AND stream = $open[2]}, $other), "completed\x1ft", 'and the row of such a one is flagged');
 
     $other = create_database();
