@@ -159,7 +159,7 @@ static int unpack(struct batch *batch, const struct record *record, Daa__Event *
 }
 
 static int add_changes(struct batch *batch, const struct record *record, const Daa__Event *event,
-                       bool only_workflows)
+                       enum changes_of which)
 {
     const struct event_header header = {
         .seq = record->seq,
@@ -169,7 +169,7 @@ static int add_changes(struct batch *batch, const struct record *record, const D
         .stream_prev_seq = record->stream_prev_seq,
         .kind = record->kind,
     };
-    return changes_add(&batch->changes, &header, event, only_workflows);
+    return changes_add(&batch->changes, &header, event, which);
 }
 
 int batch_project(struct batch *batch, const struct record *record)
@@ -177,7 +177,7 @@ int batch_project(struct batch *batch, const struct record *record)
     Daa__Event *event;
     int failed = unpack(batch, record, &event);
     batch->payload_size += record->payload.size;
-    return failed < 0 ? failed : add_changes(batch, record, event, true);
+    return failed < 0 ? failed : add_changes(batch, record, event, CHANGES_OF_WORKFLOWS);
 }
 
 void batch_count(struct batch *batch, const struct record *record)
@@ -187,11 +187,18 @@ void batch_count(struct batch *batch, const struct record *record)
     batch->last_seq = record->seq;
 }
 
+int batch_project_agent(struct batch *batch, const struct record *record)
+{
+    Daa__Event *event;
+    int failed = unpack(batch, record, &event);
+    return failed < 0 ? failed : add_changes(batch, record, event, CHANGES_OF_LOGS);
+}
+
 int batch_add_changes(struct batch *batch, const struct record *record)
 {
     Daa__Event *event;
     int failed = unpack(batch, record, &event);
-    return failed < 0 ? failed : add_changes(batch, record, event, false);
+    return failed < 0 ? failed : add_changes(batch, record, event, CHANGES_OF_ALL);
 }
 
 static int add_event(struct batch *batch, const struct record *record, const Daa__Event *event,
@@ -215,7 +222,7 @@ int batch_add(struct batch *batch, const struct record *record, const char *refu
     Daa__Event *event;
     int failed = unpack(batch, record, &event);
     if (failed == 0)
-        failed = add_changes(batch, record, event, false);
+        failed = add_changes(batch, record, event, CHANGES_OF_ALL);
     return failed < 0 ? failed : add_event(batch, record, event, refusal);
 }
 
@@ -224,4 +231,11 @@ int batch_send_changes(struct batch *batch, struct pg *pg, struct binary *buffer
 {
     const struct projection_of of = { .log = batch->log, .owners = batch->owners };
     return changes_send(&batch->changes, pg, &of, &batch->scratch, buffer, refused, error);
+}
+
+int batch_send_apart(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,
+                     struct error *error)
+{
+    const struct projection_of of = { .log = batch->log, .owners = batch->owners };
+    return changes_send_apart(&batch->changes, pg, &of, &batch->scratch, buffer, refused, error);
 }

@@ -57,11 +57,18 @@ int batch_add_changes(struct batch *batch, const struct record *record);
 /* Adds only what the record changes in the tables of workflows. 0, or as batch_add(). */
 int batch_project(struct batch *batch, const struct record *record);
 
+/* Adds only what the record changes in the tables of logs. */
+int batch_project_agent(struct batch *batch, const struct record *record);
+
 /* Ends the COPY of events. */
 void batch_end(struct batch *batch);
 
 /* Puts the changes into the derived tables (changes_send()). */
 int batch_send_changes(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,
                        struct error *error);
+
+/* Puts them only into the temporary tables (changes_send_apart()). */
+int batch_send_apart(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,
+                     struct error *error);
 
 #endif

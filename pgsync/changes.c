@@ -100,13 +100,13 @@ static int keep(struct changes *changes, size_t index, void *row)
 }
 
 int changes_add(struct changes *changes, const struct event_header *header, const Daa__Event *event,
-                bool only_workflows)
+                enum changes_of which)
 {
     alignas(max_align_t) char row[ROW_SIZE_MAX];
     int failed = 0;
     for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++) {
         CHECK(projections[i]->row_size <= sizeof row);
-        if (only_workflows && !projections[i]->by_workflow)
+        if (!(which & (projections[i]->by_workflow ? CHANGES_OF_WORKFLOWS : CHANGES_OF_LOGS)))
             continue;
         if (projections[i]->change(header, event, row) == 1)
             failed = keep(changes, i, row);
@@ -193,24 +193,63 @@ int changes_empty_tables(struct pg *pg, struct error *error)
     return failed;
 }
 
-int changes_send(struct changes *changes, struct pg *pg, const struct projection_of *of,
-                 struct columns_scratch *scratch, struct binary *buffer, bool refused,
-                 struct error *error)
+/* Puts all into the temporary tables, and what is there into the others where `log` is given. */
+static int send_tables(struct changes *changes, struct pg *pg, const struct projection_of *of,
+                       struct columns_scratch *scratch, struct binary *buffer, bool refused,
+                       const char *log, struct error *error)
 {
-    char log[UUID_TEXT_SIZE];
     int failed = 0;
-    uuid_to_text(log, of->log);
     for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++) {
         if (changes->tables[i].first == NULL)
             continue;
         if (put_rows(&changes->tables[i], projections[i], of, scratch, buffer, refused) < 0)
             return error_set(error, -ENOMEM, "no memory for the rows of a batch");
         failed = copy(pg, projections[i], buffer, error);
-        if (failed == 0)
+        if (failed == 0 && log != NULL)
             failed = merge(pg, projections[i], log, error);
     }
-    for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++)
-        if (projections[i]->after_sql != NULL && changes->tables[0].first != NULL)
-            failed = pg_run(pg, projections[i]->after_sql, error);
     return failed;
+}
+
+/* What is due in the tables schema.TABLEsuffix once `workflows` is whole. */
+static int finish(const struct changes *changes, struct pg *pg, const char *schema,
+                  const char *suffix, const char *workflows, struct error *error)
+{
+    struct text sql;
+    text_init(&sql);
+    for (size_t i = 0; i < PROJECTIONS && changes->tables[0].first != NULL; i++)
+        if (projections[i]->after_set_sql != NULL)
+            text_printf(&sql, "UPDATE %s.%s%s s %s FROM %s w WHERE %s;", schema,
+                        projections[i]->table, suffix, projections[i]->after_set_sql, workflows,
+                        projections[i]->after_where_sql);
+    int failed = sql.size > 0 ? pg_run(pg, text_string(&sql), error) : 0;
+    text_free(&sql);
+    return failed;
+}
+
+/* Rows of workflows as they are by now, if it is these changes that made them so and they are over.
+ */
+#define ENDED_SQL                                                                                  \
+    "(SELECT t.* FROM pg_temp.workflows_changes c JOIN daa.workflows t ON t.log = c.log"           \
+    " AND t.stream = c.stream AND t.last_seq = c.last_seq"                                         \
+    " AND t.last_log IS NOT DISTINCT FROM c.last_log WHERE c.ended_at IS NOT NULL)"
+
+int changes_send(struct changes *changes, struct pg *pg, const struct projection_of *of,
+                 struct columns_scratch *scratch, struct binary *buffer, bool refused,
+                 struct error *error)
+{
+    char log[UUID_TEXT_SIZE];
+    uuid_to_text(log, of->log);
+    int failed = send_tables(changes, pg, of, scratch, buffer, refused, log, error);
+    return failed < 0 ? failed : finish(changes, pg, "daa", "", ENDED_SQL, error);
+}
+
+int changes_send_apart(struct changes *changes, struct pg *pg, const struct projection_of *of,
+                       struct columns_scratch *scratch, struct binary *buffer, bool refused,
+                       struct error *error)
+{
+    int failed = send_tables(changes, pg, of, scratch, buffer, refused, NULL, error);
+    return failed < 0
+               ? failed
+               : finish(changes, pg, "pg_temp", "_changes", "pg_temp.workflows_changes", error);
 }

@@ -38,10 +38,13 @@ void changes_init(struct changes *changes, struct budget *budget);
 void changes_free(struct changes *changes);
 void changes_clear(struct changes *changes);
 
-/* Adds what an event changes (`event` as for projection.change); with `only_workflows` in the
- * tables whose rows belong to workflows. 0 or ERROR_BUDGET. */
+/* Rows that belong to workflows, and such that belong to logs. */
+enum changes_of { CHANGES_OF_WORKFLOWS = 1, CHANGES_OF_LOGS = 2, CHANGES_OF_ALL = 3 };
+
+/* Adds what an event changes (`event` as for projection.change), in tables of these kinds. 0 or
+ * ERROR_BUDGET. */
 int changes_add(struct changes *changes, const struct event_header *header, const Daa__Event *event,
-                bool only_workflows);
+                enum changes_of which);
 
 /* Makes the temporary tables that the changes go through; once a connection. */
 int changes_make_tables(struct pg *pg, struct error *error);
@@ -53,6 +56,12 @@ int changes_make_tables(struct pg *pg, struct error *error);
 int changes_send(struct changes *changes, struct pg *pg, const struct projection_of *of,
                  struct columns_scratch *scratch, struct binary *buffer, bool refused,
                  struct error *error);
+
+/* Puts them into the temporary tables and no further: whole rows, if all of a thing's events are
+ * in. 0 or negative. */
+int changes_send_apart(struct changes *changes, struct pg *pg, const struct projection_of *of,
+                       struct columns_scratch *scratch, struct binary *buffer, bool refused,
+                       struct error *error);
 
 /* To be called before changes_send() is called again in the same transaction. */
 int changes_empty_tables(struct pg *pg, struct error *error);

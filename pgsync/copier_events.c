@@ -70,18 +70,22 @@ static char *literal_of(const struct record *record)
 static int reject(struct copier *copier, const struct record *record, struct error *error)
 {
     static const char sql[] =
-        "INSERT INTO daa.rejected (log, seq, sqlstate, message, record)"
-        " VALUES ($1::uuid, $2::bigint, $3, $4, $5::bytea) ON CONFLICT (log, seq) DO UPDATE SET"
-        " sqlstate = excluded.sqlstate, message = excluded.message, rejected_at = now()"
+        "INSERT INTO daa.rejected (log, seq, sqlstate, message, record, in_events)"
+        " VALUES ($1::uuid, $2::bigint, $3, $4, $5::bytea, $6::boolean)"
+        " ON CONFLICT (log, seq) DO UPDATE SET sqlstate = excluded.sqlstate,"
+        " message = excluded.message, in_events = excluded.in_events, rejected_at = now()"
         " RETURNING seq";
+    enum poison_step step = poison_step_of(&copier->poison, copier->position, POISON_EVENTS);
     char seq[24], *literal = literal_of(record);
     struct pg_rows *rows = NULL;
     if (literal == NULL)
         return error_set(error, -ENOMEM, "no memory for event %" PRIu64, record->seq);
     (void)snprintf(seq, sizeof seq, "%" PRIu64, record->seq);
-    const char *const values[] = { copier->log_text, seq, copier->refusal_state,
-                                   copier->refusal.text, literal };
-    int failed = pg_query_values(copier->pg, sql, values, 5, &rows, error);
+    const char *const values[] = {
+        copier->log_text,     seq,     copier->refusal_state,
+        copier->refusal.text, literal, step == POISON_LEFT_OUT ? "false" : "true"
+    };
+    int failed = pg_query_values(copier->pg, sql, values, 6, &rows, error);
     if (failed == 0)
         pg_rows_free(rows);
     free(literal);

@@ -76,6 +76,7 @@ const struct projection projection_agents = {
                   " version = coalesce(excluded.version, w.version),"
                   " host = coalesce(excluded.host, w.host), pid = coalesce(excluded.pid, w.pid),"
                   " lossy = excluded.lossy OR w.lossy",
+    .user_columns = "stop_reason, version, host",
     .row_size = sizeof(struct agent_row),
     .change = change,
     .same = same,

@@ -84,16 +84,14 @@ const struct projection projection_steps = {
                   " output = coalesce(excluded.output, w.output),"
                   " lossy = excluded.lossy OR w.lossy, ended_at = excluded.ended_at,"
                   " last_log = excluded.last_log",
-    .after_sql = "UPDATE daa.steps s SET status = 'cancelled',"
-                 " outcome = CASE s.status WHEN 'running' THEN 'unknown' ELSE s.outcome END,"
-                 " ended_at = CASE s.status WHEN 'running' THEN NULL ELSE w.ended_at END,"
-                 " last_seq = w.last_seq, last_log = w.last_log"
-                 " FROM pg_temp.workflows_changes c JOIN daa.workflows w ON w.log = c.log"
-                 " AND w.stream = c.stream AND w.last_seq = c.last_seq"
-                 " AND w.last_log IS NOT DISTINCT FROM c.last_log"
-                 " WHERE c.status IN ('failed', 'cancelled') AND s.log = w.log"
-                 " AND s.stream = w.stream AND s.last_seq < w.last_seq AND s.status NOT IN"
-                 " ('completed', 'failed', 'skipped', 'cancelled')",
+    .user_columns = "step, error, output",
+    .after_set_sql = "SET status = 'cancelled',"
+                     " outcome = CASE s.status WHEN 'running' THEN 'unknown' ELSE s.outcome END,"
+                     " ended_at = CASE s.status WHEN 'running' THEN NULL ELSE w.ended_at END,"
+                     " last_seq = w.last_seq, last_log = w.last_log",
+    .after_where_sql = "w.status IN ('failed', 'cancelled') AND s.log = w.log"
+                       " AND s.stream = w.stream AND s.last_seq < w.last_seq AND s.status NOT IN"
+                       " ('completed', 'failed', 'skipped', 'cancelled')",
     .by_workflow = true,
     .row_size = sizeof(struct step_row),
     .change = change,

@@ -93,6 +93,7 @@ const struct projection projection_workflows = {
                   " started_at = coalesce(excluded.started_at, w.started_at),"
                   " ended_at = coalesce(excluded.ended_at, w.ended_at),"
                   " last_log = excluded.last_log",
+    .user_columns = "name, reason, input, output, metadata",
     .by_workflow = true,
     .row_size = sizeof(struct workflow_row),
     .change = change,

@@ -30,14 +30,17 @@ struct projection_of {
 };
 
 struct projection {
-    const char *table;      /* in schema daa; its changes go through pg_temp.TABLE_changes */
-    const char *columns;    /* as COPY has them */
-    int16_t column_count;   /* so many */
-    const char *types_sql;  /* the same, of the temporary table */
-    const char *key_sql;    /* the columns of the primary key */
-    const char *update_sql; /* what a change does to a row w that is there; last_seq is done */
-    const char *after_sql;  /* a statement to run once all tables have their changes, or NULL */
-    bool by_workflow;       /* rows belong to the log that the workflow does, and may change hands
+    const char *table;        /* in schema daa; its changes go through pg_temp.TABLE_changes */
+    const char *columns;      /* as COPY has them */
+    int16_t column_count;     /* so many */
+    const char *types_sql;    /* the same, of the temporary table */
+    const char *key_sql;      /* the columns of the primary key */
+    const char *update_sql;   /* what a change does to a row w that is there; last_seq is done */
+    const char *user_columns; /* what `refused` leaves null: "name, reason" */
+    /* What becomes of a row s of this table when that of its workflow w is in, once all tables have
+     * their changes: "SET ...", and on which condition. NULL: nothing. */
+    const char *after_set_sql, *after_where_sql;
+    bool by_workflow; /* rows belong to the log that the workflow does, and may change hands
                              * where a log forks; else to the log whose events these are */
     size_t row_size;
     /* 1 when the event changes a row, 0 when it does not. `event` is NULL for an event of the log's

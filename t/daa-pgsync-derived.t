@@ -104,4 +104,26 @@ for my $size (1, 2, 3, 7) {
     is_deeply([rows(copied('--batch-rows', $size))], \@good, "and no row depends on where batches end: $size");
 }
 
+subtest 'damage' => sub {
+    my $json = sub {
+        my ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($stopped), '--json', @_);
+        return ($status, JSON::PP::decode_json($out || '{}'), $err);
+    };
+    my ($status, $result, $err) = $json->('--verify', '--content');
+    is($status, 0, 'there is none') or diag $err, explain $result;
+    my ($ended, $other) = map { $_->[0] } $server->rows(q{SELECT stream FROM daa.steps WHERE status = 'completed' GROUP BY stream HAVING count(*) = 1 ORDER BY stream}, $stopped);
+    $server->sql($_, $stopped) for "UPDATE daa.steps SET status = 'running', ended_at = NULL WHERE stream = $ended", "DELETE FROM daa.steps WHERE stream = $other",
+        q{INSERT INTO daa.steps (log, stream, step_index, status, attempts, lossy, started_at, last_seq) SELECT log, 1, 0, 'ready', 1, false, started_at, 1 FROM daa.steps LIMIT 1},
+        q{UPDATE daa.steps SET error = 'another' WHERE status = 'cancelled' AND step = 'nap'},
+        q{UPDATE daa.agents SET last_heartbeat = last_heartbeat - interval '1 hour'};
+    ($status, $result) = $json->('--verify', '--content');
+    is($status, 1, 'of every kind is found');
+    my ($nap) = $server->sql(q{SELECT stream FROM daa.steps WHERE step = 'nap'}, $stopped);
+    is_deeply([sort map { "$_->{what} $_->{table} " . ($_->{table} eq 'agents' ? '' : $_->{first}) . ($_->{columns} ? " ($_->{columns})" : '') } @{ $result->{differences} }],
+        [sort 'content agents  (last_heartbeat)', "content steps $ended (status, ended_at)", 'extra steps 1', "missing steps $other", "content steps $nap (error)"],
+        'each by its name') or diag explain $result;
+    is(($json->('--repair'))[0], 0, '--repair mends it');
+    is_deeply([rows($stopped)], \@good, 'and all is as it was');
+};
+
 done_testing;

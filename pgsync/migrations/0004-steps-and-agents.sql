@@ -45,10 +45,12 @@ CREATE TABLE daa.agents (
     last_seq bigint NOT NULL
 );
 
--- What this server refused, in the transaction that went on without it.
+-- What this server refused, in the transaction that went on without it; in_events: "events" has the
+-- row, perhaps without its payload.
 CREATE TABLE daa.rejected (
     log uuid NOT NULL,
     seq bigint NOT NULL,
+    in_events boolean NOT NULL,
     sqlstate text NOT NULL,
     message text NOT NULL,
     record bytea NOT NULL,

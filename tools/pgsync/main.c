@@ -8,7 +8,9 @@
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
 #include "tools/pgsync/metrics_file.h"
+#include "tools/pgsync/repair.h"
 #include "tools/pgsync/status.h"
+#include "tools/pgsync/verify.h"
 #include "tools/replication/follow.h"
 #include "tools/replication/lag.h"
 #include "tools/replication/news.h"
@@ -24,7 +26,7 @@
 #define METRICS_EVERY_NS UINT64_C(10000000000)
 
 static const char *data_dir, *url, *reader_name = "pgsync";
-static bool once, follow, status_only, json, verify, rebuild, repair;
+static bool once, follow, status_only, json, verify, content, rebuild, repair, dry_run;
 static uint64_t batch_rows, partition_rows;
 static uint64_t detach_after_ns = UINT64_MAX; /* never */
 static const char *metrics_file;
@@ -53,11 +55,14 @@ static const struct command_option options[] = {
     { "metrics-file", 0, "FILE", COMMAND_TEXT, &metrics_file,
       "write metrics for Prometheus there, every ten seconds" },
     { "verify", 0, NULL, COMMAND_FLAG, &verify,
-      "compare the copy with the log (not in this version)" },
+      "compare the copy with the log, and change nothing" },
+    { "content", 0, NULL, COMMAND_FLAG, &content,
+      "with --verify: each column of each row, and the derived tables" },
     { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild,
       "make the derived tables anew (not in this version)" },
     { "repair", 0, NULL, COMMAND_FLAG, &repair,
-      "copy again what --verify found to differ (not in this version)" },
+      "verify each column, mend what differs, and verify again" },
+    { "dry-run", 0, NULL, COMMAND_FLAG, &dry_run, "with --repair: only say what would be done" },
     { .name = NULL },
 };
 
@@ -245,14 +250,16 @@ static int check_usage(const char *argument)
 {
     if (argument != NULL && strcmp(argument, "restore") != 0)
         return command_misused(&command, "unknown argument: %s", argument);
-    if (verify || rebuild || repair || argument != NULL)
+    if (rebuild || argument != NULL)
         return command_failed(&command, "%s is not in this version",
-                              verify    ? "--verify"
-                              : rebuild ? "--rebuild"
-                              : repair  ? "--repair"
-                                        : "restore");
-    if (once + follow + status_only > 1)
-        return command_misused(&command, "only one of --once, --follow and --status can be meant");
+                              rebuild ? "--rebuild" : "restore");
+    if (once + follow + status_only + verify + repair > 1)
+        return command_misused(&command, "only one of --once, --follow, --status, --verify and "
+                                         "--repair can be meant");
+    if (content && !verify)
+        return command_misused(&command, "--content is for --verify");
+    if (dry_run && !repair)
+        return command_misused(&command, "--dry-run is for --repair");
     if (*reader_name != '\0' && !log_reader_name_is_good(reader_name))
         return command_misused(&command, "\"%s\" is no name for a reader", reader_name);
     if (data_dir == NULL)
@@ -262,8 +269,19 @@ static int check_usage(const char *argument)
     if (url == NULL || *url == '\0')
         return command_misused(&command,
                                "say which database: --url postgresql://..., or $DAA_PG_URL");
-    once = !follow && !status_only;
+    once = !(follow || status_only || verify || repair);
     return COMMAND_GO_ON;
+}
+
+static int run_mode(struct log_reader *reader, struct budget *budget)
+{
+    const struct verify_wish wish = { url,     data_dir, reader, budget, &stopping.is_raised,
+                                      content, json };
+    if (verify)
+        return run_verify(&command, &wish);
+    if (repair)
+        return run_repair(&command, &wish, dry_run);
+    return status_only ? run_status(reader) : run_copier(reader, budget);
 }
 
 static int run(int argc, char **argv)
@@ -281,7 +299,7 @@ static int run(int argc, char **argv)
     const struct log_reader_options log_options = { .dir = data_dir, .budget = &budget };
     if (log_reader_open(&reader, &log_options, &error) < 0)
         return command_failed_error(&command, &error);
-    status = status_only ? run_status(reader) : run_copier(reader, &budget);
+    status = run_mode(reader, &budget);
     log_reader_close(reader);
     return status;
 }
