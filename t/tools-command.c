@@ -5,6 +5,7 @@
 #include "tools/command/progress.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -286,6 +287,21 @@ static void commands(void)
        "and says what it would do");
 }
 
+/* What a program wrote to a terminal comes out of it piece by piece: reads up to `end`. */
+static void read_until(int pty, char *seen, size_t room, const char *end)
+{
+    struct pollfd fd = { .fd = pty, .events = POLLIN };
+    size_t got = 0;
+    seen[0] = '\0';
+    while (got < room - 1 && strstr(seen, end) == NULL && poll(&fd, 1, 20000) == 1) {
+        ssize_t more = read(pty, seen + got, room - 1 - got);
+        if (more <= 0)
+            return;
+        got += (size_t)more;
+        seen[got] = '\0';
+    }
+}
+
 static void terminal(void)
 {
     char seen[400] = "";
@@ -299,8 +315,7 @@ static void terminal(void)
     (void)setenv("TERM", "xterm", 1);
     (void)unsetenv("NO_COLOR");
     is_int(try_to("long", scratch_path("out"), name), 0, "a long command ends well");
-    ssize_t got = read(pty, seen, sizeof seen - 1);
-    seen[got > 0 ? got : 0] = '\0';
+    read_until(pty, seen, sizeof seen, "red\033[0m");
     ok(strncmp(seen, "\rcounting  [#####...............]  25 %  1 of 4  ", 47) == 0,
        "on a terminal it shows a bar");
     ok(strstr(seen, "  2 of 4") == NULL, "which is not drawn at every step");
@@ -308,8 +323,7 @@ static void terminal(void)
     ok(strstr(seen, "\r\033[K\033[31mred\033[0m") != NULL, "and goes away; then there is colour");
     (void)setenv("NO_COLOR", "1", 1);
     (void)try_to("long", scratch_path("out"), name);
-    got = read(pty, seen, sizeof seen - 1);
-    seen[got > 0 ? got : 0] = '\0';
+    read_until(pty, seen, sizeof seen, "red");
     ok(strstr(seen, "\033[Kred") != NULL, "unless NO_COLOR is set");
     (void)try("long");
     is_str(err, "red", "what is no terminal sees neither");
