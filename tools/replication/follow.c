@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#define GATHER_NS UINT64_C(10000000)
 #define ONCE_PATIENCE_NS UINT64_C(60000000000) /* how long a lost server may be away */
 
 /* What is known from step to step. */
@@ -15,11 +16,12 @@ struct follow {
     struct copier *copier;
     struct backoff backoff;
     struct report report;
-    uint64_t goal;    /* of `once`: the end, as it was when we began */
-    uint64_t lost_ns; /* since when the server cannot be had; 0: it can */
-    uint64_t tries;   /* since then */
-    uint64_t forks;   /* told so far */
-    uint64_t tick_ns; /* when the last FOLLOW_TICK was told */
+    uint64_t goal;     /* of `once`: the end, as it was when we began */
+    uint64_t lost_ns;  /* since when the server cannot be had; 0: it can */
+    uint64_t tries;    /* since then */
+    uint64_t forks;    /* told so far */
+    uint64_t tick_ns;  /* when the last FOLLOW_TICK was told */
+    uint64_t woken_ns; /* when there was news last */
     bool positioned;
 };
 
@@ -164,7 +166,9 @@ static int step(struct follow *follow, struct error *error)
     return done;
 }
 
-/* Until there are new events, or the position is to be told without. */
+/* Until there are new events, or the position is to be told without. Where events come one by one,
+ * each would be a transaction, and the server on the same machine in the agent's way: so not before
+ * GATHER_NS after the last time, in which more of them come. */
 static void wait_for_news(struct follow *follow)
 {
     struct copier_stats stats;
@@ -175,7 +179,12 @@ static void wait_for_news(struct follow *follow)
     uint64_t tick_in_ns = tick(follow);
     if (wait_ns > tick_in_ns)
         wait_ns = tick_in_ns;
-    (void)log_reader_wait_interruptible(follow->options->reader, wait_ns, follow->options->stop);
+    if (log_reader_wait_interruptible(follow->options->reader, wait_ns, follow->options->stop) == 0)
+        return;
+    uint64_t ago_ns = now_ns() - follow->woken_ns;
+    if (ago_ns < GATHER_NS)
+        (void)interrupt_wait(follow->options->stop, GATHER_NS - ago_ns);
+    follow->woken_ns = now_ns();
 }
 
 /* Steps until done or stopped. */
