@@ -93,6 +93,7 @@ struct copier_stats {
     uint64_t batch_rows; /* the size of batch that is aimed at now */
     uint64_t commit_ns;  /* how long the last transaction took */
     uint64_t detached;   /* partitions, so far */
+    uint64_t remade;     /* rows of derived tables that were made anew, so far */
 };
 
 /* Connects to nothing yet. 0 or -ENOMEM. */

@@ -3,6 +3,7 @@
 #include "core/base/check.h"
 #include "pgsync/copier_inside.h"
 #include "pgsync/fork.h"
+#include "pgsync/rederive.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -244,6 +245,17 @@ static int claim(struct copier *copier, struct error *error)
     return copier->claimed ? 0 : 1;
 }
 
+/* Rows of derived tables that an older version made, or that --rebuild wants anew. */
+static int make_derived(struct copier *copier, struct error *error)
+{
+    const struct family *family = &copier->family;
+    int failed = 0;
+    for (size_t i = 0; failed == 0 && i < family->count; i++)
+        failed = rederive_log(copier->pg, family->logs[i].log, &copier->batch, &copier->changes,
+                              copier->options.stop, &copier->stats.remade, error);
+    return failed;
+}
+
 int copier_find_position(struct copier *copier, bool *ready, struct error *error)
 {
     struct pg_rows *row;
@@ -266,6 +278,8 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
         failed = check_history(copier, error);
     if (failed == 0 && !copier->claimed && is_ours(copier, chosen))
         failed = claim(copier, error);
+    if (failed == 0)
+        failed = make_derived(copier, error);
     if (failed != 0)
         return failed;
     *ready = true;

@@ -249,7 +249,7 @@ static int project_agent(struct batch *batch, const struct pg_rows *rows, int ro
     text_free(&bytes);
     if (failed == -ENOMEM || failed == ERROR_BUDGET)
         return error_set(error, -ENOMEM, "no memory for event %" PRIu64, seq);
-    return failed < 0 ? set_changed(seq, error) : 0;
+    return 0; /* one that was changed is passed over */
 }
 
 int derive_agent(struct pg *pg, const uint8_t log[UUID_SIZE], struct batch *batch,

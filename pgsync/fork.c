@@ -112,15 +112,17 @@ static int compare_record(struct registration *r, struct error *error)
 static int insert_row(struct registration *r, struct error *error)
 {
     const struct fork *fork = r->fork;
-    char sql[600], chain[2 * SHA256_SIZE + 1] = "";
+    char sql[800], chain[2 * SHA256_SIZE + 1] = "";
     bool behind = fork->parent != NULL && !fork->alone;
     if (behind)
         bytes_to_hex(chain, fork->chain, SHA256_SIZE);
     (void)snprintf(sql, sizeof sql,
-                   "INSERT INTO daa.replica (log, last_seq, last_chain, epoch, parent, parent_seq)"
-                   " VALUES ('%s', %" PRIu64 ", '\\x%s', 0, nullif('%s', '" NOBODY "')::uuid,"
-                   " nullif(%" PRIu64 ", 0))",
-                   r->log, behind ? fork->seq : 0, chain, r->parent, fork->seq);
+                   "INSERT INTO daa.replica (log, last_seq, last_chain, epoch, parent, parent_seq,"
+                   " derived) VALUES ('%s', %" PRIu64 ", '\\x%s', 0,"
+                   " nullif('%s', '" NOBODY "')::uuid, nullif(%" PRIu64 ", 0),"
+                   " coalesce((SELECT derived FROM daa.replica WHERE log = '%s'), %d))",
+                   r->log, behind ? fork->seq : 0, chain, r->parent, fork->seq, r->parent,
+                   PROJECTIONS_VERSION);
     return pg_run(r->pg, sql, error);
 }
 

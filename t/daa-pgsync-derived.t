@@ -126,4 +126,41 @@ subtest 'damage' => sub {
     is_deeply([rows($stopped)], \@good, 'and all is as it was');
 };
 
+# Runs the copier again, and says that the rows are as they were.
+sub again {
+    my ($name, @options) = @_;
+    my ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($stopped), '--json', @options);
+    is($status, 0, $name) or diag $err;
+    is_deeply([rows($stopped)], \@good, "$name: the rows are what they were");
+    my ($verified, undef, $why) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($stopped), '--verify', '--content');
+    is($verified, 0, "$name: all is clean") or diag $why;
+    return JSON::PP::decode_json($out || '{}');
+}
+
+subtest 'made anew' => sub {
+    my $all = $server->sql('SELECT count(*) FROM daa.events', $stopped);
+    $server->schema_back_to(3, $stopped);
+    cmp_ok(again('a copy from before there were steps')->{remade_rows}, '>', 8, 'which are made');
+    is(again('once more')->{remade_rows}, 0, 'once');
+    $server->sql('UPDATE daa.replica SET derived = 0; DELETE FROM daa.steps WHERE stream % 2 = 0; DELETE FROM daa.agents; DELETE FROM daa.workflows WHERE stream % 3 = 0', $stopped);
+    cmp_ok(again('one that was killed while it made them')->{remade_rows}, '>', 8, 'makes all');
+    $server->sql('TRUNCATE daa.steps, daa.agents, daa.workflows', $stopped);
+    again('--rebuild', '--rebuild');
+    my $epoch = $server->sql('SELECT epoch FROM daa.replica', $stopped);
+    is(again('--rebuild --from', '--rebuild', '--from', 20)->{from_seq}, 20, 'begins there');
+    cmp_ok($server->sql('SELECT epoch FROM daa.replica', $stopped), '>', $epoch + 1, 'and ends other copiers');
+    is(again('--rebuild of everything', '--rebuild', '--from', 1)->{rows}, $all, 'copies all');
+    $server->sql('UPDATE daa.events SET payload = NULL; UPDATE daa.workflows SET name = NULL', $stopped);
+    again('--rebuild of what was changed', '--rebuild', '--from', 1);
+    is(again('--rebuild behind the end', '--rebuild', '--from', $all + 1)->{rows}, 0, 'copies nothing');
+    my ($status, undef, $err) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($stopped), '--rebuild', '--from', $all + 2);
+    is($status, 1, 'further than that there is nothing');
+    like($err, qr/the log has events 1 to $all: the copy can be made anew from 2 on/, 'which is said') or diag $err;
+    my $empty = 'd' . ++$databases;
+    $server->create_database($empty);
+    ($status, undef, $err) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($empty), '--rebuild');
+    is($status, 1, 'of what is not there');
+    like($err, qr/no copy of log.*--once/, 'it says what to do');
+};
+
 done_testing;

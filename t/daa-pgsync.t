@@ -529,7 +529,7 @@ subtest 'the command line' => sub {
     ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', scratch() . '/nothing', '--url', 'postgresql:///x');
     is($status, 1, 'a directory that is not there fails');
     like($err, qr{/nothing}, 'by name');
-    for my $later ('--rebuild', 'restore') {
+    for my $later ('restore') {
         ($status, $out, $err) = pgsync($small, 'x', $later);
         is($status, 1, "$later fails");
         like($err, qr/not in this version/, "$later is not in this version");
@@ -537,7 +537,6 @@ subtest 'the command line' => sub {
     ($status, $out) = run_program(program('daa-pgsync'), '--help');
     is($status, 0, '--help succeeds');
     like($out, qr/--follow/, 'and lists the options');
-    like($out, qr/$_\b.*\(not in this version\)$/m, "$_ is marked there") for '--rebuild';
     unlike($out, qr/^Usage:.*restore/, 'restore is not offered');
     like($out, qr/daa-pgsync restore'.* is not in this version/, 'and named as one to come');
 };

@@ -5,6 +5,7 @@
 #include "log/reader.h"
 #include "log/readers.h"
 #include "pgsync/copier.h"
+#include "pgsync/recopy.h"
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
 #include "tools/pgsync/metrics_file.h"
@@ -27,7 +28,7 @@
 
 static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, content, rebuild, repair, dry_run;
-static uint64_t batch_rows, partition_rows;
+static uint64_t batch_rows, partition_rows, rebuild_from;
 static uint64_t detach_after_ns = UINT64_MAX; /* never */
 static const char *metrics_file;
 
@@ -59,7 +60,9 @@ static const struct command_option options[] = {
     { "content", 0, NULL, COMMAND_FLAG, &content,
       "with --verify: each column of each row, and the derived tables" },
     { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild,
-      "make the derived tables anew (not in this version)" },
+      "make the derived tables anew, then copy as --once does" },
+    { "from", 0, "SEQ", COMMAND_NUMBER, &rebuild_from,
+      "with --rebuild: the events from SEQ on too (1: all)" },
     { "repair", 0, NULL, COMMAND_FLAG, &repair,
       "verify each column, mend what differs, and verify again" },
     { "dry-run", 0, NULL, COMMAND_FLAG, &dry_run, "with --repair: only say what would be done" },
@@ -172,6 +175,7 @@ static void print_json(const struct run *run, const struct copier_stats *stats, 
     text_json_unsigned(&text, "rows", stats->rows);
     text_json_unsigned(&text, "batches", stats->batches);
     text_json_unsigned(&text, "lossy_rows", stats->lossy_rows);
+    text_json_unsigned(&text, "remade_rows", stats->remade);
     text_json_unsigned(&text, "refused_rows", stats->refused_rows);
     text_json_unsigned(&text, "connections", stats->connections);
     text_json_unsigned(&text, "forks", stats->forks);
@@ -192,6 +196,8 @@ static void print_result(const struct run *run, const struct copier_stats *stats
     else
         printf("copied %" PRIu64 " events in %.1f s; Postgres has the log up to seq %" PRIu64 "\n",
                stats->rows, seconds, stats->position);
+    if (!json && stats->remade > 0)
+        printf("%" PRIu64 " rows of workflows, steps and agents were made anew\n", stats->remade);
     if (!json && stats->lossy_rows > 0)
         printf("%" PRIu64 " of them hold what jsonb cannot (lossy = true); their exact bytes are "
                "in the column record\n",
@@ -250,12 +256,13 @@ static int check_usage(const char *argument)
 {
     if (argument != NULL && strcmp(argument, "restore") != 0)
         return command_misused(&command, "unknown argument: %s", argument);
-    if (rebuild || argument != NULL)
-        return command_failed(&command, "%s is not in this version",
-                              rebuild ? "--rebuild" : "restore");
-    if (once + follow + status_only + verify + repair > 1)
-        return command_misused(&command, "only one of --once, --follow, --status, --verify and "
-                                         "--repair can be meant");
+    if (argument != NULL)
+        return command_failed(&command, "restore is not in this version");
+    if (once + follow + status_only + verify + repair + rebuild > 1)
+        return command_misused(&command, "only one of --once, --follow, --status, --verify, "
+                                         "--repair and --rebuild can be meant");
+    if (rebuild_from != 0 && !rebuild)
+        return command_misused(&command, "--from is for --rebuild");
     if (content && !verify)
         return command_misused(&command, "--content is for --verify");
     if (dry_run && !repair)
@@ -273,12 +280,37 @@ static int check_usage(const char *argument)
     return COMMAND_GO_ON;
 }
 
+/* What is left of it is what any copier does: so it may be killed at any time. */
+static int run_rebuild(struct log_reader *reader)
+{
+    struct error error = { 0 };
+    struct recopy_result result;
+    const struct recopy_options wanted = { .url = url,
+                                           .dir = data_dir,
+                                           .reader = reader,
+                                           .stop = &stopping.is_raised,
+                                           .from = rebuild_from };
+    if (recopy_run(&wanted, &result, &error) < 0)
+        return command_failed_error(&command, &error);
+    if (result.removed > 0)
+        fprintf(stderr,
+                "daa-pgsync: %" PRIu64 " events behind seq %" PRIu64
+                " were taken away, and are copied again\n",
+                result.removed, result.position);
+    return COMMAND_GOOD;
+}
+
 static int run_mode(struct log_reader *reader, struct budget *budget)
 {
     const struct verify_wish wish = { url,     data_dir, reader, budget, &stopping.is_raised,
                                       content, json };
     if (verify)
         return run_verify(&command, &wish);
+    if (rebuild) {
+        int status = run_rebuild(reader);
+        if (status != COMMAND_GOOD)
+            return status;
+    }
     if (repair)
         return run_repair(&command, &wish, dry_run);
     return status_only ? run_status(reader) : run_copier(reader, budget);
