@@ -206,6 +206,21 @@ static struct pg *new_pg(const struct pg_options *options, const struct host *ho
     return pg;
 }
 
+/* Whatever the role or the database has set: no function, operator or table of somebody's own is
+ * taken for one of the server's (whoever may create in a schema of the search_path could run code
+ * with our rights), '\\x' begins bytes, and what is looked at under a lock is what is there. */
+static int settle_session(struct pg *pg, struct error *error)
+{
+    int usual_ms = pg->answer_ms;
+    pg->answer_ms = pg->connect_ms;
+    int failed = pg_run(pg,
+                        "SET search_path = pg_catalog, pg_temp; SET standard_conforming_strings = "
+                        "on; SET default_transaction_isolation = 'read committed'",
+                        error);
+    pg->answer_ms = usual_ms;
+    return failed;
+}
+
 static int connect_to(struct pg **out, const struct pg_options *options, const struct host *host,
                       struct error *error)
 {
@@ -213,14 +228,15 @@ static int connect_to(struct pg **out, const struct pg_options *options, const s
     if (pg == NULL)
         return error_set(error, -ENOMEM, "no memory for a connection");
     int failed = finish_connecting(pg, error);
-    if (failed < 0) {
-        pg_close(&pg);
-        return failed;
+    if (failed == 0) {
+        PQsetNoticeReceiver(pg->connection, keep_warning, pg);
+        CHECK(PQsetnonblocking(pg->connection, 1) == 0);
+        failed = settle_session(pg, error);
     }
-    PQsetNoticeReceiver(pg->connection, keep_warning, pg);
-    CHECK(PQsetnonblocking(pg->connection, 1) == 0);
+    if (failed < 0)
+        pg_close(&pg);
     *out = pg;
-    return 0;
+    return failed;
 }
 
 int pg_open_with(struct pg **out, const struct pg_options *options, struct error *error)

@@ -4,6 +4,9 @@
  * `stop` is true, so that a dead server never holds us. A connection that failed so is gone
  * (pg_alive() is false); close it and open another.
  *
+ * A session finds names in pg_catalog and nowhere else: all others, those that triggers of others
+ * use too, have to say their schema.
+ *
  * Errors: what a SQLSTATE means to the copier is decided in one place, pg_class_of(), and each
  * class is one code here (pg_code_of()). The sentences are the server's, with the SQLSTATE; none
  * holds a password.

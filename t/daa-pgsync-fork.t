@@ -364,8 +364,8 @@ subtest 'large inputs at the fork' => sub {
     my $kept = backup($log, scratch() . '/backup-8');
     write_log($log, map { "complete $_ source" } @open);
     copies($log, $other, 'the source');
-    $server->sql(q{CREATE TABLE merges (one boolean);
-        CREATE FUNCTION count_merge() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO merges VALUES (true); RETURN NULL; END$$;
+    $server->sql(q{CREATE TABLE public.merges (one boolean);
+        CREATE FUNCTION count_merge() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.merges VALUES (true); RETURN NULL; END$$;
         CREATE TRIGGER count_merge AFTER INSERT ON daa.workflows FOR EACH STATEMENT EXECUTE FUNCTION count_merge()}, $other);
     my $branch = restore($kept);
     write_log($branch);

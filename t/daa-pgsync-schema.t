@@ -85,6 +85,32 @@ subtest 'several at once' => sub {
     is(shape($name), shape($whole), 'the schema is there once');
 };
 
+subtest 'whatever a database sets for its sessions' => sub {
+    my $name = database();
+    copies($name, 'a copy', '--partition-rows', 2);
+    $server->sql(q{CREATE TABLE public.fooled (who text);
+        CREATE FUNCTION public.substr(name, int) RETURNS text LANGUAGE plpgsql AS
+            $$BEGIN INSERT INTO public.fooled VALUES ('substr'); RETURN pg_catalog.substr($1::text, $2); END$$;
+        CREATE FUNCTION public.joined(name, text) RETURNS text LANGUAGE plpgsql AS
+            $$BEGIN INSERT INTO public.fooled VALUES ('||'); RETURN $1::text OPERATOR(pg_catalog.||) $2; END$$;
+        CREATE OPERATOR public.|| (LEFTARG = name, RIGHTARG = text, FUNCTION = public.joined);
+        DROP INDEX daa.events_time}, $name);
+    copies($name, 'one where somebody has functions and operators of the same names', '--detach-after', '36000d');
+    is($server->sql('SELECT count(*) FROM public.fooled', $name), 0, 'runs none of them');
+
+    $name = database();
+    $server->sql("ALTER DATABASE $name SET $_") for 'standard_conforming_strings = off', q{default_transaction_isolation = 'serializable'};
+    my @pids = map {
+        my $pid = fork() // die $!;
+        if (!$pid) { open STDERR, '>', '/dev/null'; open STDOUT, '>&', \*STDERR; exec program('daa-pgsync'), '--data-dir', $log, '--url', $server->url($name) }
+        $pid
+    } 1 .. 3;
+    waitpid $_, 0 for @pids;
+    copies($name, 'strings and isolation of another kind are nothing to those that begin together');
+    $server->sql("ALTER DATABASE $name RESET ALL");
+    is(shape($name), shape($whole), 'the schema is there');
+};
+
 subtest 'indexes' => sub {
     my $name = database();
     copies($name, 'a copy in small partitions', '--partition-rows', 2);
