@@ -1,5 +1,6 @@
 #include "core/base/bytes.h"
 #include "core/base/check.h"
+#include "core/base/utf8.h"
 #include "pgsync/copier_inside.h"
 #include "pgsync/fork.h"
 #include "pgsync/partitions.h"
@@ -82,6 +83,7 @@ static int fail(struct copier *copier, int code, const struct error *error)
     struct error ignored;
     if (pg_run(copier->pg, "ROLLBACK", &ignored) < 0)
         return fail(copier, ERROR_UNAVAILABLE, error);
+    copier->schema.partitions_end = 0; /* another copier may have detached one */
     if (copier->state != COPIER_CONNECTED)
         set_state(copier, COPIER_CONNECTED);
     return ERROR_UNAVAILABLE;
@@ -229,6 +231,22 @@ static int batch_done(struct copier *copier, uint64_t took_ns)
     return 1;
 }
 
+/* What can be kept in a column of text: the server's sentence may have been cut within a character.
+ */
+static void keep_refusal(struct copier *copier, const struct error *refusal)
+{
+    const char *from = refusal->text;
+    char *to = copier->refusal.text;
+    copier->refusal.code = refusal->code;
+    for (size_t left = strlen(from), size; left > 0; from += size, left -= size) {
+        size = utf8_character((const uint8_t *)from, left);
+        memcpy(to, from, size);
+        to += size;
+        size = size > 0 ? size : 1;
+    }
+    *to = '\0';
+}
+
 /* The server refuses a value: back to the beginning of the batch. */
 static int batch_refused(struct copier *copier, enum poison_where where,
                          const struct error *refusal, struct error *error)
@@ -241,7 +259,7 @@ static int batch_refused(struct copier *copier, enum poison_where where,
                   copier->position + 1, refusal->text);
         return fail(copier, ERROR_INVALID, error);
     }
-    copier->refusal = *refusal;
+    keep_refusal(copier, refusal);
     (void)snprintf(copier->refusal_state, sizeof copier->refusal_state, "%s",
                    pg_sqlstate(copier->pg));
     int failed = pg_run(copier->pg, "ROLLBACK", error);
@@ -290,6 +308,15 @@ static int extend(struct copier *copier, uint64_t seq, struct error *error)
     return failed;
 }
 
+/* A deferred rule speaks at the COMMIT and may be one of any table: those that the record changes,
+ * then events. */
+static enum poison_where deferred_where(const struct copier *copier)
+{
+    return poison_step_of(&copier->poison, copier->position, POISON_TABLES) == POISON_LEFT_OUT
+               ? POISON_EVENTS
+               : POISON_TABLES;
+}
+
 static int copy_batch(struct copier *copier, struct error *error)
 {
     struct record record;
@@ -313,14 +340,17 @@ static int copy_batch(struct copier *copier, struct error *error)
         failed = begin_transaction(copier, false, error);
     if (failed == 1)
         return look_again(copier, error);
-    if (failed == 0)
-        failed = copier_send_events(copier, &record, &place, error);
+    if (failed < 0)
+        return fail(copier, failed, error);
+    failed = copier_send_events(copier, &record, &place, error);
     if (failed == 0) {
         where = POISON_TABLES;
         failed = send_changes(copier, error);
     }
-    if (failed == 0)
+    if (failed == 0) {
+        where = deferred_where(copier);
         failed = commit(copier, error);
+    }
     if (failed == 0)
         return batch_done(copier, now_ns() - begun_ns);
     if (failed == ERROR_INVALID && pg_alive(copier->pg)) {

@@ -8,11 +8,19 @@
 
 int partitions_make(struct pg *pg, uint64_t number, uint64_t rows, struct error *error)
 {
-    char sql[1600];
-    /* Made apart and then attached, since CREATE ... PARTITION OF would lock out readers. */
+    char sql[2000];
+    /* Made apart and then attached, since CREATE ... PARTITION OF would lock out readers. A DETACH
+     * CONCURRENTLY that was killed half way has to be ended first: such a one takes no rows. */
     (void)snprintf(sql, sizeof sql,
                    "BEGIN; " SCHEMA_LOCK_SQL ";" SCHEMA_OWNER_SQL ";"
-                   "DO $$ BEGIN IF to_regclass('daa.events_%06" PRIu64 "') IS NULL THEN"
+                   "DO $$ BEGIN"
+                   " IF EXISTS (SELECT FROM pg_inherits i"
+                   " WHERE inhrelid = to_regclass('daa.events_%06" PRIu64 "')"
+                   " AND to_jsonb(i)->>'inhdetachpending' = 'true') THEN"
+                   " EXECUTE 'ALTER TABLE daa.events DETACH PARTITION daa.events_%06" PRIu64
+                   " FINALIZE';" /* which PostgreSQL 13 cannot parse */
+                   " END IF;"
+                   " IF to_regclass('daa.events_%06" PRIu64 "') IS NULL THEN"
                    " CREATE TABLE daa.events_%06" PRIu64 " (LIKE daa.events INCLUDING DEFAULTS);"
                    " END IF;"
                    " IF NOT (SELECT relispartition FROM pg_class"
@@ -21,7 +29,8 @@ int partitions_make(struct pg *pg, uint64_t number, uint64_t rows, struct error 
                    " FOR VALUES FROM (%" PRIu64 ") TO (%" PRIu64 ");"
                    " END IF; END $$;"
                    "COMMIT",
-                   number, number, number, number, number * rows, (number + 1) * rows);
+                   number, number, number, number, number, number, number * rows,
+                   (number + 1) * rows);
     int failed = pg_run(pg, sql, error);
     if (failed < 0 && pg_alive(pg))
         (void)pg_run(pg, "ROLLBACK", NULL);

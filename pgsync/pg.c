@@ -45,7 +45,7 @@ enum pg_class pg_class_of(const char *sqlstate)
         return PG_CONFLICT;
     if (strcmp(sqlstate, "42501") == 0 || in_class(sqlstate, "28 3D "))
         return PG_REFUSED;
-    if (in_class(sqlstate, "22 23 54 "))
+    if (strcmp(sqlstate, "P0001") == 0 || in_class(sqlstate, "22 23 54 "))
         return PG_ROW;
     if (in_class(sqlstate, "3F 42 "))
         return PG_SCHEMA;
@@ -72,6 +72,27 @@ static int set_lost(struct pg *pg, struct error *error)
                      *text != '\0' ? text : "the connection is gone");
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t size = strlen(text), wanted = strlen(end);
+    return size >= wanted && strcmp(text + size - wanted, end) == 0;
+}
+
+/* Two SQLSTATEs stand for more than one thing, told apart by the names that come with them. */
+static enum pg_class class_of(const PGresult *result, const char *sqlstate)
+{
+    const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
+    const char *constraint = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
+    /* No partition takes the row: one was detached just now, so it is no fault of the row. */
+    if (strcmp(sqlstate, "23514") == 0 && table != NULL && constraint == NULL)
+        return PG_RETRY;
+    /* A unique index of somebody's own is a rule like any other; ours are of keys. */
+    if (strcmp(sqlstate, "23505") == 0 && constraint != NULL && !ends_with(constraint, "_pkey") &&
+        strcmp(constraint, "workflows_id_key") != 0)
+        return PG_ROW;
+    return pg_class_of(sqlstate);
+}
+
 static int set_refused(struct pg *pg, const PGresult *result, struct error *error)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -86,7 +107,7 @@ static int set_refused(struct pg *pg, const PGresult *result, struct error *erro
     const char *context = PQresultErrorField(result, PG_DIAG_CONTEXT);
     (void)snprintf(pg->sqlstate, sizeof pg->sqlstate, "%s", sqlstate);
     (void)snprintf(pg->context, sizeof pg->context, "%s", context != NULL ? context : "");
-    return error_set(error, pg_code_of(pg_class_of(sqlstate)), "%s (SQLSTATE %s)%s%.300s",
+    return error_set(error, pg_code_of(class_of(result, sqlstate)), "%s (SQLSTATE %s)%s%.300s",
                      text != NULL ? text : "no message", sqlstate, detail != NULL ? ": " : "",
                      detail != NULL ? detail : "");
 }

@@ -128,7 +128,7 @@ static void test_classes(void)
         { "22021", PG_ROW },     { "22003", PG_ROW },      { "23514", PG_ROW },
         { "54000", PG_ROW },     { "23505", PG_CONFLICT }, { "42P01", PG_SCHEMA },
         { "42703", PG_SCHEMA },  { "42501", PG_REFUSED },  { "28P01", PG_REFUSED },
-        { "3D000", PG_REFUSED }, { "0A000", PG_BUG },
+        { "3D000", PG_REFUSED }, { "P0001", PG_ROW },      { "0A000", PG_BUG },
     };
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
         is_int(pg_class_of(want[i].sqlstate), want[i].class, "SQLSTATE %s means what it must",
