@@ -99,6 +99,16 @@ static void detach_old(struct copier *copier)
     copier->stats.detached += count > 0 ? (uint64_t)count : 0;
 }
 
+/* Nor is an index: another may have it in use, or too little room on the disk. */
+static void make_indexes(struct copier *copier)
+{
+    struct error why;
+    copier->stats.index_trouble[0] = '\0';
+    if (schema_make_indexes(copier->pg, &why) < 0 && pg_alive(copier->pg))
+        (void)snprintf(copier->stats.index_trouble, sizeof copier->stats.index_trouble, "%.399s",
+                       why.text);
+}
+
 /*--- DISCONNECTED -> CONNECTED ---------------------------------------------------------------*/
 
 static int connect_to_server(struct copier *copier, struct error *error)
@@ -112,6 +122,7 @@ static int connect_to_server(struct copier *copier, struct error *error)
         pg_close(&copier->pg);
     if (failed < 0)
         return fail(copier, failed, error);
+    make_indexes(copier);
     detach_old(copier);
     copier->stats.connections++;
     set_state(copier, COPIER_CONNECTED);

@@ -90,10 +90,11 @@ struct copier_stats {
     uint64_t left;           /* over all of them */
     struct copier_fork fork; /* the newest */
     uint64_t rows, batches, lossy_rows, refused_rows, connections;
-    uint64_t batch_rows; /* the size of batch that is aimed at now */
-    uint64_t commit_ns;  /* how long the last transaction took */
-    uint64_t detached;   /* partitions, so far */
-    uint64_t remade;     /* rows of derived tables that were made anew, so far */
+    uint64_t batch_rows;     /* the size of batch that is aimed at now */
+    uint64_t commit_ns;      /* how long the last transaction took */
+    uint64_t detached;       /* partitions, so far */
+    uint64_t remade;         /* rows of derived tables that were made anew, so far */
+    char index_trouble[400]; /* why an index could not be made, with this connection; or "" */
 };
 
 /* Connects to nothing yet. 0 or -ENOMEM. */

@@ -2,8 +2,9 @@
 
 #include "core/base/error.h"
 
-/* Name, table, what follows the table's name. Those of the first migrations are there to be found
- * when they are invalid, or missing. */
+/* Name, table, what follows the table's name. Those of the first migration come with their tables,
+ * and are there to be found when they are invalid, or missing. */
+#define MADE_BY_MIGRATION "4"
 #define WANTED_SQL                                                                                 \
     "wanted(number, name, tab, tail) AS (VALUES"                                                   \
     " (1, 'events_time', 'events', 'USING brin (time)'),"                                          \
@@ -25,9 +26,21 @@
     " (SELECT FROM pg_inherits a JOIN pg_index x ON x.indexrelid = a.inhrelid"                     \
     " WHERE a.inhparent = to_regclass('daa.' || w.name) AND x.indrelid = c.oid))"
 
-/* The statements, in the order in which they are to be run: first the invalid ones. What a REINDEX
- * CONCURRENTLY that failed leaves has a name of its own. An index ON ONLY the parent is invalid
- * until every partition has its part, which is as it should be. */
+/* Ours, whole or not: the keys, those by name, and what a partition has of them. One of somebody's
+ * own may be impossible, as a unique one of values that are not. */
+#define IS_OURS_SQL                                                                                \
+    "(EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid)"                               \
+    " OR EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid)"                              \
+    " OR EXISTS (SELECT FROM wanted w WHERE regexp_replace(c.relname, '_cc(new|old)\\d*$', '')"    \
+    " IN (w.name, (SELECT t.relname FROM pg_class t WHERE t.oid = x.indrelid)"                     \
+    " || substr(w.name, 7)))"                                                                      \
+    " OR c.relname ~ '^events_\\d{6,}_.*_cc(new|old)\\d*$')"
+
+/* The statements, in the order in which they are to be run: first the invalid ones, but for those
+ * that somebody makes just now. What a REINDEX CONCURRENTLY that failed leaves has a name of its
+ * own. An index ON ONLY the parent is invalid until every partition has its part, which is as it
+ * should be. Where a table is still to be made, by a migration, it will lack all that does not come
+ * with it. */
 static const char statements_sql[] =
     "WITH " WANTED_SQL ", " PARTS_SQL " SELECT statement FROM ("
     " SELECT 0 AS number, 0 AS nth, c.relname AS name,"
@@ -35,10 +48,12 @@ static const char statements_sql[] =
     " || ' INDEX CONCURRENTLY daa.' || quote_ident(c.relname) AS statement"
     " FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid"
     " WHERE c.relnamespace = to_regnamespace('daa') AND c.relkind = 'i' AND NOT x.indisvalid"
-    " UNION ALL"
+    " AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid)"
+    " AND " IS_OURS_SQL " UNION ALL"
     " SELECT w.number, 0, w.name, format('CREATE INDEX CONCURRENTLY %I ON daa.%I %s', w.name,"
-    " w.tab, w.tail) FROM wanted w JOIN pg_class t ON t.oid = to_regclass('daa.' || w.tab)"
-    " WHERE t.relkind = 'r' AND to_regclass('daa.' || w.name) IS NULL"
+    " w.tab, w.tail) FROM wanted w LEFT JOIN pg_class t ON t.oid = to_regclass('daa.' || w.tab)"
+    " WHERE (t.relkind = 'r' OR (t.oid IS NULL AND w.number > " MADE_BY_MIGRATION
+    ")) AND to_regclass('daa.' || w.name) IS NULL"
     " UNION ALL"
     " SELECT w.number, 0, w.name, format('CREATE INDEX %I ON ONLY daa.%I %s', w.name, w.tab,"
     " w.tail) FROM wanted w JOIN pg_class t ON t.oid = to_regclass('daa.' || w.tab)"

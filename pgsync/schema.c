@@ -96,7 +96,7 @@ static int open_locked(struct schema *schema, struct pg *pg, uint64_t partition_
 }
 
 /* Whoever holds the lock makes them, beside the copiers; if it is killed, the next one does. */
-static int make_indexes(struct pg *pg, struct error *error)
+int schema_make_indexes(struct pg *pg, struct error *error)
 {
     struct pg_rows *rows;
     int failed = pg_query(pg, "SELECT pg_try_advisory_lock(" INDEX_LOCK ")", &rows, error);
@@ -106,9 +106,12 @@ static int make_indexes(struct pg *pg, struct error *error)
     pg_rows_free(rows);
     if (!ours)
         return 0;
-    failed = indexes_make(pg, error);
+    failed = pg_run(pg, "SET lock_timeout = '30s'; SET statement_timeout = 0", error);
+    if (failed == 0)
+        failed = indexes_make(pg, error);
     if (pg_alive(pg))
-        (void)pg_run(pg, "SELECT pg_advisory_unlock(" INDEX_LOCK ")", NULL);
+        (void)pg_run(pg, "RESET statement_timeout; SELECT pg_advisory_unlock(" INDEX_LOCK ")",
+                     NULL);
     return failed < 0 ? failed : 0;
 }
 
@@ -117,15 +120,18 @@ int schema_open(struct schema *schema, struct pg *pg, uint64_t partition_rows, s
     if (partition_rows == 0)
         partition_rows = SCHEMA_PARTITION_ROWS;
     *schema = (struct schema){ .partition_rows = 0 };
-    /* A second look under the lock: whoever waited for it finds what the first one made. */
-    int failed =
-        pg_run(pg, "SET lock_timeout = '30s'; BEGIN; " SCHEMA_LOCK_SQL ";" SCHEMA_OWNER_SQL, error);
+    /* A second look under the lock: whoever waited for it finds what the first one made. A
+     * migration takes the time that it takes: it would never be done if it had to begin anew. */
+    int failed = pg_run(pg,
+                        "SET lock_timeout = '30s'; BEGIN; SET LOCAL statement_timeout = 0;"
+                        " " SCHEMA_LOCK_SQL ";" SCHEMA_OWNER_SQL,
+                        error);
+    pg_be_patient(pg, true);
     if (failed == 0)
         failed = open_locked(schema, pg, partition_rows, error);
+    pg_be_patient(pg, false);
     if (failed == 0)
         failed = pg_run(pg, "COMMIT", error);
-    if (failed == 0)
-        failed = make_indexes(pg, error);
     if (failed < 0 && pg_alive(pg))
         (void)pg_run(pg, "ROLLBACK", NULL);
     return failed;
@@ -142,7 +148,8 @@ int schema_print(struct pg *pg, uint64_t partition_rows, struct text *sql, struc
     if (failed < 0)
         return failed;
     if (version < (int64_t)migrations_count) {
-        text_add_string(sql, "BEGIN;\n" SCHEMA_LOCK_SQL ";\n" SCHEMA_OWNER_SQL ";\n");
+        text_add_string(sql, "SET search_path = pg_catalog, pg_temp;\nBEGIN;\n" SCHEMA_LOCK_SQL
+                             ";\n" SCHEMA_OWNER_SQL ";\n");
         migration_print(sql, (uint64_t)version, rows);
         text_add_string(sql, "COMMIT;\n");
     }

@@ -50,13 +50,17 @@ struct schema {
 };
 
 /* Makes the schema when it is missing (under an advisory lock, so that several may try at once),
- * else applies the migrations that it lacks, then makes the indexes that are missing or invalid
- * (which takes its time on large tables). `partition_rows` is for a new one; 0:
+ * else applies the migrations that it lacks. `partition_rows` is for a new one; 0:
  * SCHEMA_PARTITION_ROWS. ERROR_NEWER or ERROR_MISMATCH with a sentence for another version's or
  * somebody else's; pg's. */
 int schema_open(struct schema *schema, struct pg *pg, uint64_t partition_rows, struct error *error);
 
-/* Appends the SQL that schema_open() would run here, and runs none of it; nothing when there is
+/* Then makes the indexes that are missing or invalid, which takes its time on large tables; 0 at
+ * once when somebody else makes them now. Without them all is right, only slower: rows can be
+ * copied when this fails. 0 or the pg's. */
+int schema_make_indexes(struct pg *pg, struct error *error);
+
+/* Appends the SQL that these two would run here, and runs none of it; nothing when there is
  * nothing to do. Errors as of schema_open(). */
 int schema_print(struct pg *pg, uint64_t partition_rows, struct text *sql, struct error *error);
 

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use Daa qw(scratch program slurp run_program);
+use Daa qw(wait_until scratch program slurp run_program);
 use Digest::SHA qw(sha256_hex);
 use PgServer;
 use Test::More;
@@ -132,6 +132,37 @@ subtest 'indexes' => sub {
     copies($name, 'one that was half way');
     is(invalid($name), 0, 'is finished');
     is($server->sql(q{SELECT count(*) FROM pg_indexes WHERE tablename = 'events_000000' AND indexdef LIKE '%stream%'}, $name), 1, 'with what was there');
+};
+
+subtest 'indexes that cannot be made' => sub {
+    my $name = database();
+    copies($name, 'a copy');
+    my @psql = $server->psql('CREATE UNIQUE INDEX CONCURRENTLY mine ON daa.events_000000 (log)', $name);
+    my ($status) = run_program(@psql);
+    isnt($status, 0, 'somebody\'s own');
+    copies($name, 'is left to him');
+    is(invalid($name), 1, 'as it is');
+    $server->sql('DROP INDEX daa.mine, daa.steps_open, daa.agents_active', $name);
+    $server->sql(q{CREATE FUNCTION public.no() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN
+        IF current_setting('statement_timeout') <> '0' THEN RAISE 'there is a statement_timeout'; END IF;
+        IF current_query() LIKE '%steps_open%' THEN RAISE 'not this one'; END IF; END$$;
+        CREATE EVENT TRIGGER no_index ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION public.no()}, $name);
+    $server->sql("ALTER DATABASE $name SET statement_timeout = '1min'");
+    my $pid = fork() // die $!;
+    my $said = scratch() . '/said';
+    if (!$pid) { open STDERR, '>', $said or die $!; open STDOUT, '>', '/dev/null'; exec program('daa-pgsync'), '--data-dir', $log, '--url', $server->url($name), '--follow' }
+    ok(wait_until(sub { (slurp($said) // '') =~ /connected/ }, 30), 'ours stop no copy');
+    kill 'TERM', $pid;
+    waitpid $pid, 0;
+    is($?, 0, 'which goes on');
+    like(slurp($said), qr/without an index .*daa-cli database migrate: .*steps_open.*not this one/, 'and says so');
+    is($server->sql(q{SELECT to_regclass('daa.agents_active') IS NOT NULL}, $name), 'f', 'those behind it wait');
+    ($status, undef, my $err) = run_program(program('daa-cli'), 'database', 'migrate', '--url', $server->url($name));
+    is($status, 1, 'migrate fails');
+    like($err, qr/steps_open.*not this one/, 'and says why') or diag $err;
+    $server->sql('DROP EVENT TRIGGER no_index', $name);
+    copies($name, 'when they can be made');
+    is(shape($name), shape($whole), 'they are');
 };
 
 subtest 'roles' => sub {

@@ -38,10 +38,6 @@ static void print_result(int64_t from, struct text *sql, bool dry_run)
         database_print_json(&json);
     } else if (dry_run) {
         printf("%s", changes ? text_string(sql) : "-- nothing to do\n");
-        /* Which indexes a table lacks is known once it is there. */
-        if ((uint64_t)from < schema_newest_version())
-            printf("-- Then the indexes that these tables still lack are made, beside readers and "
-                   "writers:\n-- run this again to see them.\n");
     } else if (!changes) {
         printf("schema daa is version %" PRId64 " already, with all of its indexes\n", from);
     } else if (from == 0) {
@@ -64,6 +60,8 @@ static int migrate(struct pg *pg, uint64_t partition_rows, bool dry_run, struct 
     int failed = look(pg, partition_rows, &from, &sql, error);
     if (failed == 0 && !dry_run && sql.size > 0)
         failed = schema_open(&schema, pg, partition_rows, error);
+    if (failed == 0 && !dry_run && sql.size > 0)
+        failed = schema_make_indexes(pg, error);
     if (failed == 0)
         print_result(from, &sql, dry_run);
     text_free(&sql);

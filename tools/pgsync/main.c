@@ -152,7 +152,8 @@ static void take_event(void *context, const struct follow_event *event)
         run->first_position = position;
     if (first && once && run->goal > position)
         progress_begin(&run->progress, "copying", PROGRESS_ITEMS, run->goal - position);
-    if (!(first && once) && news_of(event, text)) {
+    bool quiet = first && once && event->stats->index_trouble[0] == '\0';
+    if (!quiet && news_of(event, text)) {
         progress_clear(&run->progress);
         fprintf(stderr, "daa-pgsync: %s\n", text);
     }

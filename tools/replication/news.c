@@ -25,14 +25,19 @@ static void tell_fork(const struct copier_fork *fork, char text[NEWS_SIZE])
                    log, parent, fork->seq, left, missing);
 }
 
+#define INDEX_TROUBLE                                                                              \
+    "; it is copied without an index that cannot be made now, see daa-cli database migrate: "
+
 bool news_of(const struct follow_event *event, char text[NEWS_SIZE])
 {
     char uuid[UUID_TEXT_SIZE];
+    const char *trouble = event->stats->index_trouble;
     switch (event->news) {
     case FOLLOW_CONNECTED:
         uuid_to_text(uuid, event->stats->log);
-        (void)snprintf(text, NEWS_SIZE, "connected; log %s is in Postgres up to seq %" PRIu64, uuid,
-                       event->stats->position);
+        (void)snprintf(text, NEWS_SIZE,
+                       "connected; log %s is in Postgres up to seq %" PRIu64 "%s%s", uuid,
+                       event->stats->position, *trouble != '\0' ? INDEX_TROUBLE : "", trouble);
         return true;
     case FOLLOW_FORK:
         tell_fork(&event->stats->fork, text);
