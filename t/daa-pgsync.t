@@ -523,6 +523,9 @@ subtest 'a damaged log' => sub {
 subtest 'the command line' => sub {
     my ($status, $out, $err) = run_program(program('daa-pgsync'), '--url', 'x');
     is($status, 2, 'without a directory it is misused');
+    ($status, undef, $err) = pgsync($small, create_database(), '--partition-rows', '9223372036854775807');
+    is($status, 2, 'and with partitions that no number is beyond');
+    like($err, qr/--partition-rows is too large/, 'which is said');
     ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $small);
     is($status, 2, 'without a url too');
     like($err, qr/DAA_PG_URL/, 'and the way out is named');

@@ -268,6 +268,8 @@ static int check_usage(const char *argument)
         return command_misused(&command, "--content is for --verify");
     if (dry_run && !repair)
         return command_misused(&command, "--dry-run is for --repair");
+    if (partition_rows > INT64_MAX / 1000000)
+        return command_misused(&command, "--partition-rows is too large");
     if (*reader_name != '\0' && !log_reader_name_is_good(reader_name))
         return command_misused(&command, "\"%s\" is no name for a reader", reader_name);
     if (data_dir == NULL)
