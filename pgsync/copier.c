@@ -233,6 +233,7 @@ static int batch_done(struct copier *copier, uint64_t took_ns)
     copier->position = batch->last_seq;
     copier->stats.position = copier->position;
     copier->stats.rows += batch->rows;
+    copier->rows_in_a_row += batch->rows;
     copier->stats.batches++;
     copier->stats.lossy_rows += batch->lossy_rows;
     copier->stats.commit_ns = took_ns;
@@ -333,8 +334,10 @@ static int copy_batch(struct copier *copier, struct error *error)
     struct record record;
     struct log_place place;
     int found = log_reader_next(copier->options.reader, &record, &place, error);
-    if (found == 0)
+    if (found == 0) {
+        copier_caught_up(copier);
         return 0;
+    }
     if (found < 0)
         return fail(copier, found == ERROR_UNAVAILABLE ? -EIO : found, error);
     if (copier->position > 0 && record.seq != copier->position + 1)

@@ -35,10 +35,12 @@ struct copier {
     struct binary changes;
     uint64_t batch_rows; /* aimed at */
     struct poison poison;
-    uint64_t stranger_seq; /* the event of another log for which the family was read again */
-    struct error refusal;  /* of the row that poison names */
-    char refusal_state[6]; /* its SQLSTATE */
-    struct error stopped;  /* why, when STOPPED */
+    uint64_t stranger_seq;  /* the event of another log for which the family was read again */
+    struct error refusal;   /* of the row that poison names */
+    char refusal_state[6];  /* its SQLSTATE */
+    struct error stopped;   /* why, when STOPPED */
+    uint64_t rows_in_a_row; /* copied since there was nothing to copy */
+    uint64_t analyzed_ns;   /* when the tables were analyzed; 0: never */
     struct copier_stats stats;
 };
 
@@ -56,5 +58,9 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
  * daa.events, within the transaction. 0, ERROR_INVALID when a row is refused, the pg's. */
 int copier_send_events(struct copier *copier, const struct record *first,
                        const struct log_place *place, struct error *error);
+
+/* Everything durable is copied: after a bulk load the tables are analyzed, within a minute. It is
+ * no error when they are not; the connection may be gone. */
+void copier_caught_up(struct copier *copier);
 
 #endif
