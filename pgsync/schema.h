@@ -36,12 +36,17 @@
  * other program uses: "daa" and 1. */
 #define SCHEMA_LOCK_SQL "SELECT pg_advisory_xact_lock(x'64616101'::int::bigint)"
 
+/* Whether a member may become the role: PostgreSQL 16 tells that from being one, and gives whoever
+ * makes a role a membership without it. */
+#define SCHEMA_MEMBER_SQL                                                                          \
+    "CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END"
+
 /* A member of the role that owns the schema makes what comes in this transaction as that role, so
  * that it belongs to all of them. Rows are copied as who one is: triggers of others rely on it. */
 #define SCHEMA_OWNER_SQL                                                                           \
     "DO $$ BEGIN IF EXISTS (SELECT FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner"      \
     " WHERE n.nspname = 'daa' AND r.rolname = 'daa_writer'"                                        \
-    " AND pg_has_role(current_user, r.oid, 'MEMBER'))"                                             \
+    " AND pg_has_role(current_user, r.oid, " SCHEMA_MEMBER_SQL "))"                                \
     " THEN SET LOCAL ROLE daa_writer; END IF; END $$"
 
 struct schema {

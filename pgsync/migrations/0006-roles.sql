@@ -11,7 +11,10 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'daa_reader') THEN
         CREATE ROLE daa_reader NOLOGIN;
     END IF;
-    IF NOT pg_has_role(current_user, 'daa_writer', 'MEMBER') THEN
+    -- Since PostgreSQL 16 whoever makes a role is a member that may not become it.
+    IF NOT pg_has_role(current_user, 'daa_writer',
+                       CASE WHEN current_setting('server_version_num')::int < 160000
+                            THEN 'MEMBER' ELSE 'SET' END) THEN
         EXECUTE format('GRANT daa_writer TO %I', current_user);
     END IF;
     ALTER SCHEMA daa OWNER TO daa_writer;
