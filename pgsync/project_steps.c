@@ -3,11 +3,11 @@
 
 #include <string.h>
 
-static int change(const struct event_header *header, const Daa__Event *event, void *row)
+static int change(const struct event_header *header, const Daa__Event *event, void *given)
 {
-    return event == NULL || header->stream == 0 || header->stream > INT64_MAX
-               ? 0
-               : projection_step(header, event, row);
+    struct step_row *row = given;
+    return event != NULL && header->stream > 0 && header->stream <= INT64_MAX &&
+           projection_step(header, event, row) && row->index <= INT32_MAX;
 }
 
 static bool same(const void *given, const void *wanted)
@@ -46,7 +46,7 @@ static void put(const struct projection_of *of, struct columns_scratch *scratch,
     const uint8_t *last_log = lineage_uuid(of->owners, row->last_seq);
     binary_uuid(target, log);
     columns_number(target, row->stream, &lossy);
-    binary_integer(target, (int32_t)(row->index & INT32_MAX));
+    binary_integer(target, (int32_t)row->index);
     columns_text(scratch, target, refused ? none : row->step, &lossy);
     binary_text(target, step_status_name(row->status));
     binary_integer(target, row->has_attempt ? (int32_t)(row->attempt & INT32_MAX) : 0);
