@@ -8,30 +8,33 @@
 
 int partitions_make(struct pg *pg, uint64_t number, uint64_t rows, struct error *error)
 {
-    char sql[2000];
+    char sql[2400];
     /* Made apart and then attached, since CREATE ... PARTITION OF would lock out readers. A DETACH
      * CONCURRENTLY that was killed half way has to be ended first: such a one takes no rows. */
-    (void)snprintf(sql, sizeof sql,
-                   "BEGIN; " SCHEMA_LOCK_SQL ";" SCHEMA_OWNER_SQL ";"
-                   "DO $$ BEGIN"
-                   " IF EXISTS (SELECT FROM pg_inherits i"
-                   " WHERE inhrelid = to_regclass('daa.events_%06" PRIu64 "')"
-                   " AND to_jsonb(i)->>'inhdetachpending' = 'true') THEN"
-                   " EXECUTE 'ALTER TABLE daa.events DETACH PARTITION daa.events_%06" PRIu64
-                   " FINALIZE';" /* which PostgreSQL 13 cannot parse */
-                   " END IF;"
-                   " IF to_regclass('daa.events_%06" PRIu64 "') IS NULL THEN"
-                   " CREATE TABLE daa.events_%06" PRIu64 " (LIKE daa.events INCLUDING DEFAULTS);"
-                   " END IF;"
-                   " IF NOT (SELECT relispartition FROM pg_class"
-                   " WHERE oid = 'daa.events_%06" PRIu64 "'::regclass) THEN"
-                   " ALTER TABLE daa.events ATTACH PARTITION daa.events_%06" PRIu64
-                   " FOR VALUES FROM (%" PRIu64 ") TO (%" PRIu64 ");"
-                   " END IF; END $$;"
-                   "COMMIT",
-                   number, number, number, number, number, number, number * rows,
-                   (number + 1) * rows);
+    (void)snprintf(
+        sql, sizeof sql,
+        "BEGIN; SET LOCAL statement_timeout = 0; " SCHEMA_LOCK_SQL ";" SCHEMA_OWNER_SQL ";"
+        "DO $$ BEGIN"
+        " IF EXISTS (SELECT FROM pg_inherits i"
+        " WHERE inhrelid = to_regclass('daa.events_%06" PRIu64 "')"
+        " AND to_jsonb(i)->>'inhdetachpending' = 'true') THEN"
+        " EXECUTE 'ALTER TABLE daa.events DETACH PARTITION daa.events_%06" PRIu64
+        " FINALIZE';" /* which PostgreSQL 13 cannot parse */
+        " END IF;"
+        " IF to_regclass('daa.events_%06" PRIu64 "') IS NULL THEN"
+        " CREATE TABLE daa.events_%06" PRIu64 " (LIKE daa.events INCLUDING DEFAULTS);"
+        " END IF;"
+        " IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'daa.events'::regclass"
+        " AND inhrelid = 'daa.events_%06" PRIu64 "'::regclass) THEN"
+        " ALTER TABLE daa.events ATTACH PARTITION daa.events_%06" PRIu64
+        " FOR VALUES FROM (%" PRIu64 ") TO (%" PRIu64 ");"
+        " END IF; END $$;"
+        "COMMIT",
+        number, number, number, number, number, number, number * rows, (number + 1) * rows);
+    /* All rows of one that comes back may be read for it. */
+    pg_be_patient(pg, true);
     int failed = pg_run(pg, sql, error);
+    pg_be_patient(pg, false);
     if (failed < 0 && pg_alive(pg))
         (void)pg_run(pg, "ROLLBACK", NULL);
     return failed;

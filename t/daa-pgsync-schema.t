@@ -207,6 +207,15 @@ subtest 'old partitions' => sub {
         SELECT oid FROM pg_class WHERE relnamespace = 'daa'::regnamespace AND relkind = 'r' AND relname LIKE 'events\_0%' LOOP EXECUTE format('DELETE FROM %s', part); END LOOP; END $$}, $name);
     copies($name, 'a log that begins there');
     is($rows->(), $all, 'has them attached again');
+
+    $server->sql(q{ALTER TABLE daa.events DETACH PARTITION daa.events_000000;
+        CREATE TABLE daa.archive (LIKE daa.events) PARTITION BY RANGE (seq);
+        ALTER TABLE daa.archive ATTACH PARTITION daa.events_000000 FOR VALUES FROM (0) TO (2);
+        DELETE FROM daa.replica; DELETE FROM daa.workflows; DELETE FROM daa.events}, $name);
+    my ($status, undef, $err) = copy($server->url($name));
+    is($status, 1, 'but for one that is a partition of another table by now');
+    like($err, qr/events_000000.*already a partition/, 'which is said') or diag $err;
+    is($server->sql('SELECT count(*) FROM daa.rejected', $name), 0, 'and is no fault of a row');
 };
 
 done_testing;
