@@ -84,10 +84,23 @@ static bool names_password(const char *text)
 {
     for (const char *at = text; (at = strstr(at, "password")) != NULL;) {
         at += strlen("password");
-        if (at[strspn(at, " ")] == '=')
+        if (at[strspn(at, " \t\r\n\f\v")] == '=')
             return true;
     }
     return false;
+}
+
+static bool has_colon_before(const char *text, const char *end)
+{
+    return end != NULL && memchr(text, ':', (size_t)(end - text)) != NULL;
+}
+
+/* "user:password@": libpq looks for the first '@' up to a '/', past any '?' and '#'. Whoever wrote
+ * a password with a '/' in it meant the same. An '@' in the query is in somebody's name. */
+static bool has_password(const char *user)
+{
+    return has_colon_before(user, memchr(user, '@', strcspn(user, "/"))) ||
+           has_colon_before(user, memrchr(user, '@', strcspn(user, "?")));
 }
 
 /* A url of libpq's, or its key=value form, without a password: the configuration is printed, and
@@ -103,8 +116,7 @@ static bool is_database(const char *text)
         return strchr(text, '=') != NULL;
     if (strncmp(text, "postgresql://", 13) != 0 && strncmp(text, "postgres://", 11) != 0)
         return false;
-    const char *user = after + 3, *at = memrchr(user, '@', strcspn(user, "/?#"));
-    return at == NULL || memchr(user, ':', (size_t)(at - user)) == NULL;
+    return !has_password(after + 3);
 }
 
 /*--- Keys -------------------------------------------------------------------------------------*/
