@@ -388,12 +388,18 @@ int pg_run(struct pg *pg, const char *sql, struct error *error)
     return failed < 0 ? failed : read_results(pg, NULL, error);
 }
 
-int pg_ping(struct pg *pg, int answer_ms, struct error *error)
+int pg_run_within(struct pg *pg, const char *sql, int answer_ms, struct error *error)
 {
     int usual_ms = pg->answer_ms;
     pg->answer_ms = answer_ms;
-    int failed = pg_run(pg, "", error);
+    int failed = pg_run(pg, sql, error);
     pg->answer_ms = usual_ms;
+    return failed;
+}
+
+int pg_ping(struct pg *pg, int answer_ms, struct error *error)
+{
+    int failed = pg_run_within(pg, "", answer_ms, error);
     pg->lost = pg->lost || failed < 0;
     return failed;
 }

@@ -75,6 +75,8 @@ void pg_be_patient(struct pg *pg, bool patient);
 
 /* Runs one or more statements and drops their rows. */
 int pg_run(struct pg *pg, const char *sql, struct error *error);
+/* The same, and waits for each answer so long at most. */
+int pg_run_within(struct pg *pg, const char *sql, int answer_ms, struct error *error);
 
 /* The same, and gives the rows of the last one that has any (free them with pg_rows_free()). */
 int pg_query(struct pg *pg, const char *sql, struct pg_rows **rows, struct error *error);

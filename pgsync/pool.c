@@ -1,14 +1,17 @@
 #include "pgsync/pool.h"
 
 #include "core/base/check.h"
+#include "pgsync/hosts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
 #define CONNECT_MS_MAX 10000
 #define PING_MS_MAX 5000
+#define SETUP_MS_MAX 10000
 #define STOP_MS 1 /* for what is under way when the pool stops: nobody waits for it any more */
 #define MS UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
@@ -182,6 +185,13 @@ static void note_opening(struct pool *pool, int failed, const struct error *erro
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* pg.h tries each server of the url with a time of its own: here all of them share one. */
+static int share_ms(const struct pool *pool, uint64_t deadline_ns)
+{
+    int share = left_ms(deadline_ns, INT_MAX) / (int)hosts_count(pool->options.url);
+    return share < 1 ? 1 : share < CONNECT_MS_MAX ? share : CONNECT_MS_MAX;
+}
+
 static int open_connection(struct pool *pool, uint64_t deadline_ns, struct pool_loan *loan,
                            struct error *error)
 {
@@ -190,14 +200,14 @@ static int open_connection(struct pool *pool, uint64_t deadline_ns, struct pool_
         .url = options->url,
         .stop = &pool->stop,
         .name = options->name,
-        .connect_ms = left_ms(deadline_ns, CONNECT_MS_MAX),
+        .connect_ms = share_ms(pool, deadline_ns),
         .answer_ms = options->answer_ms,
         .stop_ms = STOP_MS,
     };
     struct error why = { 0 };
     int failed = pg_open_with(&loan->pg, &wanted, &why);
     if (failed == 0 && options->setup != NULL)
-        failed = pg_run(loan->pg, options->setup, &why);
+        failed = pg_run_within(loan->pg, options->setup, left_ms(deadline_ns, SETUP_MS_MAX), &why);
     if (failed < 0)
         pg_close(&loan->pg);
     loan->opened_ns = now_of(pool);

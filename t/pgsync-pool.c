@@ -294,6 +294,45 @@ static void remove_silent(const char *url)
     rmdir(dir);
 }
 
+/* A server that lets anybody in and says nothing more, as a proxy does that has no connection left
+ * to pass a statement on to. */
+static void *greet(void *argument)
+{
+    static const uint8_t welcome[] = { 'R', 0, 0, 0, 8, 0, 0, 0, 0, 'Z', 0, 0, 0, 5, 'I' };
+    char taken[1000];
+    int fd = accept(*(int *)argument, NULL, NULL);
+    bool greeted = fd >= 0 && read(fd, taken, sizeof taken) > 0 &&
+                   write(fd, welcome, sizeof welcome) == (ssize_t)sizeof welcome;
+    while (greeted && read(fd, taken, sizeof taken) > 0)
+        ; /* until it is hung up on */
+    close(fd);
+    return NULL;
+}
+
+static void test_server_that_only_greets(void)
+{
+    char silent[300];
+    const char *live = server_url;
+    struct error error;
+    struct pool_loan loan;
+    struct timespec began, ended;
+    pthread_t thread;
+    int fd = listen_silently(silent);
+    server_url = silent;
+    struct pool *pool = pool_of(1, 0, SECOND / 5);
+    server_url = live;
+    pthread_create(&thread, NULL, greet, &fd);
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    is_int(pool_borrow(pool, 0, &loan, &error), ERROR_UNAVAILABLE,
+           "a server that does not answer the setup cannot be had");
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    ok(ended.tv_sec - began.tv_sec < 60, "which the timeout tells, not the longest wait of all");
+    pthread_join(thread, NULL);
+    pool_close(&pool);
+    close(fd);
+    remove_silent(silent);
+}
+
 /* Borrowers of a silent server are at it while others come and go: nothing waits for them. */
 static void test_silent_server(void)
 {
@@ -376,6 +415,7 @@ int main(void)
     test_crowd();
     test_stop();
     test_silent_server();
+    test_server_that_only_greets();
     test_silent_backend();
     test_values();
     pg_server_end();
