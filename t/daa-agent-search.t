@@ -286,6 +286,22 @@ subtest 'a server that says nothing' => sub {
     is(scalar(grep { $_->answer->{json}{source} eq 'postgres' } @searches), 20, 'which all get their answers then');
 };
 
+subtest 'a server that says nothing, and few connections' => sub {
+    my $few = Daa->start(config => "[api]\nmax_connections = 16\n" . config($url));
+    copy($few, $url);
+    signal_server('STOP');
+    my @searches = map { begin_get($few, query('metadata.team' => 'blue', source => 'postgres')) } 1 .. 12;
+    ok(wait_until(sub { my $now = searched($few)->{searches}; $now->{under_way} + $now->{waiting} + $now->{refused} == 12 }),
+        'searches for most of the connections');
+    is(searched($few)->{searches}{refused}, 4, 'half of the connections are left to others');
+    ok(wait_until(sub { 4 == grep { has_answer($_) } @searches }), 'those that are too many are answered');
+    my ($busy) = grep { has_answer($_) } @searches;
+    is_problem($busy->answer, 503, 'search-busy', 'one too many');
+    is($few->client->request('GET', '/health')->{status}, 200, 'and a new connection is served');
+    signal_server('CONT');
+    is($few->stop, 0, 'the agent ends in order');
+};
+
 subtest 'a server that never answered' => sub {
     my $dir = scratch() . '/silent';
     mkdir $dir or die $!;

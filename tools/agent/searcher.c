@@ -5,12 +5,13 @@
 #include "tools/agent/host.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define THREADS 8u
-#define WAITING_MAX 256u
+#define OPEN_MAX 256u
 #define SECOND UINT64_C(1000000000)
 #define TRY_EVERY_NS SECOND /* while the server cannot be had */
 #define ANSWER_MS 15000     /* behind the statement's own end: the server has fallen silent */
@@ -21,6 +22,7 @@ static const char setup_sql[] =
 struct searcher {
     struct pool *pool;
     uint64_t timeout_ns;
+    uint64_t open_max; /* questions that are not answered yet */
     const char *log_dir;
     pthread_t threads[THREADS];
     unsigned thread_count;
@@ -298,6 +300,13 @@ static int open_pool(struct searcher *searcher, const struct config *config, str
     return pool_open(&searcher->pool, &options, error);
 }
 
+/* Each holds a connection of the API meanwhile: half of those are left for others. */
+static uint64_t open_max(const struct config *config)
+{
+    uint64_t half = config->api.max_connections / 2;
+    return half < 1 ? 1 : half < OPEN_MAX ? half : OPEN_MAX;
+}
+
 int searcher_open(struct searcher **opened, const struct config *config, const char *log_dir,
                   struct error *error)
 {
@@ -305,6 +314,7 @@ int searcher_open(struct searcher **opened, const struct config *config, const c
     if (searcher == NULL)
         return error_set(error, -ENOMEM, "no memory for searches");
     searcher->timeout_ns = config->database.pool_timeout;
+    searcher->open_max = open_max(config);
     searcher->log_dir = log_dir;
     searcher->last = &searcher->first;
     pthread_mutex_init(&searcher->lock, NULL);
@@ -330,8 +340,9 @@ static int admit(struct searcher *searcher, struct error *error)
     uint64_t now_ns = host_monotonic_ns();
     if (searcher->stop)
         return error_set(error, ERROR_UNAVAILABLE, "the agent stops");
-    if (searcher->status.waiting >= WAITING_MAX)
-        return error_set(error, ERROR_FULL, "%u questions wait already", WAITING_MAX);
+    if (searcher->status.waiting + searcher->status.under_way >= searcher->open_max)
+        return error_set(error, ERROR_FULL, "%" PRIu64 " questions wait for Postgres already",
+                         searcher->open_max);
     if (trouble->code == 0)
         return 0;
     if (searcher->trying || now_ns < searcher->next_try_ns)
