@@ -4,6 +4,7 @@
 #include "pgsync/copier_inside.h"
 #include "pgsync/fork.h"
 #include "pgsync/rederive.h"
+#include "pgsync/verify.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -90,18 +91,71 @@ static void tell_fork(struct copier *copier, const struct fork *fork, uint64_t p
     copier->stats.left += told->left;
 }
 
+/* Of a log that was made of what PostgreSQL holds (log/import.h) frames and chain are new, and each
+ * record is the same: then it is the same history. Whether that is so for `log` of the family, up
+ * to its position. 1, 0, or negative. */
+static int has_same_records(struct copier *copier, const uint8_t log[UUID_SIZE],
+                            struct error *error)
+{
+    struct verify_result found;
+    const struct verify_options options = {
+        .url = copier->options.url,
+        .dir = copier->options.dir,
+        .reader = copier->options.reader,
+        .budget = copier->options.budget,
+        .stop = copier->options.stop,
+    };
+    int failed = verify_run(&options, &found, error);
+    uint64_t differ = found.kinds[VERIFY_MISSING] + found.kinds[VERIFY_RECORD];
+    bool whole = failed == 0 && differ == 0 && found.log_count > 0 && found.logs[0].first_seq == 1;
+    bool compared = false;
+    for (size_t i = 0; whole && i < found.log_count; i++) {
+        const struct verify_log *each = &found.logs[i];
+        if (memcmp(each->log, log, UUID_SIZE) == 0)
+            compared = each->chain == VERIFY_CHAIN_OTHER && each->gone == 0;
+    }
+    verify_free(&found);
+    return failed < 0 ? failed : compared;
+}
+
+/* The chain that PostgreSQL has of the parent at the fork, where that is another one than the
+ * log's over the same records; else the log's. */
+static int choose_chain(struct copier *copier, const struct family_log *parent,
+                        uint8_t chain[SHA256_SIZE], struct error *error)
+{
+    uint8_t there[SHA256_SIZE];
+    struct pg_rows *row = NULL;
+    memcpy(chain, parent->end_chain, SHA256_SIZE);
+    int found = ask_position(copier, parent->log, &row, error);
+    if (found <= 0)
+        return found;
+    const char *hex = pg_rows_text(row, 0, 1);
+    bool other = (uint64_t)pg_rows_integer(row, 0, 0) == parent->end_seq && hex != NULL &&
+                 bytes_from_hex(there, SHA256_SIZE, hex, strlen(hex)) &&
+                 memcmp(there, chain, SHA256_SIZE) != 0;
+    pg_rows_free(row);
+    found = other ? has_same_records(copier, parent->log, error) : 0;
+    if (found == 1)
+        memcpy(chain, there, SHA256_SIZE);
+    return found < 0 ? found : 0;
+}
+
 /* Makes a log of the family known to PostgreSQL, which has the one before it up to the fork, or
  * has to do without that. 1: look again. */
 static int register_log(struct copier *copier, size_t i, bool alone, struct error *error)
 {
     const struct family_log *log = &copier->family.logs[i], *parent = i > 0 ? log - 1 : NULL;
     struct fork fork = { .log = log->log, .alone = alone, .owners = &copier->family.owners };
-    uint8_t digest[SHA256_SIZE];
+    uint8_t digest[SHA256_SIZE], chain[SHA256_SIZE];
     uint64_t position;
     if (parent != NULL) {
         fork.parent = parent->log;
         fork.seq = parent->end_seq;
         fork.chain = parent->end_chain;
+        fork.parent_chain = chain;
+        int failed = choose_chain(copier, parent, chain, error);
+        if (failed < 0)
+            return failed;
         int found = alone ? 0 : digest_record(copier, fork.seq, digest, error);
         if (found < 0)
             return found;
@@ -159,10 +213,15 @@ static int take_log(struct copier *copier, size_t chosen, const struct pg_rows *
 
 /*--- The same history ------------------------------------------------------------------------*/
 
-static int set_other_history(const struct copier *copier, const uint8_t here[SHA256_SIZE],
+static int set_other_history(struct copier *copier, const uint8_t here[SHA256_SIZE],
                              struct error *error)
 {
     char chains[2][2 * SHA256_SIZE + 1];
+    if (has_same_records(copier, copier->log, NULL) == 1)
+        return error_set(error, ERROR_MISMATCH,
+                         "this is log %s as it was restored from Postgres, with the same records "
+                         "and another chain; start the agent first: it goes on as a log of its own",
+                         copier->log_text);
     bytes_to_hex(chains[0], copier->chain, SHA256_SIZE);
     bytes_to_hex(chains[1], here, SHA256_SIZE);
     return error_set(error, ERROR_MISMATCH,

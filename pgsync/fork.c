@@ -63,7 +63,7 @@ static int check_parent(struct registration *r, const struct pg_rows *rows, stru
         return 1;
     if (fork->parent == NULL || r->position != fork->seq)
         return 0;
-    bytes_to_hex(want, fork->chain, SHA256_SIZE);
+    bytes_to_hex(want, fork->parent_chain, SHA256_SIZE);
     if (strcmp(pg_rows_text(rows, 0, 1), want) != 0)
         return set_other_history(r, "the chain", pg_rows_text(rows, 0, 1), want, error);
     return 0;

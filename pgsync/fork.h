@@ -25,6 +25,7 @@ struct fork {
     const uint8_t *log;           /* uuid */
     uint64_t seq;                 /* the last event that both have; 0: no parent */
     const uint8_t *chain;         /* there, as the log has it */
+    const uint8_t *parent_chain;  /* there, as PostgreSQL must have it if its position is there */
     const uint8_t *record_digest; /* SHA-256 of that event's record in the log; NULL: it is gone */
     bool alone;                   /* neither the log nor PostgreSQL has the parent up to there */
     const struct lineage *owners;

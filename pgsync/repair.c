@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define STREAMS_MAX 1000u /* derived rows in one transaction */
 
@@ -245,27 +247,42 @@ static int mend_rows(struct repairing *r, const struct verify_result *found, str
     return failed;
 }
 
-/* All records are the same, so the chain was changed, or the log was framed anew by a restore. */
-static int mend_chains(struct repairing *r, const struct verify_result *found, struct error *error)
+/* A log that was restored and not gone on with has its own chain under the name of another. */
+static bool is_to_fork(const char *dir)
 {
-    int failed = 0;
-    for (size_t i = 0; failed == 0 && i < found->log_count; i++) {
-        const struct verify_log *log = &found->logs[i];
-        char sql[300], chain[2 * SHA256_SIZE + 1];
-        if (log->chain != VERIFY_CHAIN_OTHER)
-            continue;
-        take_log(r, log->log);
-        bytes_to_hex(chain, log->chain_here, SHA256_SIZE);
-        (void)snprintf(sql, sizeof sql,
-                       "UPDATE daa.replica SET last_chain = '\\x%s' WHERE log = '%s'"
-                       " AND last_seq = %" PRIu64,
-                       chain, r->log_text, log->position);
-        failed = repair_begin(r, error);
-        if (failed == 0)
-            failed = pg_run(r->pg, sql, error);
-        failed = repair_end(r, failed, error);
-        r->result->chains += failed == 0;
-    }
+    char path[PATH_MAX];
+    return (snprintf(path, sizeof path, "%s/" LOG_FORK_NAME, dir) < PATH_MAX &&
+            access(path, F_OK) == 0) ||
+           (snprintf(path, sizeof path, "%s/log/" LOG_FORK_NAME, dir) < PATH_MAX &&
+            access(path, F_OK) == 0);
+}
+
+/* All records are the same, so the chain in daa.replica was changed. */
+static int mend_chain(struct repairing *r, const struct verify_result *found, struct error *error)
+{
+    char sql[300], chain[2 * SHA256_SIZE + 1];
+    size_t newest = found->log_count;
+    if (!verify_chain_differs(found))
+        return 0;
+    while (!found->logs[newest - 1].known)
+        newest--;
+    const struct verify_log *log = &found->logs[newest - 1];
+    take_log(r, log->log);
+    if (is_to_fork(r->options->dir))
+        return error_set(error, ERROR_MISMATCH,
+                         "this is log %s as it was restored, with another chain: start the agent "
+                         "first, it goes on as a log of its own",
+                         r->log_text);
+    bytes_to_hex(chain, log->chain_here, SHA256_SIZE);
+    (void)snprintf(sql, sizeof sql,
+                   "UPDATE daa.replica SET last_chain = '\\x%s' WHERE log = '%s'"
+                   " AND last_seq = %" PRIu64,
+                   chain, r->log_text, log->position);
+    int failed = repair_begin(r, error);
+    if (failed == 0)
+        failed = pg_run(r->pg, sql, error);
+    failed = repair_end(r, failed, error);
+    r->result->chains += failed == 0;
     return failed;
 }
 
@@ -314,7 +331,7 @@ static int mend_all(struct repairing *r, const struct verify_result *found, stru
     }
     if (failed == 0)
         failed = mend_rows(r, found, error);
-    return failed < 0 ? failed : mend_chains(r, found, error);
+    return failed < 0 ? failed : mend_chain(r, found, error);
 }
 
 int repair_run(const struct verify_options *options, const struct verify_result *found,

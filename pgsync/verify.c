@@ -72,9 +72,9 @@ void verify_free(struct verify_result *result)
 
 bool verify_chain_differs(const struct verify_result *result)
 {
-    for (size_t i = 0; i < result->log_count; i++)
-        if (result->logs[i].chain == VERIFY_CHAIN_OTHER)
-            return true;
+    for (size_t i = result->log_count; i-- > 0;)
+        if (result->logs[i].known)
+            return result->logs[i].chain == VERIFY_CHAIN_OTHER;
     return false;
 }
 

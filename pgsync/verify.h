@@ -98,7 +98,8 @@ int verify_run(const struct verify_options *options, struct verify_result *resul
 void verify_free(struct verify_result *result);
 
 bool verify_is_clean(const struct verify_result *result);
-/* True if a log's chain differs at the position. */
+/* True if the chain of the newest log that is there differs at its position. That of one that it
+ * was forked from may: a log that was restored from PostgreSQL has new frames (log/import.h). */
 bool verify_chain_differs(const struct verify_result *result);
 
 #endif

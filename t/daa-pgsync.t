@@ -532,16 +532,10 @@ subtest 'the command line' => sub {
     ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', scratch() . '/nothing', '--url', 'postgresql:///x');
     is($status, 1, 'a directory that is not there fails');
     like($err, qr{/nothing}, 'by name');
-    for my $later ('restore') {
-        ($status, $out, $err) = pgsync($small, 'x', $later);
-        is($status, 1, "$later fails");
-        like($err, qr/not in this version/, "$later is not in this version");
-    }
     ($status, $out) = run_program(program('daa-pgsync'), '--help');
     is($status, 0, '--help succeeds');
     like($out, qr/--follow/, 'and lists the options');
-    unlike($out, qr/^Usage:.*restore/, 'restore is not offered');
-    like($out, qr/daa-pgsync restore'.* is not in this version/, 'and named as one to come');
+    like($out, qr/^Usage:.*restore/, 'restore is offered');
 };
 
 subtest 'an older copy of the log' => sub {

@@ -10,6 +10,7 @@
 #include "tools/command/progress.h"
 #include "tools/pgsync/metrics_file.h"
 #include "tools/pgsync/repair.h"
+#include "tools/pgsync/restore.h"
 #include "tools/pgsync/status.h"
 #include "tools/pgsync/verify.h"
 #include "tools/replication/follow.h"
@@ -28,9 +29,9 @@
 
 static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, content, rebuild, repair, dry_run;
-static uint64_t batch_rows, partition_rows, rebuild_from;
+static uint64_t batch_rows, partition_rows, rebuild_from, segment_size;
 static uint64_t detach_after_ns = UINT64_MAX; /* never */
-static const char *metrics_file;
+static const char *metrics_file, *log_name;
 
 static const struct command_option options[] = {
     { "data-dir", 'D', "DIR", COMMAND_TEXT, &data_dir, "the agent's data directory, or a log's" },
@@ -66,15 +67,19 @@ static const struct command_option options[] = {
     { "repair", 0, NULL, COMMAND_FLAG, &repair,
       "verify each column, mend what differs, and verify again" },
     { "dry-run", 0, NULL, COMMAND_FLAG, &dry_run, "with --repair: only say what would be done" },
+    { "log", 0, "UUID", COMMAND_TEXT, &log_name, "restore: the log, where Postgres has several" },
+    { "segment-size", 0, "SIZE", COMMAND_SIZE, &segment_size,
+      "restore: of the log that is made (64MiB)" },
     { .name = NULL },
 };
 
 static const struct command command = {
     .name = "daa-pgsync",
     .purpose = "Copy an agent's event log into PostgreSQL, each event exactly once.",
-    .arguments_max = 1,
+    .arguments = "[restore DIR]",
+    .arguments_max = 2,
     .options = options,
-    .notes = "'daa-pgsync restore', which makes a log of the copy, is not in this version.\n\n"
+    .notes = "'daa-pgsync restore --url URL DIR' makes a log of the copy, in a new directory.\n\n"
              "Exit status: 0 done or ended by SIGTERM, 1 failed, 2 usage.",
 };
 
@@ -253,12 +258,23 @@ static int run_status(struct log_reader *reader)
 }
 
 /* COMMAND_GO_ON, or the status to exit with. */
+static int check_url(void)
+{
+    if (url == NULL)
+        url = getenv("DAA_PG_URL");
+    if (url == NULL || *url == '\0')
+        return command_misused(&command,
+                               "say which database: --url postgresql://..., or $DAA_PG_URL");
+    return COMMAND_GO_ON;
+}
+
+/* COMMAND_GO_ON, or the status to exit with. */
 static int check_usage(const char *argument)
 {
-    if (argument != NULL && strcmp(argument, "restore") != 0)
-        return command_misused(&command, "unknown argument: %s", argument);
     if (argument != NULL)
-        return command_failed(&command, "restore is not in this version");
+        return command_misused(&command, "unknown argument: %s", argument);
+    if (log_name != NULL || segment_size != 0)
+        return command_misused(&command, "--log and --segment-size are for restore");
     if (once + follow + status_only + verify + repair + rebuild > 1)
         return command_misused(&command, "only one of --once, --follow, --status, --verify, "
                                          "--repair and --rebuild can be meant");
@@ -274,11 +290,9 @@ static int check_usage(const char *argument)
         return command_misused(&command, "\"%s\" is no name for a reader", reader_name);
     if (data_dir == NULL)
         return command_misused(&command, "say where the log is: --data-dir DIR");
-    if (url == NULL)
-        url = getenv("DAA_PG_URL");
-    if (url == NULL || *url == '\0')
-        return command_misused(&command,
-                               "say which database: --url postgresql://..., or $DAA_PG_URL");
+    int status = check_url();
+    if (status != COMMAND_GO_ON)
+        return status;
     once = !(follow || status_only || verify || repair);
     return COMMAND_GO_ON;
 }
@@ -319,9 +333,32 @@ static int run_mode(struct log_reader *reader, struct budget *budget)
     return status_only ? run_status(reader) : run_copier(reader, budget);
 }
 
+static int restore(int argc, char **argv)
+{
+    struct timespec now;
+    if (argc != 2)
+        return command_misused(&command, "say which directory is to be made: restore DIR");
+    int status = check_url();
+    if (status != COMMAND_GO_ON)
+        return status;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const struct restore_options wanted = {
+        .url = url,
+        .dir = argv[1],
+        .log = log_name,
+        .stop = &stopping.is_raised,
+        .segment_size = segment_size,
+        .time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+    };
+    catch_signals();
+    return run_restore(&command, &wanted, json);
+}
+
 static int run(int argc, char **argv)
 {
     int first, status = command_parse(&command, argc, argv, &first);
+    if (status == COMMAND_GO_ON && first < argc && strcmp(argv[first], "restore") == 0)
+        return restore(argc - first, argv + first);
     if (status == COMMAND_GO_ON)
         status = check_usage(first < argc ? argv[first] : NULL);
     if (status != COMMAND_GO_ON)
