@@ -64,6 +64,11 @@ static int stop(struct copier *copier, int code, const struct error *error)
 {
     copier->stopped = *error;
     copier->stopped.code = code;
+    if (code == -EACCES)
+        error_set(&copier->stopped, code,
+                  "%s; connect as a member of daa_writer, or GRANT this role what is missing (of "
+                  "the database TEMPORARY too)",
+                  error->text);
     set_state(copier, COPIER_STOPPED);
     pg_close(&copier->pg);
     return code;
@@ -374,7 +379,7 @@ static int copy_batch(struct copier *copier, struct error *error)
     return fail(copier, failed, error);
 }
 
-int copier_step(struct copier *copier, struct error *error)
+static int step(struct copier *copier, struct error *error)
 {
     switch (copier->state) {
     case COPIER_DISCONNECTED:
@@ -388,8 +393,15 @@ int copier_step(struct copier *copier, struct error *error)
         break;
     }
     CHECK(copier->state == COPIER_STOPPED);
-    *error = copier->stopped;
-    return error->code;
+    return copier->stopped.code;
+}
+
+int copier_step(struct copier *copier, struct error *error)
+{
+    int done = step(copier, error);
+    if (copier->state == COPIER_STOPPED)
+        *error = copier->stopped;
+    return done;
 }
 
 int copier_flush(struct copier *copier, uint64_t *position, uint8_t chain[SHA256_SIZE],
