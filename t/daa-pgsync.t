@@ -166,6 +166,20 @@ subtest 'what PostgreSQL cannot hold' => sub {
         FROM daa.rejected r JOIN daa.events e USING (log) WHERE e.error IS NOT NULL}, $db), 't 23514 t t', 'daa.rejected has it, with its bytes');
 };
 
+subtest 'values beyond every limit' => sub {
+    my ($db, $log) = (create_database(), make_log('hostile', undef, 'hostile', 'workflows 1'));
+    my ($status, $out, $err) = pgsync($log, $db, '--json');
+    is($status, 0, 'stop nothing') or diag($err);
+    is(JSON::PP::decode_json($out)->{refused_rows}, 0, 'and the server has nothing to refuse');
+    is_whole_copy($log, $db, 'hostile');
+    my %row = map { $_->[0] => $_ } $server->rows(q{SELECT coalesce(substr(name, 1, 8), '-'), lossy, coalesce(jsonb_typeof(input), 'null'), length(input::text), length(metadata::text) FROM daa.workflows}, $db);
+    is_deeply([map { $row{$_}[2] } qw(nested digits fraction twice)], [('string') x 4], 'what is beyond our own JSON, or none, is a string of it');
+    is_deeply([@{ $row{string} }[1, 3]], ['f', 200_002], 'a long string is whole');
+    is_deeply([$row{label}[1], $row{value}[1]], ['f', 'f'], 'labels are indexed whatever their length');
+    is($server->sql(q{SELECT count(*) FROM daa.workflows WHERE metadata @> jsonb_build_object('team', repeat('v', 100000))}, $db), 1, 'and found');
+    like($server->sql(q{SELECT payload->>'undecoded' FROM daa.events WHERE payload ? 'undecoded'}, $db), qr/6e616d6520fffe20/, 'an event whose name is not UTF-8 is there, as hex');
+};
+
 subtest 'rows that are refused whatever is in them' => sub {
     my $db = create_database();
     is((pgsync(make_log('rules', undef), $db))[0], 0, 'the schema is there');

@@ -299,6 +299,46 @@ static void make_awkward(void)
     append(&pending, 0);
 }
 
+/* `size` bytes of `what` between two other texts; the caller frees it. */
+static char *long_text(const char *before, char what, size_t size, const char *behind)
+{
+    size_t first = strlen(before), last = strlen(behind);
+    char *text = malloc(first + size + last + 1);
+    CHECK(text != NULL);
+    memcpy(text, before, first);
+    memset(text + first, what, size);
+    memcpy(text + first + size, behind, last + 1);
+    return text;
+}
+
+static void submit_long(const char *name, char *input, const char *metadata)
+{
+    struct pending pending = { .count = 0 };
+    add_submitted(&pending, name, input, metadata);
+    append(&pending, 0);
+    free(input);
+}
+
+/* Values beyond what a type, an index or a stack of PostgreSQL takes (its classes 22 and 54). */
+static void make_hostile(void)
+{
+    char *nested = long_text("", '[', 3000, ""), *tail = long_text("", ']', 3000, "");
+    char *label = long_text("{\"", 'k', 5000, "\": \"v\"}");
+    char *value = long_text("{\"team\": \"", 'v', 100000, "\"}");
+    submit_long("nested", long_text(nested, ' ', 1, tail), "{}");
+    submit_long("digits", long_text("[", '9', 200000, "]"), "{}");
+    submit_long("fraction", long_text("[0.", '1', 20000, "e-20000]"), "{}");
+    submit_long("string", long_text("\"", 's', 200000, "\""), "{}");
+    submit_long("label", long_text("", '1', 1, ""), label);
+    submit_long("value", long_text("", '1', 1, ""), value);
+    submit_long("name \xff\xfe \xed\xa0\x80 \xf4\x90\x80\x80", long_text("", '1', 1, ""), "{}");
+    submit_long("twice", long_text("{\"a\": 1, \"a\": [", '2', 3, "]}"), "{}");
+    free(nested);
+    free(tail);
+    free(label);
+    free(value);
+}
+
 static void make_fill(uint64_t count, uint64_t size)
 {
     struct pending pending = { .count = 0 };
@@ -395,6 +435,8 @@ static void obey(const char *dir, const char *line)
         make_parked();
     else if (strcmp(line, "awkward\n") == 0)
         make_awkward();
+    else if (strcmp(line, "hostile\n") == 0)
+        make_hostile();
     else
         CHECK(!"a command that make-log knows");
     settle();
