@@ -26,14 +26,17 @@
     " (SELECT FROM pg_inherits a JOIN pg_index x ON x.indexrelid = a.inhrelid"                     \
     " WHERE a.inhparent = to_regclass('daa.' || w.name) AND x.indrelid = c.oid))"
 
+/* A REINDEX CONCURRENTLY that was killed leaves one with more behind its name. */
+#define BASE_NAME_SQL "regexp_replace(c.relname, '_cc(new|old)\\d*$', '')"
+
 /* Ours, whole or not: the keys, those by name, and what a partition has of them. One of somebody's
  * own may be impossible, as a unique one of values that are not. */
 #define IS_OURS_SQL                                                                                \
-    "(EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid)"                               \
-    " OR EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid)"                              \
-    " OR EXISTS (SELECT FROM wanted w WHERE regexp_replace(c.relname, '_cc(new|old)\\d*$', '')"    \
-    " IN (w.name, (SELECT t.relname FROM pg_class t WHERE t.oid = x.indrelid)"                     \
-    " || substr(w.name, 7)))"                                                                      \
+    "(EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid)"                                 \
+    " OR EXISTS (SELECT FROM pg_constraint k JOIN pg_class b ON b.oid = k.conindid"                \
+    " WHERE k.conrelid = x.indrelid AND b.relname = " BASE_NAME_SQL ")"                            \
+    " OR EXISTS (SELECT FROM wanted w JOIN pg_class t ON t.oid = x.indrelid"                       \
+    " WHERE " BASE_NAME_SQL " IN (w.name, t.relname || substr(w.name, 7)))"                        \
     " OR c.relname ~ '^events_\\d{6,}_.*_cc(new|old)\\d*$')"
 
 /* The statements, in the order in which they are to be run: first the invalid ones, but for those

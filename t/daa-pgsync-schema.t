@@ -121,6 +121,13 @@ subtest 'indexes' => sub {
     is(invalid($name), 2, 'as a CREATE INDEX CONCURRENTLY leaves it that was killed');
     copies($name, 'a copier comes');
     is(invalid($name), 0, 'and makes them again');
+    my @left = qw(workflows_pkey workflows_metadata events_000000_pkey);
+    for (@left) {
+        my $table = $server->sql("SELECT tablename FROM pg_indexes WHERE schemaname = 'daa' AND indexname = '$_'", $name);
+        $server->sql("CREATE INDEX ${_}_ccnew1 ON daa.$table (log); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'daa.${_}_ccnew1'::regclass", $name);
+    }
+    copies($name, 'what a REINDEX CONCURRENTLY leaves that was killed');
+    is($server->sql(q{SELECT count(*) FROM pg_indexes WHERE indexname ~ '_ccnew'}, $name), 0, 'is dropped');
     $server->sql('DROP INDEX daa.events_time, daa.workflows_open, daa.steps_open', $name);
     copies($name, 'missing ones');
     is(invalid($name), 0, 'are made, those of the partitions too, and attached');
