@@ -9,6 +9,11 @@
  *   name; the old file, as it is, stays in `<dir>/quarantine/<time>/` (a hard link: also what the
  *   disk cannot read stays what it was)
  *
+ * Records that somebody else has (Postgres) mend frames too: a frame is built out of them, of what
+ * is still whole here, and of what stands around it (log/rebuild.h). It is taken only when the
+ * chain comes out as bytes of this log that are whole demand: then it is what was there. The header
+ * of a segment is under no chain, and is not built.
+ *
  * Nothing is ever cut but the end of a log, with a number that the caller names: when the events
  * behind it cannot be mended the log goes on from there under a new uuid (log/fork.h).
  *
@@ -17,12 +22,15 @@
  * says. A copy that goes further than the log is a witness that more was durable.
  *
  * A crash leaves each segment old or new; the next call goes on. Memory: three windows of a source,
- * one more for each copy, and a header for each segment. Threads: any, one call at a time per
+ * one more for each copy, a header for each segment, what is built of a segment, and while that is
+ * done three times the gap, which is of 64 MiB at most. Threads: any, one call at a time per
  * directory. */
 #ifndef LOG_REPAIR_H
 #define LOG_REPAIR_H
 
 #include "core/base/error.h"
+#include "core/base/id.h"
+#include "core/base/span.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -35,6 +43,7 @@ enum { LOG_REPAIR_COPIES_MAX = 8 };
 enum log_repair_kind {
     LOG_REPAIR_FLIP,  /* one bit is flipped back */
     LOG_REPAIR_TAKE,  /* bytes are taken from a copy */
+    LOG_REPAIR_BUILD, /* frames are built anew out of their records */
     LOG_REPAIR_CLEAR, /* bytes where nothing was ever written are zero again */
     LOG_REPAIR_ASIDE, /* a file that holds no event is moved into the quarantine */
     LOG_REPAIR_LOST,  /* nothing here and no copy has it */
@@ -47,15 +56,32 @@ struct log_repair_step {
     uint64_t offset, size;        /* bytes, of the segment as it is read; size 0: not known */
     uint64_t first_seq, last_seq; /* events concerned; 0: none, or not known */
     unsigned bit;                 /* of FLIP: of the byte at `offset` */
-    const char *from;             /* of TAKE: the copy, as the caller named it; else NULL */
+    const char *from;             /* of TAKE: the copy, as the caller named it; of BUILD: who has
+                                     the records; else NULL */
     char text[512];               /* a sentence */
+};
+
+/* Somebody who has records of the log, each with its exact bytes, and nothing of their frames. */
+struct log_repair_records {
+    const char *name; /* for a person */
+    void *context;
+    /* The record with this number of the log with this uuid: its bytes are valid until the next
+     * call. 0; ERROR_NOT_FOUND, ERROR_DAMAGED: it is not there, or of no use, and `error` says it;
+     * whatever else is negative ends the repair. */
+    int (*record)(void *context, const uint8_t log_uuid[UUID_SIZE], uint64_t seq,
+                  struct span *record, struct error *error);
+    /* The last one that is there, which says that it was durable; 0: none is. 0, or negative, which
+     * ends the repair. May be NULL. */
+    int (*last_seq)(void *context, const uint8_t log_uuid[UUID_SIZE], uint64_t *seq,
+                    struct error *error);
 };
 
 struct log_repair_options {
     const char *dir;           /* a log directory, or a data directory that holds it as "log" */
     const char *const *copies; /* of the same log: backups, data or log directories */
     size_t copy_count;
-    bool plan;          /* change nothing */
+    const struct log_repair_records *records; /* asked where no copy helps; NULL: there is none */
+    bool plan;                                /* change nothing */
     uint64_t cut_seq;   /* the last event to keep when the end cannot be mended; 0: cut nothing */
     uint64_t begin_seq; /* the log should begin with this event; 0: wherever it begins is fine */
     uint64_t time_ns;   /* wall clock, for the name of the quarantine */

@@ -38,7 +38,7 @@ void repair_tell_format(struct repair *repair, struct log_repair_step *step, con
 }
 
 /* What was taken from a copy so far. */
-static void tell_pending(struct repair *repair)
+void repair_tell_pending(struct repair *repair)
 {
     struct repair_segment *segment = &repair->segment;
     struct log_repair_step *step = &segment->pending;
@@ -78,12 +78,13 @@ static int flip_bit(struct repair *repair)
                                             &segment->header, offset, text);
     if (found.kind != DIAGNOSIS_FLIPPED)
         return 0;
-    int code = repair_add_patch(segment, offset + found.offset, 1, -1, (uint8_t)(1u << found.bit));
+    int code = repair_add_patch(segment, offset + found.offset, 1, PATCH_FLIPPED,
+                                (uint8_t)(1u << found.bit));
     if (code == 0)
         code = try_patch(segment, 1, &frame);
     if (code <= 0)
         return code;
-    tell_pending(repair);
+    repair_tell_pending(repair);
     struct log_repair_step step = { .kind = LOG_REPAIR_FLIP,
                                     .offset = offset + found.offset,
                                     .size = 1,
@@ -114,7 +115,7 @@ static bool flip_packed_bit(struct repair *repair)
     segment->base.bad_size = 0;
     source_forget(&segment->base);
     source_forget(&segment->healed);
-    tell_pending(repair);
+    repair_tell_pending(repair);
     struct log_repair_step step = { .kind = LOG_REPAIR_FLIP, .offset = at, .size = 1, .bit = bit };
     repair_tell_format(repair, &step,
                        "bit %u of byte 0x%llx of the sealed file is flipped back, which makes "
@@ -134,7 +135,7 @@ static void note_taken(struct repair *repair, const struct repair_copy *copy, ui
         step->last_seq = frame_last_seq(frame);
         return;
     }
-    tell_pending(repair);
+    repair_tell_pending(repair);
     *step = (struct log_repair_step){ .kind = LOG_REPAIR_TAKE,
                                       .offset = offset,
                                       .size = size,
@@ -200,10 +201,10 @@ static int pass_lost(struct repair *repair, const char *why, struct error *error
                                             : step.first_seq;
     if (step.last_seq < step.first_seq)
         step.last_seq = step.first_seq;
-    tell_pending(repair);
+    repair_tell_pending(repair);
     repair_tell_format(repair, &step,
-                       "events %llu to %llu cannot be mended (%s): give another copy",
-                       big(step.first_seq), big(step.last_seq), why);
+                       "events %llu to %llu cannot be mended (%s%s): give another copy",
+                       big(step.first_seq), big(step.last_seq), why, segment->unbuilt);
     scan->in_run = resumes && (frame.flags & FRAME_TXN) && !(frame.flags & FRAME_TXN_BEGIN);
     scan->here.end_offset = offset;
     scan->here.last_seq = step.last_seq;
@@ -241,12 +242,13 @@ static void note_cut(struct repair *repair, const struct tail *tail)
     result->cut_seq = end->last_seq;
     result->gone_first = step.first_seq;
     result->gone_last = step.last_seq;
-    tell_pending(repair);
+    repair_tell_pending(repair);
     repair->segment.lost = true;
     repair_tell_format(repair, &step,
-                       "the end cannot be mended: %s; give another copy, or give up at most %llu "
+                       "the end cannot be mended: %s%s; give another copy, or give up at most %llu "
                        "events behind event %llu",
-                       tail->reason, big(tail->events_max), big(end->last_seq));
+                       tail->reason, repair->segment.unbuilt, big(tail->events_max),
+                       big(end->last_seq));
 }
 
 /* 1, 0, negative. */
@@ -255,11 +257,13 @@ static int mend(struct repair *repair)
     if (flip_packed_bit(repair))
         return 1;
     int code = flip_bit(repair);
-    return code != 0 ? code : take_frame(repair);
+    if (code == 0)
+        code = take_frame(repair);
+    return code != 0 ? code : repair_build(repair);
 }
 
 /* The place where the segment behind it says that it ends; NULL: none says so. */
-static const struct segment_header *told_end(const struct repair_segment *segment)
+const struct segment_header *repair_told_end(const struct repair_segment *segment)
 {
     const struct repair_entry *next = segment->next;
     return next != NULL && next->header.prev_segment_no == segment->segment_no ? &next->header
@@ -270,7 +274,7 @@ static const struct segment_header *told_end(const struct repair_segment *segmen
 static bool ends_unknown(struct repair_segment *segment)
 {
     const uint8_t *sector;
-    return told_end(segment) == NULL && !segment->is_last &&
+    return repair_told_end(segment) == NULL && !segment->is_last &&
            source_bytes(&segment->healed, segment->scan.here.end_offset, LOG_SECTOR_SIZE,
                         &sector) == 0 &&
            bytes_are_zero(sector, LOG_SECTOR_SIZE);
@@ -278,6 +282,8 @@ static bool ends_unknown(struct repair_segment *segment)
 
 static int fail(struct repair *repair, int code, struct error *error)
 {
+    if (repair->failed.code != 0)
+        return error_set(error, code, "%s: %s", repair->segment.name, repair->failed.text);
     return error_set(error, code, "%s: %s", repair->segment.name, error_text(code));
 }
 
@@ -331,7 +337,7 @@ static int heal_frames(struct repair *repair, struct error *error)
     }
     if (more < 0)
         return more;
-    tell_pending(repair);
+    repair_tell_pending(repair);
     /* It ended in order, and a witness knows of more. */
     int damaged = more == 1 && segment->is_last ? judge_end(repair, SCAN_END, &tail) : 0;
     if (damaged < 0)
@@ -347,7 +353,7 @@ static int check_end(struct repair *repair, struct error *error)
 {
     struct repair_segment *segment = &repair->segment;
     const struct scan_mark *end = &segment->scan.counted;
-    const struct segment_header *next = told_end(segment);
+    const struct segment_header *next = repair_told_end(segment);
     struct log_repair_step step = { .kind = LOG_REPAIR_LOST,
                                     .offset = end->end_offset,
                                     .first_seq = end->last_seq };
@@ -406,7 +412,7 @@ static int flip_header_back(struct repair *repair)
     };
     repair_tell_format(repair, &step, "bit %u of byte 0x%llx, in its header, is flipped back",
                        found.bit, big(found.offset));
-    return repair_add_patch(segment, found.offset, 1, -1, (uint8_t)(1u << found.bit));
+    return repair_add_patch(segment, found.offset, 1, PATCH_FLIPPED, (uint8_t)(1u << found.bit));
 }
 
 /* Its header, or all of it when there is no file that was begun. */
@@ -440,13 +446,27 @@ static int begin_header(struct repair *repair, struct error *error)
     return code < 0 ? fail(repair, code, error) : 0;
 }
 
-/* What is known to be durable of the newest: a copy that goes further knows it. */
-static void find_witness(struct repair *repair)
+/* The records of another place are of events that were durable. */
+static int ask_witness(struct repair *repair)
+{
+    const struct log_repair_records *records = repair->options->records;
+    struct repair_segment *segment = &repair->segment;
+    uint64_t seq = 0;
+    if (records == NULL || records->last_seq == NULL)
+        return 0;
+    int code = records->last_seq(records->context, segment->header.log_uuid, &seq, &repair->failed);
+    if (code == 0 && seq > segment->witness.seq)
+        segment->witness = (struct tail_witness){ .seq = seq, .name = records->name };
+    return code;
+}
+
+/* What is known to be durable of the newest: a copy that goes further knows it. 0 or negative. */
+static int find_witness(struct repair *repair)
 {
     struct repair_segment *segment = &repair->segment;
     segment->witness = repair->witness;
     if (!segment->is_last || repair->forks)
-        return;
+        return 0;
     for (size_t i = 0; i < repair->options->copy_count; i++) {
         struct repair_copy *copy = &repair->copies[i];
         if (!repair_open_in_copy(copy, segment->segment_no) ||
@@ -456,12 +476,13 @@ static void find_witness(struct repair *repair)
         if (seq > segment->witness.seq)
             segment->witness = (struct tail_witness){ .seq = seq, .name = copy->path };
     }
+    return ask_witness(repair);
 }
 
 static void begin_scan(struct repair *repair)
 {
     struct repair_segment *segment = &repair->segment;
-    const struct segment_header *header = &segment->header, *next = told_end(segment);
+    const struct segment_header *header = &segment->header, *next = repair_told_end(segment);
     scan_begin(&segment->scan, &segment->healed, header);
     segment->scan.check_chain = true;
     if (next != NULL && next->prev_end_offset < segment->scan.limit)
@@ -515,7 +536,9 @@ int repair_heal(struct repair *repair, size_t index, struct error *error)
     if (code < 0)
         return code;
     check_gap(repair);
-    find_witness(repair);
+    code = find_witness(repair);
+    if (code < 0)
+        return fail(repair, code, error);
     begin_scan(repair);
     code = heal_frames(repair, error);
     if (code == 0)

@@ -64,13 +64,13 @@ static unsigned first_behind(const struct repair_segment *segment, uint64_t offs
     return low;
 }
 
-/* The patch of a copy that holds `offset`, or NULL. *end comes down to where that changes. */
+/* The patch whose bytes hold `offset`, or NULL. *end comes down to where that changes. */
 static const struct repair_patch *taken_at(const struct repair_segment *segment, uint64_t offset,
                                            uint64_t *end)
 {
     for (unsigned i = first_behind(segment, offset); i < segment->patch_count; i++) {
         const struct repair_patch *patch = &segment->patches[i];
-        if (patch->copy < 0)
+        if (patch->copy == PATCH_FLIPPED)
             continue;
         bool holds = patch->offset <= offset;
         uint64_t change = holds ? patch->offset + patch->size : patch->offset;
@@ -88,16 +88,20 @@ static void flip_back(const struct repair_segment *segment, uint8_t *target, uin
         const struct repair_patch *patch = &segment->patches[i];
         if (patch->offset >= offset + size || patch->offset >= segment->zero_from)
             return;
-        if (patch->copy < 0)
+        if (patch->copy == PATCH_FLIPPED)
             target[patch->offset - offset] ^= patch->mask;
     }
 }
 
-static int read_copy(struct repair *repair, int copy_index, uint8_t *target, uint64_t offset,
-                     uint64_t size)
+static int read_patch(struct repair *repair, const struct repair_patch *patch, uint8_t *target,
+                      uint64_t offset, uint64_t size)
 {
-    struct repair_copy *copy = &repair->copies[copy_index];
     const uint8_t *bytes;
+    if (patch->copy == PATCH_BUILT) {
+        memcpy(target, patch->bytes + (offset - patch->offset), size);
+        return 0;
+    }
+    struct repair_copy *copy = &repair->copies[patch->copy];
     int code = repair_open_in_copy(copy, repair->segment.segment_no)
                    ? source_bytes(&copy->source, offset, size, &bytes)
                    : -EIO;
@@ -126,7 +130,7 @@ static int fill(void *context, uint8_t *target, uint64_t offset, uint64_t size)
             end = at + LOG_BLOCK_SIZE;
         const struct repair_patch *taken = taken_at(segment, at, &end);
         code = taken == NULL ? read_base(repair, target + (at - offset), at, end - at)
-                             : read_copy(repair, taken->copy, target + (at - offset), at, end - at);
+                             : read_patch(repair, taken, target + (at - offset), at, end - at);
         at = end;
     }
     if (code < 0)
@@ -173,12 +177,28 @@ int repair_add_patch(struct repair_segment *segment, uint64_t offset, uint64_t s
     return 0;
 }
 
+int repair_add_built(struct repair_segment *segment, uint64_t offset, uint64_t size, uint8_t *bytes)
+{
+    source_forget(&segment->healed);
+    if (!make_room(segment)) {
+        free(bytes);
+        return -ENOMEM;
+    }
+    segment->patches[segment->patch_count++] = (struct repair_patch){
+        .offset = offset, .size = size, .copy = PATCH_BUILT, .bytes = bytes
+    };
+    return 0;
+}
+
 void repair_drop_patch(struct repair_segment *segment, uint64_t size)
 {
     struct repair_patch *last = &segment->patches[segment->patch_count - 1];
     source_forget(&segment->healed);
     last->size -= last->copy >= 0 ? size : last->size;
-    segment->patch_count -= last->size == 0;
+    if (last->size > 0)
+        return;
+    free(last->bytes);
+    segment->patch_count--;
 }
 
 bool repair_is_changed(const struct repair_segment *segment)
@@ -192,6 +212,8 @@ void repair_close_segment(struct repair_segment *segment)
 {
     source_close(&segment->base);
     source_close(&segment->healed);
+    for (unsigned i = 0; i < segment->patch_count; i++)
+        free(segment->patches[i].bytes);
     free(segment->patches);
     segment->patches = NULL;
     segment->patch_count = segment->patch_capacity = 0;

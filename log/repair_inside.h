@@ -12,9 +12,11 @@
 /* Bytes of a segment that are not what its file says. */
 struct repair_patch {
     uint64_t offset, size;
-    int copy;     /* index of the copy that has them; -1: one bit is flipped */
-    uint8_t mask; /* of the byte at `offset` */
+    int copy;       /* index of the copy that has them, or one of the two below */
+    uint8_t mask;   /* of a flip: of the byte at `offset` */
+    uint8_t *bytes; /* of what was built, the patch's own */
 };
+enum { PATCH_FLIPPED = -1, PATCH_BUILT = -2 };
 
 struct repair_copy {
     const char *path;
@@ -58,6 +60,7 @@ struct repair_segment {
     struct tail_witness witness;    /* of the newest: the best of all */
     bool lost;                      /* a part of it */
     bool refused;                   /* what was put together is of another history */
+    char unbuilt[200];              /* why the last place that was bad could not be built */
     struct log_repair_step pending; /* frames taken from one copy, one behind the other */
     bool is_pending;
 };
@@ -79,6 +82,7 @@ struct repair {
     bool forks;                   /* where it ends is meant to be its end: log/fork.h */
     struct copying copying;
     uint64_t done_bytes, all_bytes;
+    struct error failed; /* what the caller's records said; code 0: nothing */
 
     bool joined; /* the two below are of the segment before this one, and whole */
     struct segment_header before;
@@ -108,9 +112,12 @@ void repair_choose(struct repair *repair, struct repair_entry *entry,
 /* Opens the segment in a copy. False: it has none that can be used. */
 bool repair_open_in_copy(struct repair_copy *copy, uint64_t segment_no);
 void repair_begin_healed(struct repair *repair);
-/* Patches are added in the order of the segment. 0 or -ENOMEM. `mask`: of a flip, copy -1. */
+/* Patches are added in the order of the segment. 0 or -ENOMEM. `mask`: of a flip, PATCH_FLIPPED. */
 int repair_add_patch(struct repair_segment *segment, uint64_t offset, uint64_t size, int copy,
                      uint8_t mask);
+/* The same for bytes that are nowhere else: they are the segment's to free, whatever comes. */
+int repair_add_built(struct repair_segment *segment, uint64_t offset, uint64_t size,
+                     uint8_t *bytes);
 /* Takes `size` bytes of the last one away again. */
 void repair_drop_patch(struct repair_segment *segment, uint64_t size);
 /* True if the segment, as it would be, is not what its file says. */
@@ -121,8 +128,39 @@ void repair_close_segment(struct repair_segment *segment);
  * its header; negative. */
 int repair_heal(struct repair *repair, size_t index, struct error *error);
 void repair_tell(struct repair *repair, const struct log_repair_step *step);
+/* Tells of the frames that were taken from a copy so far. */
+void repair_tell_pending(struct repair *repair);
 void repair_tell_format(struct repair *repair, struct log_repair_step *step, const char *format,
                         ...) ERROR_PRINTF(3, 4);
+
+/* The segment behind this one, which says where it ends; NULL: none says so. */
+const struct segment_header *repair_told_end(const struct repair_segment *segment);
+
+/* repair_build.c: the frame or frames that should stand at the scan's place are built out of their
+ * records, and proven. 1; 0, and segment->unbuilt says why; negative, and repair->failed says it.
+ */
+int repair_build(struct repair *repair);
+/* The record with this number, from whoever has them: 0; 1, and segment->unbuilt says why it cannot
+ * be had; negative. It is whole, and valid until the next call. */
+int repair_ask(struct repair *repair, uint64_t seq, struct span *record);
+void repair_cannot_build(struct repair_segment *segment, const char *format, ...)
+    ERROR_PRINTF(2, 3);
+/* What stands at `offset` of the segment, as far as it can be read; zeros for the rest. */
+void repair_read_rest(struct repair_segment *segment, uint64_t offset, uint64_t size,
+                      uint8_t *target);
+/* The frame behind this header, as it must have been: the caller frees it. 0, 1, negative. *asked:
+ * how many of its records are not from here. */
+int repair_build_body(struct repair *repair, uint64_t offset, const uint8_t *header_bytes,
+                      const struct frame_header *header, uint8_t **frame, uint64_t *asked);
+
+/* Frames that are built. */
+struct repair_built {
+    uint8_t *bytes;
+    uint64_t size;
+    uint64_t records, asked; /* in them, and how many of these are not from here */
+};
+/* repair_gap.c: frames at the scan's place whose headers are gone. 0, 1, negative. */
+int repair_build_gap(struct repair *repair, struct repair_built *built);
 
 /* repair_rest.c: what is no frame. Bytes behind the last frame; the size of the file; files that
  * are no segment; CHECKPOINT. */

@@ -30,7 +30,7 @@ static unsigned long long big(uint64_t number)
 
 static const char *kind_text(enum log_repair_kind kind)
 {
-    static const char *const names[] = { "flip", "take", "clear", "aside", "lost", "cut" };
+    static const char *const names[] = { "flip", "take", "build", "clear", "aside", "lost", "cut" };
     return names[kind];
 }
 
