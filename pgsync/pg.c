@@ -184,6 +184,22 @@ int pg_check_url(const char *url, struct error *error)
     return 0;
 }
 
+int pg_check_open_url(const char *url, struct error *error)
+{
+    bool secret = false;
+    int failed = pg_check_url(url, error);
+    if (failed < 0)
+        return failed;
+    PQconninfoOption *options = PQconninfoParse(url, NULL);
+    for (PQconninfoOption *one = options; one != NULL && one->keyword != NULL; one++)
+        secret = secret || (one->val != NULL && strstr(one->keyword, "password") != NULL);
+    PQconninfoFree(options);
+    return secret ? error_set(error, ERROR_SYNTAX,
+                              "the url has a password, which others can read on a command line; "
+                              "it belongs into PGPASSWORD, or into the file that PGPASSFILE names")
+                  : 0;
+}
+
 static void keep_warning(void *context, const PGresult *result)
 {
     struct pg *pg = context;

@@ -44,6 +44,9 @@ int pg_code_of(enum pg_class class);
 /* 0, or ERROR_SYNTAX with a sentence that does not repeat the url. Pure. */
 int pg_check_url(const char *url, struct error *error);
 
+/* The same, and no password in it: for a url of a command line, which others can read. Pure. */
+int pg_check_open_url(const char *url, struct error *error);
+
 /* What a connection may cost and is called; 0 and NULL: what stands above, "daa-pgsync". */
 struct pg_options {
     const char *url;         /* as for pg_open() */

@@ -6,6 +6,7 @@
 #include "tools/command/progress.h"
 #include "tools/log/beginning.h"
 #include "tools/log/log.h"
+#include "tools/log/repair_records.h"
 #include "tools/rebuild/rebuild.h"
 
 #include <errno.h>
@@ -261,15 +262,38 @@ static int mend(struct mending *mending)
     return whole && verified.verdict != LOG_DAMAGED ? COMMAND_GOOD : COMMAND_FAILED;
 }
 
+/* With the records of PostgreSQL, if that is wanted. */
+static int mend_from(struct mending *mending, const char *url)
+{
+    struct repair_records records;
+    struct error error = { 0 };
+    if (url == NULL)
+        return mend(mending);
+    int failed = repair_records_open(&records, url, &error);
+    if (failed == ERROR_SYNTAX || failed == ERROR_NOT_FOUND)
+        return command_misused(mending->command, "%s", error.text);
+    if (failed < 0)
+        return command_failed_error(mending->command, &error);
+    mending->options.records = &records.face;
+    int status = mend(mending);
+    mending->options.records = NULL;
+    repair_records_close(&records);
+    return status;
+}
+
 int log_mend(int argc, char **argv)
 {
     static struct mending mending;
     static struct command_list copies;
+    static const char *url;
     const struct command_option options[] = {
         { "plan", 0, NULL, COMMAND_FLAG, &mending.options.plan,
           "say what would be done, and change nothing" },
         { "from", 0, "COPY", COMMAND_LIST, &copies,
           "a backup or copy of the same log, to take from; may be given again" },
+        { "from-postgres", 0, "URL", COMMAND_TEXT, &url,
+          "build what is damaged anew out of the records there, where the chain\n"
+          "proves it; '-' is $DAA_PG_URL; the password from PGPASSWORD or PGPASSFILE" },
         { "cut-at", 0, "SEQ", COMMAND_NUMBER, &mending.options.cut_seq,
           "the last event to keep, when the log's end cannot be mended" },
         { "json", 'j', NULL, COMMAND_FLAG, &mending.json,
@@ -278,11 +302,13 @@ int log_mend(int argc, char **argv)
     };
     const struct command command = {
         .name = "daa-log repair",
-        .purpose = "Mend a log whose agent is stopped: flip the one bit back that makes a frame, a "
-                   "header\n"
-                   "or a chunk whole, and take from COPY what it still has whole. What helps is "
-                   "proven by\n"
-                   "checksums and chain first. The old files are kept in DIR/quarantine.",
+        .purpose =
+            "Mend a log whose agent is stopped: flip the one bit back that makes a frame, a "
+            "header\n"
+            "or a chunk whole, take from COPY what it still has whole, and build frames anew "
+            "out of\n"
+            "records. What helps is proven by checksums and chain first. The old files are kept in "
+            "DIR/quarantine.",
         .arguments = "DIR",
         .arguments_min = 1,
         .arguments_max = 1,
@@ -309,7 +335,7 @@ int log_mend(int argc, char **argv)
     (void)signal(SIGXFSZ, SIG_IGN);
     text_init(&mending.line);
     progress_begin(&mending.progress, "repairing", PROGRESS_BYTES, 0);
-    status = mend(&mending);
+    status = mend_from(&mending, url);
     text_free(&mending.line);
     return status;
 }

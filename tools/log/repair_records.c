@@ -1,0 +1,77 @@
+#include "tools/log/repair_records.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Who ends the repair ends a wait by it. */
+static const atomic_bool never;
+
+static int give_record(void *context, const uint8_t log_uuid[UUID_SIZE], uint64_t seq,
+                       struct span *record, struct error *error)
+{
+    struct repair_records *records = context;
+    return records_get(records->records, log_uuid, seq, record, error);
+}
+
+static int give_last_seq(void *context, const uint8_t log_uuid[UUID_SIZE], uint64_t *seq,
+                         struct error *error)
+{
+    struct repair_records *records = context;
+    return records_last_seq(records->records, log_uuid, seq, error);
+}
+
+/* libpq's words for a wrong password are no SQLSTATE. */
+static const char *hint(const char *text)
+{
+    if (strstr(text, "password") != NULL)
+        return "; the password comes from PGPASSWORD, or from the file that PGPASSFILE names";
+    if (strstr(text, "does not exist") != NULL || strstr(text, "pg_hba.conf") != NULL)
+        return "";
+    return "; does the server run, and is the url right?";
+}
+
+static int connect_to(struct repair_records *records, const char *url, struct error *error)
+{
+    struct error what = { .code = 0 };
+    const struct pg_options options = { .url = url, .stop = &never, .name = "daa-log" };
+    int failed = pg_open_with(&records->pg, &options, &what);
+    if (failed == ERROR_UNAVAILABLE)
+        return error_set(error, failed, "PostgreSQL cannot be had: %s%s; nothing was changed",
+                         what.text, hint(what.text));
+    if (failed < 0)
+        *error = what;
+    return failed;
+}
+
+int repair_records_open(struct repair_records *records, const char *url, struct error *error)
+{
+    *records = (struct repair_records){ .pg = NULL };
+    records->face = (struct log_repair_records){
+        .name = "PostgreSQL",
+        .context = records,
+        .record = give_record,
+        .last_seq = give_last_seq,
+    };
+    if (strcmp(url, "-") == 0) {
+        url = getenv("DAA_PG_URL");
+        if (url == NULL || *url == '\0')
+            return error_set(error, ERROR_NOT_FOUND,
+                             "--from-postgres -: $DAA_PG_URL does not say which database");
+    } else {
+        int failed = pg_check_open_url(url, error);
+        if (failed < 0)
+            return failed;
+    }
+    int failed = connect_to(records, url, error);
+    if (failed == 0)
+        failed = records_open(&records->records, records->pg, error);
+    if (failed < 0)
+        repair_records_close(records);
+    return failed;
+}
+
+void repair_records_close(struct repair_records *records)
+{
+    records_close(&records->records);
+    pg_close(&records->pg);
+}
