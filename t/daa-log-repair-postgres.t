@@ -124,7 +124,7 @@ subtest 'a record that was refused as a row' => sub {
     my $odd = copied($dir);
     my $log = copy_of($dir, 'rejected');
     my $frame = $frames{$closed}[3];
-    sql($odd, "INSERT INTO daa.rejected (log, seq, sqlstate, message, record) SELECT log, seq, '22000', 'no', record FROM daa.events WHERE seq = $frame->{first}");
+    sql($odd, "INSERT INTO daa.rejected (log, seq, sqlstate, message, record, in_events) SELECT log, seq, '22000', 'no', record, false FROM daa.events WHERE seq = $frame->{first}");
     sql($odd, "DELETE FROM daa.events WHERE seq = $frame->{first}");
     patch("$log/" . seg($closed), $frame->{at} + 130, "\x55" x 100);
     healed($log, $dir, 'refused', [$closed], from($odd));
