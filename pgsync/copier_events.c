@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "log/record.h"
 #include "pgsync/copier_inside.h"
+#include "pgsync/rejected.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -49,47 +50,15 @@ static bool next_of_log(struct copier *copier, struct record *record, struct log
     return false;
 }
 
-/* The record's bytes as a literal of bytea; the caller frees it. NULL: no memory. */
-static char *literal_of(const struct record *record)
-{
-    size_t size = record_size(record->payload.size);
-    uint8_t *bytes = malloc(size);
-    char *literal = malloc(2 * size + 3);
-    if (bytes != NULL && literal != NULL) {
-        record_encode(bytes, record);
-        memcpy(literal, "\\x", 2);
-        bytes_to_hex(literal + 2, bytes, size);
-        free(bytes);
-        return literal;
-    }
-    free(bytes);
-    free(literal);
-    return NULL;
-}
-
 static int reject(struct copier *copier, const struct record *record, struct error *error)
 {
-    static const char sql[] =
-        "INSERT INTO daa.rejected (log, seq, sqlstate, message, record, in_events)"
-        " VALUES ($1::uuid, $2::bigint, $3, $4, $5::bytea, $6::boolean)"
-        " ON CONFLICT (log, seq) DO UPDATE SET sqlstate = excluded.sqlstate,"
-        " message = excluded.message, in_events = excluded.in_events, rejected_at = now()"
-        " RETURNING seq";
-    enum poison_step step = poison_step_of(&copier->poison, copier->position, POISON_EVENTS);
-    char seq[24], *literal = literal_of(record);
-    struct pg_rows *rows = NULL;
-    if (literal == NULL)
-        return error_set(error, -ENOMEM, "no memory for event %" PRIu64, record->seq);
-    (void)snprintf(seq, sizeof seq, "%" PRIu64, record->seq);
-    const char *const values[] = {
-        copier->log_text,     seq,     copier->refusal_state,
-        copier->refusal.text, literal, step == POISON_LEFT_OUT ? "false" : "true"
+    const struct rejection rejection = {
+        .sqlstate = copier->refusal_state,
+        .message = copier->refusal.text,
+        .in_events =
+            poison_step_of(&copier->poison, copier->position, POISON_EVENTS) != POISON_LEFT_OUT,
     };
-    int failed = pg_query_values(copier->pg, sql, values, 6, &rows, error);
-    if (failed == 0)
-        pg_rows_free(rows);
-    free(literal);
-    return failed;
+    return rejected_add(copier->pg, copier->log_text, record, &rejection, error);
 }
 
 /* The row alone that the server refused, as far as it may take it. */

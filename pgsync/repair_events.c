@@ -1,13 +1,22 @@
 /* Events that are missing or differ, copied again: as many as fit one transaction. */
 #include "core/base/bytes.h"
+#include "pgsync/rejected.h"
 #include "pgsync/repair_inside.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PIECE_SIZE 60000u /* of COPY data handed to libpq at once */
+
+/* What the server said of an event, and how far it goes in. */
+struct refusal {
+    struct error error;
+    char sqlstate[8];
+    bool left_out; /* not even without its payload */
+};
 
 /* The reader to event `seq`. To look a place up takes longer than to read over a few hundred. */
 static int go_to(struct repairing *r, uint64_t seq, struct error *error)
@@ -150,7 +159,32 @@ static int copy_set(struct repairing *r, const struct repair_set *set, const cha
     return failed < 0 ? failed : pg_copy_end(r->pg, error);
 }
 
-static int put_set(struct repairing *r, const struct repair_set *set, const char *refusal,
+/* The server refused it alone: its exact bytes go where the copier puts such. */
+static int reject(struct repairing *r, uint64_t seq, const struct refusal *refusal,
+                  struct error *error)
+{
+    const struct rejection rejection = { refusal->sqlstate, refusal->error.text,
+                                         !refusal->left_out };
+    struct record record;
+    int failed = go_to(r, seq, error);
+    if (failed == 0)
+        failed = next(r, seq, &record, error);
+    return failed < 0 ? failed : rejected_add(r->pg, r->log_text, &record, &rejection, error);
+}
+
+static int put_events(struct repairing *r, const struct repair_set *set,
+                      const struct refusal *refusal, struct error *error)
+{
+    int failed = 0;
+    r->batch.has_anchor = false;
+    if (refusal != NULL)
+        failed = reject(r, set->ranges[0].first, refusal, error);
+    if (failed == 0 && (refusal == NULL || !refusal->left_out))
+        failed = copy_set(r, set, refusal != NULL ? refusal->error.text : NULL, error);
+    return failed;
+}
+
+static int put_set(struct repairing *r, const struct repair_set *set, const struct refusal *refusal,
                    struct error *error)
 {
     uint64_t first = set->ranges[0].first, last = set->ranges[set->count - 1].last;
@@ -163,7 +197,9 @@ static int put_set(struct repairing *r, const struct repair_set *set, const char
     if (failed == 0)
         failed = repair_run_on(r, "DELETE FROM daa.events", set, error);
     if (failed == 0)
-        failed = copy_set(r, set, refusal, error);
+        failed = repair_run_on(r, "DELETE FROM daa.rejected", set, error);
+    if (failed == 0)
+        failed = put_events(r, set, refusal, error);
     if (failed == 0)
         failed = repair_note_streams(r, set, error);
     if (failed == 0 && r->batch.has_anchor)
@@ -210,20 +246,33 @@ static int mend_halves(struct repairing *r, const struct repair_set *set, struct
     return failed;
 }
 
-/* Halves what the server refuses, down to one event, which goes in without its payload. */
-static int mend_set(struct repairing *r, const struct repair_set *set, struct error *error)
+/* One event: without its payload, then not at all but in daa.rejected. */
+static int mend_refused(struct repairing *r, const struct repair_set *set, struct refusal *refusal,
+                        struct error *error)
 {
-    struct error refusal = { 0 };
-    int failed = put_set(r, set, NULL, &refusal);
+    struct error again = { 0 };
+    int failed = put_set(r, set, refusal, &again);
     if (failed == ERROR_INVALID && pg_alive(r->pg)) {
-        if (set->rows > 1)
-            return mend_halves(r, set, error);
-        failed = put_set(r, set, refusal.text, error);
-        r->result->refused += failed == 0;
-        return failed;
+        refusal->left_out = true;
+        failed = put_set(r, set, refusal, &again);
     }
     if (failed < 0)
-        *error = refusal;
+        *error = again;
+    r->result->refused += failed == 0;
+    return failed;
+}
+
+/* Halves what the server refuses, down to one event. */
+static int mend_set(struct repairing *r, const struct repair_set *set, struct error *error)
+{
+    struct refusal refusal = { .left_out = false };
+    int failed = put_set(r, set, NULL, &refusal.error);
+    if (failed == ERROR_INVALID && pg_alive(r->pg)) {
+        (void)snprintf(refusal.sqlstate, sizeof refusal.sqlstate, "%s", pg_sqlstate(r->pg));
+        return set->rows > 1 ? mend_halves(r, set, error) : mend_refused(r, set, &refusal, error);
+    }
+    if (failed < 0)
+        *error = refusal.error;
     return failed;
 }
 

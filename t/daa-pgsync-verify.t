@@ -112,12 +112,13 @@ subtest 'derived rows' => sub {
     server()->sql("UPDATE daa.workflows SET status = 'failed', output = NULL WHERE stream = $streams[3]", $db);
     server()->sql("DELETE FROM daa.workflows WHERE stream = $streams[5]", $db);
     server()->sql("INSERT INTO daa.workflows (log, stream, id, reason_given, lossy, last_seq) SELECT log, stream + 1, 'nobody', false, false, 9 FROM daa.workflows WHERE stream = $streams[7]", $db);
+    server()->sql('UPDATE daa.agents SET last_heartbeat = now()', $db);
     server()->sql("INSERT INTO daa.workflows (log, stream, id, reason_given, lossy, last_seq) SELECT log, 99999999, 'later', false, false, 9 FROM daa.workflows WHERE stream = $streams[7]", $db);
     my $extra = $streams[7] + 1;
     differs($log, $db, ["content workflows $streams[3]-$streams[3] (status, output)", "missing workflows $streams[5]-$streams[5]",
-        "extra workflows $extra-$extra", 'extra workflows 99999999-99999999'], 'each is found', '--content');
+        "extra workflows $extra-$extra", 'extra workflows 99999999-99999999', "content agents $end-$end (last_heartbeat)"], 'each is found', '--content');
     my $out = copies($log, $db, '--repair makes them anew', '--repair');
-    like($out, qr/^repaired: .*4 derived rows made anew/m, 'and says how many');
+    like($out, qr/^repaired: .*5 derived rows made anew/m, 'and says how many');
     is(workflows($db), $good, 'and they are what they were');
 };
 
@@ -222,9 +223,14 @@ subtest 'what the server refused' => sub {
     my $out = copies($log, $db, 'which is no difference', '--verify', '--content');
     like($out, qr/^1 events have no payload, since the server refused it/m, 'but said');
     my ($poison) = server()->sql('SELECT seq FROM daa.events WHERE error IS NOT NULL', $db);
-    server()->sql("DELETE FROM daa.events WHERE seq BETWEEN $poison - 1 AND $poison", $db);
+    server()->sql("DELETE FROM daa.events WHERE seq BETWEEN $poison - 1 AND $poison; DELETE FROM daa.rejected", $db);
     copies($log, $db, '--repair copies it again', '--repair');
     is(server()->sql("SELECT string_agg((error IS NOT NULL)::text, ' ' ORDER BY seq) FROM daa.events WHERE seq BETWEEN $poison - 1 AND $poison", $db), 'false true', 'as it had been');
+    is(server()->sql(q{SELECT seq || ' ' || sqlstate || ' ' || in_events FROM daa.rejected}, $db), "$poison 23514 true", 'also in daa.rejected');
+    server()->sql(q{ALTER TABLE daa.events ADD CHECK (error IS NULL) NOT VALID}, $db);
+    server()->sql("DELETE FROM daa.events WHERE seq BETWEEN $poison - 1 AND $poison; DELETE FROM daa.rejected", $db);
+    copies($log, $db, 'nor does it matter that it is refused without its payload too', '--repair');
+    is(server()->sql("SELECT (SELECT count(*) FROM daa.events WHERE seq = $poison) || ' ' || (SELECT count(*) FROM daa.rejected)", $db), '0 1', 'then it is in daa.rejected alone');
     is((json_of($log, $db, '--verify', '--content'))[0], 0, 'then it is clean');
 };
 
