@@ -85,7 +85,7 @@ uint64_t log_reader_durable_seq(struct log_reader *reader); /* the newest that m
 
 /* So many bytes of the log, as it is unpacked, lie between a record that log_reader_get() found and
  * the end as the reader knows it (log_reader_durable_seq()). Reads a block of each segment between
- * them; of more than a thousand the oldest count as full. */
+ * them that was not there the last time; of more than a hundred the oldest count as full. */
 uint64_t log_reader_bytes_from(struct log_reader *reader, const struct log_place *place);
 
 const uint8_t *log_reader_uuid(

@@ -31,6 +31,13 @@ struct point {
     uint64_t used_turn; /* of reader->turn, when it was used last */
 };
 
+/* How many bytes the segments have from `oldest_no` up to `newest_no`, without that one. */
+struct reader_behind {
+    uint64_t oldest_no, newest_no; /* 0: not known */
+    uint64_t bytes;
+    bool rough; /* some were counted as full */
+};
+
 struct log_reader {
     struct budget own_budget;
     struct budget *budget;
@@ -55,6 +62,8 @@ struct log_reader {
 
     struct point points[READER_POINTS];
     uint64_t turn;
+
+    struct reader_behind behind; /* as it was asked for last */
 };
 
 /* True for the newest segment that was begun. */
