@@ -228,6 +228,11 @@ static void set_limits(struct verifying *v, uint64_t begin, uint64_t end)
     log->lag = end - last;
     if (last >= begin && log->first_seq > begin)
         log->gone = (log->first_seq <= last ? log->first_seq : last + 1) - begin;
+    if (last < log->first_seq || v->attached <= log->first_seq)
+        return;
+    uint64_t next = v->attached <= last ? v->attached : last + 1;
+    log->detached = next - log->first_seq;
+    log->first_seq = next;
 }
 
 static int compare_log(struct verifying *v, size_t i, struct error *error)
@@ -269,6 +274,24 @@ static void count_work(struct verifying *v)
     v->all += 1;
 }
 
+/* Old partitions may be detached, by choice: what is in them is not there any more. */
+static int find_attached(struct verifying *v, struct error *error)
+{
+    struct pg_rows *rows;
+    int failed = pg_query(v->pg,
+                          "SELECT coalesce(min(substring(c.relname from 8)::bigint), 0)"
+                          " * (SELECT partition_rows FROM daa.meta)"
+                          " FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+                          " WHERE i.inhparent = 'daa.events'::regclass"
+                          " AND c.relname ~ '^events_[0-9]+$'",
+                          &rows, error);
+    if (failed < 0)
+        return failed;
+    v->attached = (uint64_t)pg_rows_integer(rows, 0, 0);
+    pg_rows_free(rows);
+    return 0;
+}
+
 /* The newest of the family that is there; NULL none. */
 static const struct verify_log *newest_known(const struct verify_result *result)
 {
@@ -294,7 +317,7 @@ static int compare_all(struct verifying *v, struct error *error)
     result->log_count = v->family.count;
     for (size_t i = 0; i < result->log_count; i++)
         memcpy(result->logs[i].log, v->family.logs[i].log, UUID_SIZE);
-    int failed = 0;
+    int failed = find_attached(v, error);
     for (size_t i = 0; failed == 0 && i < result->log_count; i++)
         failed = compare_log(v, i, error);
     const struct verify_log *newest = newest_known(result);

@@ -57,6 +57,7 @@ struct verify_log {
     bool known; /* daa.replica has it */
     uint64_t position;
     uint64_t first_seq, last_seq; /* what was compared; nothing if last_seq < first_seq */
+    uint64_t detached;            /* events in partitions that were detached */
     uint64_t gone;           /* events up to the position that the log does not have any more */
     uint64_t lag;            /* events behind the position */
     uint64_t left;           /* events behind the fork, which only its own directory has */

@@ -29,6 +29,7 @@ struct verifying {
     struct text columns;   /* of events, as verify_content_open() makes them: "e.a, e.b" */
     struct text compared;  /* the same of the rows made of the log */
     struct text differing; /* an expression that names those that differ */
+    uint64_t attached;     /* the first event of the partitions that are attached */
     uint64_t done, all;    /* events, for the progress */
 };
 

@@ -234,6 +234,19 @@ subtest 'what the server refused' => sub {
     is((json_of($log, $db, '--verify', '--content'))[0], 0, 'then it is clean');
 };
 
+subtest 'partitions that were detached' => sub {
+    my $db = create_database();
+    copies($log, $db, 'a copy in many partitions', '--partition-rows', 3000);
+    server()->sql('ALTER TABLE daa.events DETACH PARTITION daa.events_000000; ALTER TABLE daa.events DETACH PARTITION daa.events_000001', $db);
+    my ($status, $result, $err) = json_of($log, $db, '--verify', '--content');
+    is($status, 0, 'are no difference') or diag($err, explain $result->{differences});
+    is_deeply([@{ $result->{logs}[0] }{qw(detached from_seq)}, $result->{rows_from}], [5999, 6000, 6000], 'and said');
+    my $rows = workflows($db);
+    server()->sql('DELETE FROM daa.events WHERE seq = 7000', $db);
+    copies($log, $db, 'the others are mended', '--repair');
+    is(workflows($db), $rows, 'and rows of before are left alone');
+};
+
 subtest 'beside a copier' => sub {
     my $live = scratch() . '/live';
     write_log($live, 'workflows 500');

@@ -40,6 +40,9 @@ static void print_log(const struct verify_log *log)
     if (log->gone > 0)
         printf("  %" PRIu64 " older events are not in the log any more: not comparable\n",
                log->gone);
+    if (log->detached > 0)
+        printf("  %" PRIu64 " events are in partitions that were detached: not compared\n",
+               log->detached);
     if (log->left > 0)
         printf("  %" PRIu64 " events behind the fork are not this log's: not compared\n",
                log->left);
@@ -121,6 +124,7 @@ static void log_to_json(struct text *text, const struct verify_log *log)
         text_json_unsigned(text, "to_seq", log->last_seq);
     }
     text_json_unsigned(text, "gone", log->gone);
+    text_json_unsigned(text, "detached", log->detached);
     text_json_unsigned(text, "left", log->left);
     text_json_unsigned(text, "lag", log->lag);
     text_json_cstring(text, "chain", chain_name(log->chain));
