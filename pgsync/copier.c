@@ -223,12 +223,20 @@ static void adapt(struct copier *copier, uint64_t took_ns)
     bool full = copier->batch.rows >= copier->batch_rows;
     if (full && took_ns < COMMIT_GOAL_NS / 2)
         copier->batch_rows *= 2;
-    else if (took_ns > COMMIT_GOAL_NS * 2)
+    else if (took_ns > COMMIT_GOAL_NS * 2 && copier->batch_rows / 2 >= BATCH_ROWS_MIN)
         copier->batch_rows /= 2;
-    if (copier->batch_rows < BATCH_ROWS_MIN)
-        copier->batch_rows = BATCH_ROWS_MIN;
     if (copier->batch_rows > COPIER_BATCH_ROWS_MAX)
         copier->batch_rows = COPIER_BATCH_ROWS_MAX;
+}
+
+/* What the server gave up (it took too long, or too much of something) may go in by fewer rows,
+ * down to one. */
+static void shorten(struct copier *copier)
+{
+    uint64_t rows = copier->batch.rows;
+    if (rows > 0 && rows < copier->batch_rows)
+        copier->batch_rows = rows;
+    copier->batch_rows = copier->batch_rows > 4 ? copier->batch_rows / 4 : 1;
 }
 
 static int batch_done(struct copier *copier, uint64_t took_ns)
@@ -376,6 +384,8 @@ static int copy_batch(struct copier *copier, struct error *error)
         struct error refusal = *error;
         return batch_refused(copier, where, &refusal, error);
     }
+    if (failed == ERROR_UNAVAILABLE && pg_alive(copier->pg))
+        shorten(copier);
     return fail(copier, failed, error);
 }
 

@@ -106,7 +106,7 @@ sub rows {
 # 0 while there is no table or no server.
 sub position { my ($self, $db, $server) = @_; return ($server // $self->{server})->try_sql('SELECT max(last_seq) FROM daa.replica', $db) || 0 }
 
-# That the copy has each record once, with its exact bytes, and says so.
+# That the copy has each record once, with its exact bytes, and says so, and that --verify finds it whole.
 sub is_whole {
     my ($self, $log, $db, $name, $server) = @_;
     my ($want, $got) = ($self->records($log), $self->rows($db, $server));
@@ -114,6 +114,8 @@ sub is_whole {
     my ($differs) = grep { ($got->[$_] // '') ne ($want->[$_] // '') } 0 .. $#$want;
     Test::More::ok(!defined $differs, "$name: each record once, byte for byte") or Test::More::diag("differs at row $differs");
     Test::More::is($self->position($db, $server), scalar @$want, "$name: the position is the end");
+    my ($status, $out, $err) = $self->run($log, ($server // $self->{server})->url($db), '--verify', '--content');
+    Test::More::is($status, 0, "$name: it is verified") or Test::More::diag($out, $err);
     return;
 }
 
