@@ -17,8 +17,10 @@ struct follow {
     struct backoff backoff;
     struct report report;
     uint64_t goal;     /* of `once`: the end, as it was when we began */
-    uint64_t lost_ns;  /* since when the server cannot be had; 0: it can */
-    uint64_t tries;    /* since then */
+    uint64_t lost_ns;  /* since when nothing can be copied; 0: it can */
+    uint64_t failures; /* since then */
+    uint64_t tries;    /* that failed since it was last told that it is connected */
+    uint64_t batches;  /* that went in, as it was after the last step */
     uint64_t forks;    /* told so far */
     uint64_t tick_ns;  /* when the last FOLLOW_TICK was told */
     uint64_t woken_ns; /* when there was news last */
@@ -73,10 +75,9 @@ static void wait_for(struct follow *follow, uint64_t wait_ns)
 static void found(struct follow *follow)
 {
     bool first = !follow->positioned;
-    if (!first && follow->lost_ns == 0)
+    if (!first && follow->tries == 0)
         return;
     follow->positioned = true;
-    follow->lost_ns = 0;
     follow->tries = 0;
     tell(follow, (struct follow_event){ .news = FOLLOW_CONNECTED, .first = first });
 }
@@ -88,6 +89,7 @@ static int lost(struct follow *follow, struct error *error)
     if (is_stopping(follow))
         return 0; /* that is why the server was not waited for */
     follow->tries++;
+    follow->failures++;
     if (once && !follow->positioned) {
         struct error why = *error;
         return error_set(error, ERROR_UNAVAILABLE, "Postgres cannot be had: %s", why.text);
@@ -99,7 +101,7 @@ static int lost(struct follow *follow, struct error *error)
         return error_set(error, ERROR_UNAVAILABLE,
                          "Postgres was away for a minute and %" PRIu64
                          " tries; what is copied stays, start again to go on: %s",
-                         follow->tries, why.text);
+                         follow->failures, why.text);
     }
     tell(follow,
          (struct follow_event){ .news = FOLLOW_LOST, .error = error, .tries = follow->tries });
@@ -110,10 +112,22 @@ static int lost(struct follow *follow, struct error *error)
     return 0;
 }
 
+/* Rows went in, or there are none to copy. A connection alone is no such success: a server whose
+ * disk is full takes those. */
+static void succeeded(struct follow *follow)
+{
+    follow->lost_ns = 0;
+    follow->failures = 0;
+    backoff_reset(&follow->backoff);
+}
+
 static void progressed(struct follow *follow)
 {
     struct copier_stats stats;
     copier_stats_get(follow->copier, &stats);
+    if (stats.batches != follow->batches)
+        succeeded(follow);
+    follow->batches = stats.batches;
     if (stats.forks != follow->forks) {
         follow->forks = stats.forks;
         tell(follow, (struct follow_event){ .news = FOLLOW_FORK });
@@ -121,7 +135,6 @@ static void progressed(struct follow *follow)
     if (stats.state != COPIER_READY)
         return;
     found(follow);
-    backoff_reset(&follow->backoff);
     tell(follow, (struct follow_event){ .news = FOLLOW_PROGRESS });
 }
 
@@ -163,6 +176,8 @@ static int step(struct follow *follow, struct error *error)
         int told = tell_position(follow, false, error);
         done = told < 0 ? told : done;
     }
+    if (done == 0)
+        succeeded(follow);
     return done;
 }
 
