@@ -226,6 +226,24 @@ int batch_add(struct batch *batch, const struct record *record, const char *refu
     return failed < 0 ? failed : add_event(batch, record, event, refusal);
 }
 
+int batch_send_events(struct batch *batch, struct pg *pg, size_t at_least, struct error *error)
+{
+    struct binary *rows = &batch->events;
+    if (rows->failed < 0)
+        return error_set(error, rows->failed, "no memory for the rows of a batch");
+    for (size_t sent = 0; rows->size >= at_least && sent < rows->size;) {
+        size_t left = rows->size - sent;
+        size_t size = left < BATCH_PIECE_SIZE ? left : BATCH_PIECE_SIZE;
+        int failed = pg_copy_data(pg, span_of(rows->bytes + sent, size), error);
+        if (failed < 0)
+            return failed;
+        sent += size;
+        if (sent == rows->size)
+            binary_clear(rows);
+    }
+    return 0;
+}
+
 int batch_send_changes(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,
                        struct error *error)
 {

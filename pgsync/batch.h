@@ -63,6 +63,11 @@ int batch_project_agent(struct batch *batch, const struct record *record);
 /* Ends the COPY of events. */
 void batch_end(struct batch *batch);
 
+/* Sends the rows of events that were not sent yet, once they are `at_least` so many bytes, into the
+ * COPY that is under way. 0, -ENOMEM, the pg's. */
+#define BATCH_PIECE_SIZE 60000u /* of COPY data handed to libpq at once */
+int batch_send_events(struct batch *batch, struct pg *pg, size_t at_least, struct error *error);
+
 /* Puts the changes into the derived tables (changes_send()). */
 int batch_send_changes(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,
                        struct error *error);

@@ -11,25 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_SIZE 60000u /* of COPY data handed to libpq at once */
-
-static int send_rows(struct copier *copier, size_t at_least, struct error *error)
-{
-    struct binary *rows = &copier->batch.events;
-    if (rows->failed < 0)
-        return error_set(error, rows->failed, "no memory for the rows of a batch");
-    for (size_t sent = 0; rows->size >= at_least && sent < rows->size;) {
-        size_t size = rows->size - sent < PIECE_SIZE ? rows->size - sent : PIECE_SIZE;
-        int failed = pg_copy_data(copier->pg, span_of(rows->bytes + sent, size), error);
-        if (failed < 0)
-            return failed;
-        sent += size;
-        if (sent == rows->size)
-            binary_clear(rows);
-    }
-    return 0;
-}
-
 static uint64_t rows_wanted(const struct copier *copier)
 {
     uint64_t rows = poison_rows(&copier->poison, copier->position, copier->batch_rows);
@@ -89,7 +70,7 @@ static int add_events(struct copier *copier, struct record record, struct log_pl
         if (failed < 0)
             return error_set(error, failed, "no memory for event %" PRIu64, record.seq);
         memcpy(copier->chain, place.frame_chain, SHA256_SIZE);
-        failed = send_rows(copier, PIECE_SIZE, error);
+        failed = batch_send_events(&copier->batch, copier->pg, BATCH_PIECE_SIZE, error);
         if (failed < 0)
             return failed;
         if (batch->rows >= wanted || batch->payload_size >= BATCH_PAYLOAD_MAX ||
@@ -115,7 +96,7 @@ static int send_events(struct copier *copier, const struct record *first,
     if (failed < 0)
         return failed;
     batch_end(&copier->batch);
-    return send_rows(copier, 0, error);
+    return batch_send_events(&copier->batch, copier->pg, 0, error);
 }
 
 int copier_send_events(struct copier *copier, const struct record *first,

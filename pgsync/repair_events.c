@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_SIZE 60000u /* of COPY data handed to libpq at once */
-
 /* What the server said of an event, and how far it goes in. */
 struct refusal {
     struct error error;
@@ -105,23 +103,6 @@ static int fill(struct repairing *r, const struct verify_result *found, size_t *
 
 /*--- Copying ---------------------------------------------------------------------------------*/
 
-static int send_rows(struct repairing *r, size_t at_least, struct error *error)
-{
-    struct binary *rows = &r->batch.events;
-    if (rows->failed < 0)
-        return error_set(error, rows->failed, "no memory for the rows to be mended");
-    for (size_t sent = 0; rows->size >= at_least && sent < rows->size;) {
-        size_t size = rows->size - sent < PIECE_SIZE ? rows->size - sent : PIECE_SIZE;
-        int failed = pg_copy_data(r->pg, span_of(rows->bytes + sent, size), error);
-        if (failed < 0)
-            return failed;
-        sent += size;
-        if (sent == rows->size)
-            binary_clear(rows);
-    }
-    return 0;
-}
-
 static int send_event(struct repairing *r, uint64_t seq, const char *refusal, struct error *error)
 {
     struct record record;
@@ -130,7 +111,7 @@ static int send_event(struct repairing *r, uint64_t seq, const char *refusal, st
         return failed;
     if (batch_add(&r->batch, &record, refusal) < 0)
         return error_set(error, -ENOMEM, "no memory for event %" PRIu64, seq);
-    return send_rows(r, PIECE_SIZE, error);
+    return batch_send_events(&r->batch, r->pg, BATCH_PIECE_SIZE, error);
 }
 
 static int send_range(struct repairing *r, const struct repair_range *range, const char *refusal,
@@ -153,7 +134,7 @@ static int copy_set(struct repairing *r, const struct repair_set *set, const cha
         failed = send_range(r, &set->ranges[i], refusal, error);
     batch_end(&r->batch);
     if (failed == 0)
-        failed = send_rows(r, 0, error);
+        failed = batch_send_events(&r->batch, r->pg, 0, error);
     if (failed < 0)
         pg_copy_abort(r->pg);
     return failed < 0 ? failed : pg_copy_end(r->pg, error);

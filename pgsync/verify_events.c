@@ -18,7 +18,6 @@
     " AND r.seq BETWEEN %" PRIu64 " AND %" PRIu64 " AND NOT r.in_events) s"
 
 #define RANGE_BYTES (UINT64_C(64) << 20) /* of records, after which a range ends */
-#define PIECE_SIZE 60000u                /* of COPY data handed to libpq at once */
 
 /*--- The log's side --------------------------------------------------------------------------*/
 
@@ -85,29 +84,12 @@ static const char *refusal_of(struct refusals *refusals, uint64_t seq)
     return pg_rows_text(refusals->rows, refusals->next, 1);
 }
 
-static int send_rows(struct verifying *v, size_t at_least, struct error *error)
-{
-    struct binary *rows = &v->batch.events;
-    if (rows->failed < 0)
-        return error_set(error, rows->failed, "no memory for rows to compare with");
-    for (size_t sent = 0; rows->size >= at_least && sent < rows->size;) {
-        size_t size = rows->size - sent < PIECE_SIZE ? rows->size - sent : PIECE_SIZE;
-        int failed = pg_copy_data(v->pg, span_of(rows->bytes + sent, size), error);
-        if (failed < 0)
-            return failed;
-        sent += size;
-        if (sent == rows->size)
-            binary_clear(rows);
-    }
-    return 0;
-}
-
 static int send_row(struct verifying *v, const struct record *record, struct refusals *refusals,
                     struct error *error)
 {
     if (batch_add(&v->batch, record, refusal_of(refusals, record->seq)) < 0)
         return error_set(error, -ENOMEM, "no memory for event %" PRIu64, record->seq);
-    return send_rows(v, PIECE_SIZE, error);
+    return batch_send_events(&v->batch, v->pg, BATCH_PIECE_SIZE, error);
 }
 
 /* Reads the records of the range; with `refusals` sends their rows too. */
@@ -163,7 +145,7 @@ static int copy_side(struct verifying *v, uint64_t first, uint64_t last, struct 
         failed = read_side(v, first, last, &refusals, error);
         batch_end(&v->batch);
         if (failed == 0)
-            failed = send_rows(v, 0, error);
+            failed = batch_send_events(&v->batch, v->pg, 0, error);
         if (failed < 0)
             pg_copy_abort(v->pg);
         else
