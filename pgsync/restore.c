@@ -13,6 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the server refused altogether is whole in daa.rejected. */
+#define RECORDS_SQL                                                                                \
+    "(SELECT log, seq, record FROM daa.events"                                                     \
+    " UNION ALL SELECT log, seq, record FROM daa.rejected WHERE NOT in_events)"
+
 #define WINDOW UINT64_C(10000)          /* events of which the size is asked for at once */
 #define FETCH_BYTES (UINT64_C(8) << 20) /* aimed at with one query */
 
@@ -125,12 +130,12 @@ static int add_row(struct restoring *r, const struct scope_log *log, const char 
 static int read_window(struct restoring *r, const struct scope_log *log, const char *name,
                        uint64_t first, uint64_t last, uint64_t rows_max, struct error *error)
 {
-    char sql[300];
+    char sql[500];
     int failed = 0;
     for (uint64_t seq = first; failed == 0 && seq <= last;) {
         struct pg_rows *rows;
         (void)snprintf(sql, sizeof sql,
-                       "SELECT seq, encode(record, 'hex') FROM daa.events WHERE log = '%s'"
+                       "SELECT seq, encode(record, 'hex') FROM " RECORDS_SQL " e WHERE log = '%s'"
                        " AND seq BETWEEN %" PRIu64 " AND %" PRIu64 " ORDER BY seq LIMIT %" PRIu64,
                        name, seq, last, rows_max);
         failed = pg_query(r->pg, sql, &rows, error);
@@ -149,11 +154,11 @@ static int read_window(struct restoring *r, const struct scope_log *log, const c
 static int measure(struct restoring *r, const char *name, uint64_t first, uint64_t last,
                    uint64_t *rows_max, struct error *error)
 {
-    char sql[300];
+    char sql[500];
     struct pg_rows *rows;
     (void)snprintf(sql, sizeof sql,
-                   "SELECT coalesce(max(octet_length(record)), 0) FROM daa.events WHERE log = '%s'"
-                   " AND seq BETWEEN %" PRIu64 " AND %" PRIu64,
+                   "SELECT coalesce(max(octet_length(record)), 0) FROM " RECORDS_SQL " e"
+                   " WHERE log = '%s' AND seq BETWEEN %" PRIu64 " AND %" PRIu64,
                    name, first, last);
     int failed = pg_query(r->pg, sql, &rows, error);
     if (failed < 0)

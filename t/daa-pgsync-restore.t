@@ -157,6 +157,20 @@ subtest 'an agent' => sub {
     copies($dir, $other, 'which is the log', '--verify', '--content');
 };
 
+subtest 'what is in daa.rejected alone' => sub {
+    my $other = create_database();
+    my ($empty, $poisoned) = map { scratch() . "/$_" } qw(empty poisoned);
+    write_log($empty);
+    copies($empty, $other, 'the schema is there');
+    server()->sql(q{ALTER TABLE daa.events ADD CHECK (coalesce(NOT payload->'input' ? 'poison', false) OR kind < 16)}, $other);
+    write_log($poisoned, 'awkward', 'workflows 2');
+    copies($poisoned, $other, 'an event is refused altogether');
+    cmp_ok(server()->sql('SELECT count(*) FROM daa.rejected WHERE NOT in_events', $other), '>', 0, 'and kept elsewhere');
+    my ($dir, $status, undef, $err) = restored($other, '--log', name_of($poisoned));
+    is($status, 0, 'a log is made all the same') or diag($err);
+    is_deeply(list_of("$dir/log"), list_of($poisoned), 'with each record');
+};
+
 subtest 'kill -9' => sub {
     my ($dir, $kills) = (scratch() . '/killed', 0);
     for my $round (1 .. 8) {
