@@ -1,0 +1,115 @@
+#!/usr/bin/perl
+# daa-pgsync --rebuild: derived rows and copies made anew, over kills at any moment, behind forks, and where the log's
+# beginning is gone. What it leaves is held against the log by --verify --content.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Daa qw(wait_until scratch);
+use PgServer;
+use Test::More;
+use Time::HiRes ();
+
+plan skip_all => PgServer->missing if PgServer->missing;
+require PgSync;
+PgSync->import(qw(server create_database write_log backup restore_backup name_of list_of rows_of pgsync copies json_of
+    start_pgsync said end_of position workflows));
+delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
+
+my $seed = $ENV{SEED} // time ^ $$;
+srand $seed;
+note "SEED=$seed";
+
+sub clean {
+    my ($log, $db, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my ($status, $result, $err) = json_of($log, $db, '--verify', '--content');
+    return is($status, 0, $name) || diag($err, explain $result->{differences});
+}
+
+my $log = scratch() . '/log';
+write_log($log, 'workflows 3000', 'parked', 'workflows 500');
+my $end = @{ list_of($log) };
+
+subtest 'kill -9 at any moment' => sub {
+    for my $case (['--rebuild'], ['--rebuild', '--from', 1], ['--rebuild', '--from', 9000]) {
+        my $db = create_database();
+        copies($log, $db, "a copy, for @$case");
+        my $good = workflows($db);
+        my $kills = 0;
+        for (1 .. 12) {
+            server()->sql('UPDATE daa.workflows SET output = NULL WHERE stream % 7 = 0', $db);
+            my $pid = start_pgsync($log, $db, @$case, '--batch-rows', 500);
+            Time::HiRes::sleep(0.01 + rand 0.25);
+            $kills++ if end_of($pid, 'KILL') == 128 + 9;
+        }
+        cmp_ok($kills, '>', 0, "it was killed ($kills times)");
+        copies($log, $db, 'a later run goes on', @$case);
+        clean($log, $db, 'to what the log is');
+        is(workflows($db), $good, 'with the rows that there were');
+        is_deeply(rows_of($db), list_of($log), 'and each event');
+        my $pid = start_pgsync($log, $db, @$case, '--batch-rows', 500);
+        Time::HiRes::sleep(0.01 + rand 0.2);
+        end_of($pid, 'KILL');
+        copies($log, $db, 'and so does --once behind a kill');
+        clean($log, $db, 'to the same');
+    }
+};
+
+subtest 'retention' => sub {
+    my $short = scratch() . '/short';
+    write_log($short, 'workflows 8000');
+    my $db = create_database();
+    copies($short, $db, 'all is copied');
+    my $good = workflows($db);
+    write_log($short, 'remove 2');
+    my ($first) = list_of($short)->[0] =~ /^(\d+)/;
+    server()->sql('UPDATE daa.workflows SET output = NULL', $db);
+    copies($short, $db, 'rows are made anew though the log does not have their events any more', '--rebuild');
+    my ($status, undef, $err) = pgsync($short, $db, '--rebuild', '--from', $first - 10);
+    is($status, 1, 'what the log does not have any more is not taken away');
+    cmp_ok(server()->sql("SELECT count(*) FROM daa.events WHERE seq < $first", $db), '==', $first - 1, 'and is there');
+    my $from = $first + 500;
+    copies($short, $db, 'what it has is copied again', '--rebuild', '--from', $from);
+    clean($short, $db, 'and is the log');
+    is(server()->sql('SELECT count(*) FROM daa.workflows WHERE output IS NULL', $db), 0, 'with all rows');
+};
+
+subtest 'behind a fork' => sub {
+    my $source = scratch() . '/source';
+    my ($a) = write_log($source, 'open a', 'open b', 'workflows 200');
+    my $saved = backup($source, scratch() . '/backup');
+    my $fork = @{ list_of($source) };
+    write_log($source, "complete $a source", 'workflows 20');
+    my $restored = restore_backup($saved);
+    write_log($restored, "pause $a restored", 'workflows 30');
+    my $db = create_database();
+    copies($source, $db, 'the source');
+    copies($restored, $db, 'and what was restored');
+    my $good = workflows($db);
+    server()->sql(q{UPDATE daa.workflows SET status = 'failed'}, $db);
+    copies($_, $db, 'rows are made anew', '--rebuild') for $restored, $source;
+    is(workflows($db), $good, 'as they were, each as the log shows it that came last');
+    copies($restored, $db, 'the restored log from its own beginning', '--rebuild', '--from', $fork + 1);
+    is(workflows($db), $good, 'gives the same');
+    copies($source, $db, 'the source from before the fork', '--rebuild', '--from', 100);
+    is(workflows($db), $good, 'gives the same');
+    clean($_, $db, 'and is the log') for $source, $restored;
+};
+
+subtest 'beside a copier' => sub {
+    my $db = create_database();
+    my $live = scratch() . '/live';
+    write_log($live, 'workflows 800');
+    copies($live, $db, 'a copy');
+    my $pid = start_pgsync($live, $db, '--follow');
+    ok((wait_until { said($pid) =~ /connected/ }), 'that is followed');
+    server()->sql('UPDATE daa.workflows SET output = NULL', $db);
+    copies($live, $db, 'is made anew', '--rebuild', '--from', 50);
+    write_log($live, 'workflows 10');
+    end_of($pid, 'TERM');
+    copies($live, $db, 'whichever copies what comes then');
+    clean($live, $db, 'it is the log');
+};
+
+done_testing();
