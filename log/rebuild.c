@@ -9,9 +9,30 @@
 
 enum {
     CACHE_SIZE = 1024,
-    TRIAL_WORK = 256,       /* bytes that are hashed for a header */
-    EVERY_NUMBER = 1 << 30, /* not only ends of frames */
+    TRIAL_WORK = 256, /* bytes that are hashed for a header */
+    ANY = 1 << 30,
 };
+
+/* What is tried. A log closes a frame while so many before it are not acknowledged yet, and mostly
+ * as many as for the frame before: `lag` is that number, and what differs from it is a slip. */
+struct way {
+    unsigned lag;
+    unsigned choices; /* lags that a slip may have; ANY: every number, not only ends of frames */
+    unsigned slips;   /* at most, in all of the gap */
+    bool runs;        /* a command of several frames may begin in the gap, which is a slip too */
+};
+
+static const struct way ways[] = {
+    { 0, 1, 0, false },     { 1, 1, 0, false },    { 2, 1, 0, false },  { 3, 1, 0, false },
+    { 4, 1, 0, false },     { 5, 1, 0, false },    { 6, 1, 0, false },  { 7, 1, 0, false },
+    { 0, 6, 1, false },     { 1, 6, 1, false },    { 2, 6, 1, false },  { 3, 6, 1, false },
+    { 0, 3, 1, true },      { 1, 3, 1, true },     { 0, 3, 2, false },  { 1, 3, 2, false },
+    { 2, 4, 2, false },     { 0, 3, 3, false },    { 1, 3, 3, false },  { 0, 64, ANY, false },
+    { 0, 3, 2, true },      { 1, 3, 2, true },     { 0, 2, 5, false },  { 1, 2, 5, false },
+    { 0, 2, ANY, false },   { 0, 3, ANY, false },  { 0, 5, ANY, true }, { 0, 64, ANY, true },
+    { 0, ANY, ANY, false }, { 0, ANY, ANY, true },
+};
+enum { WAYS = sizeof ways / sizeof *ways };
 
 /* The checksums of a body. */
 struct body {
@@ -23,8 +44,7 @@ struct search {
     const struct rebuild *rebuild;
     uint8_t *target;
     struct body *bodies; /* CACHE_SIZE of them, by their first record */
-    unsigned choices;    /* of durable_seq that are tried for each frame */
-    bool runs;           /* a command of several frames may begin in the gap */
+    const struct way *way;
     uint64_t work, work_max;
 };
 
@@ -32,6 +52,7 @@ struct search {
 struct place {
     const struct place *previous; /* NULL: the gap's beginning */
     unsigned depth;
+    unsigned slips;    /* so far */
     uint64_t offset;   /* in the gap */
     size_t first;      /* the next record */
     uint64_t last_seq; /* of the frame before */
@@ -48,6 +69,7 @@ struct trial {
     size_t count;
     const struct body *body;
     struct frame_header header; /* but for what is tried */
+    unsigned slips;             /* with what was tried so far */
 };
 
 static uint64_t search_from(struct search *search, const struct place *here);
@@ -84,6 +106,13 @@ static bool may_stand_at(const struct rebuild *rebuild, size_t index, uint64_t p
     return rebuild->places[index] == 0 || rebuild->places[index] == place;
 }
 
+/* A frame's first record is the first one of its block. */
+static bool may_begin_at(const struct rebuild *rebuild, size_t index, uint64_t place)
+{
+    bool told = rebuild->places[index] != 0 || own_flag(rebuild, index) != 0;
+    return may_stand_at(rebuild, index, place) && (told || !rebuild->indexed);
+}
+
 /* How many records the frame may have at most, by their sizes and by where some of them stand. */
 static size_t count_most(const struct rebuild *rebuild, const struct place *here)
 {
@@ -112,7 +141,7 @@ static bool may_end(const struct rebuild *rebuild, const struct place *here, siz
     uint32_t blocks = frame_block_count(bytes_of(rebuild, here->first, count));
     uint64_t end = here->offset + (uint64_t)blocks * LOG_BLOCK_SIZE;
     size_t next = here->first + count, left = rebuild->count - next;
-    if (left > 0 && !may_stand_at(rebuild, next, end + FRAME_HEADER_SIZE))
+    if (left > 0 && !may_begin_at(rebuild, next, end + FRAME_HEADER_SIZE))
         return false;
     if (!rebuild->all)
         return true;
@@ -175,6 +204,7 @@ static uint64_t try_header(struct search *search, const struct trial *trial, uin
     struct place end = {
         .previous = here,
         .depth = here->depth + 1,
+        .slips = trial->slips,
         .offset = here->offset + (uint64_t)header.block_count * LOG_BLOCK_SIZE,
         .first = here->first + trial->count,
         .last_seq = frame_last_seq(&header),
@@ -230,35 +260,53 @@ static bool end_before(const struct search *search, const struct place *here, si
     return true;
 }
 
-/* A log closes a frame with what was acknowledged then: the end of one of the last frames. */
-static uint64_t try_ends(struct search *search, const struct trial *trial, uint16_t flags)
+/* What it knew with so many frames before it under way; what the one before it knew at least. */
+static uint64_t durable_with(const struct search *search, const struct trial *trial, unsigned lag)
 {
     uint64_t least = trial->here->durable_seq, most = durable_most(search, trial), seq;
+    if (!end_before(search, trial->here, lag, &seq) || seq < least)
+        return least;
+    return seq < most ? seq : most;
+}
+
+static uint64_t try_slips(struct search *search, const struct trial *trial, uint16_t flags)
+{
+    struct trial slipped = *trial;
+    uint64_t usual = durable_with(search, trial, search->way->lag), last = usual, proven = 0;
+    slipped.slips++;
+    for (unsigned lag = 0; proven == 0 && lag < search->way->choices; lag++) {
+        uint64_t seq = durable_with(search, trial, lag);
+        if (search->work >= search->work_max || (lag > 0 && seq == last))
+            break;
+        last = seq;
+        if (seq != usual)
+            proven = try_header(search, &slipped, flags, seq);
+    }
+    return proven;
+}
+
+/* What was acknowledged when it was closed is where one of the last frames ends. */
+static uint64_t try_ends(struct search *search, const struct trial *trial, uint16_t flags)
+{
+    uint64_t least = trial->here->durable_seq, most = durable_most(search, trial);
     uint64_t stands =
         bytes_get_u64(search->rebuild->disk + trial->here->offset + FRAME_AT_DURABLE_SEQ);
     uint64_t proven = 0;
-    bool least_tried = false;
+    if (least > most || search->work >= search->work_max)
+        return 0;
     if (stands >= least && stands <= most)
         proven = try_header(search, trial, flags, stands);
-    unsigned left = search->choices;
-    for (size_t i = 0; proven == 0 && left > 0 && end_before(search, trial->here, i, &seq); i++) {
-        if (seq < least || search->work >= search->work_max)
-            break;
-        if (seq > most)
-            continue;
-        left--;
-        least_tried = least_tried || seq == least;
-        proven = try_header(search, trial, flags, seq);
-    }
-    if (proven == 0 && left > 0 && !least_tried && least <= most)
-        proven = try_header(search, trial, flags, least);
+    if (proven == 0)
+        proven = try_header(search, trial, flags, durable_with(search, trial, search->way->lag));
+    if (proven == 0 && trial->slips < search->way->slips)
+        proven = try_slips(search, trial, flags);
     return proven;
 }
 
 static uint64_t try_flags(struct search *search, const struct trial *trial, uint16_t flags)
 {
-    return search->choices == EVERY_NUMBER ? try_every_number(search, trial, flags)
-                                           : try_ends(search, trial, flags);
+    return search->way->choices == ANY ? try_every_number(search, trial, flags)
+                                       : try_ends(search, trial, flags);
 }
 
 /*--- The search --------------------------------------------------------------------------------*/
@@ -288,7 +336,7 @@ static uint64_t try_count(struct search *search, const struct place *here, size_
 {
     const struct rebuild *rebuild = search->rebuild;
     const struct body body = *body_of(search, here->first, count); /* the cache goes on */
-    struct trial trial = { .here = here, .count = count, .body = &body };
+    struct trial trial = { .here = here, .count = count, .body = &body, .slips = here->slips };
     uint16_t own = own_flag(rebuild, here->first);
     trial.header = (struct frame_header){
         .salt = rebuild->segment->salt,
@@ -306,8 +354,9 @@ static uint64_t try_count(struct search *search, const struct place *here, size_
     uint64_t proven = try_flags(search, &trial, here->in_run ? FRAME_TXN : 0);
     if (proven == 0 && here->in_run)
         proven = try_flags(search, &trial, FRAME_TXN | FRAME_TXN_END);
-    if (proven > 0 || here->in_run || !search->runs)
+    if (proven > 0 || here->in_run || !search->way->runs || here->slips >= search->way->slips)
         return proven;
+    trial.slips++;
     proven = try_flags(search, &trial, FRAME_TXN | FRAME_TXN_BEGIN);
     return proven > 0 ? proven
                       : try_flags(search, &trial, FRAME_TXN | FRAME_TXN_BEGIN | FRAME_TXN_END);
@@ -341,8 +390,6 @@ static uint64_t link_before(const struct rebuild *rebuild)
 
 int64_t rebuild_frames(const struct rebuild *rebuild, uint8_t *target)
 {
-    static const unsigned choices[] = { 1, 2, 3, 5, 8, 64, EVERY_NUMBER };
-    const unsigned passes = sizeof choices / sizeof *choices;
     struct search search = { .rebuild = rebuild, .target = target };
     struct place here = {
         .last_seq = rebuild->before->last_seq,
@@ -359,10 +406,9 @@ int64_t rebuild_frames(const struct rebuild *rebuild, uint8_t *target)
         return -ENOMEM;
     memcpy(here.chain, rebuild->before->chain, SHA256_SIZE);
     /* A way that is unlikely leaves time for the others. */
-    for (unsigned i = 0; proven == 0 && i < 2 * passes; i++) {
-        search.choices = choices[i / 2];
-        search.runs = i % 2 == 1;
-        search.work_max = REBUILD_WORK_MAX / (2 * passes) * (i + 1);
+    for (unsigned i = 0; proven == 0 && i < WAYS; i++) {
+        search.way = &ways[i];
+        search.work_max = REBUILD_WORK_MAX / WAYS * (i + 1);
         proven = search_from(&search, &here);
     }
     free(search.bodies);

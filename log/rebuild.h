@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REBUILD_WORK_MAX (UINT64_C(1) << 30) /* bytes that are hashed at most: some seconds */
+#define REBUILD_WORK_MAX (UINT64_C(1) << 31) /* bytes that are hashed at most: some seconds */
 enum { REBUILD_FRAMES_MAX = 1000 };
 
 struct rebuild {
@@ -40,6 +40,7 @@ struct rebuild {
     const uint64_t *at;     /* record i is records[at[i]] up to records[at[i + 1]] */
     const uint64_t *places; /* of record i, in bytes from the gap's beginning; 0: not known */
     size_t count;
+    bool indexed; /* places has the first record of each block, but for a frame of the log's own */
 
     bool all;            /* the records fill the gap, and what follows demands a chain: */
     const uint8_t *next; /* the whole frame behind it; NULL: there is none, */

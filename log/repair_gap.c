@@ -181,6 +181,7 @@ static void take_index(struct gap *gap, const struct storage_sealed *sealed)
         if (at < LOG_BLOCK_SIZE && is_of_gap(gap, seq))
             gap->places[seq - gap->first_seq] = i * LOG_BLOCK_SIZE + at;
     }
+    gap->rebuild.indexed = true;
 }
 
 /* The last record of a segment that ended in order says which record begins each block. */

@@ -254,6 +254,7 @@ static void test_damage(void)
         { "the last of them", 1, 23, 23, 0, 0, 0 },
         { "the last frame of a crash", 1, 33, 33, 0, 0, 0 },
         { "the last two of the newest", 2, 32, 33, 0, 0, 'z' },
+        { "half of a sealed segment", 0, 4, 20, 0, 0, 0 },
         { "the seal", 0, 34, 34, 0, 0, 0 },
         { "the seal and two before it", 0, 32, 34, 0, 0, 'z' },
     };
