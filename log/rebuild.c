@@ -23,6 +23,7 @@ struct way {
 };
 
 static const struct way ways[] = {
+    { ANY, 1, 0, false }, /* nothing was acknowledged meanwhile */
     { 0, 1, 0, false },     { 1, 1, 0, false },    { 2, 1, 0, false },  { 3, 1, 0, false },
     { 4, 1, 0, false },     { 5, 1, 0, false },    { 6, 1, 0, false },  { 7, 1, 0, false },
     { 0, 6, 1, false },     { 1, 6, 1, false },    { 2, 6, 1, false },  { 3, 6, 1, false },
