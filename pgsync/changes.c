@@ -228,9 +228,11 @@ static int finish(const struct changes *changes, struct pg *pg, const char *sche
 }
 
 /* Rows of workflows as they are by now, if it is these changes that made them so and they are over.
- */
+ * The status is the change's, which is the same: a condition on it is met by few of the changes,
+ * where one on that of daa.workflows had the planner read all of that table. */
 #define ENDED_SQL                                                                                  \
-    "(SELECT t.* FROM pg_temp.workflows_changes c JOIN daa.workflows t ON t.log = c.log"           \
+    "(SELECT t.log, t.stream, t.last_seq, t.last_log, t.ended_at, c.status FROM "                  \
+    "pg_temp.workflows_changes c JOIN daa.workflows t ON t.log = c.log"                            \
     " AND t.stream = c.stream AND t.last_seq = c.last_seq"                                         \
     " AND t.last_log IS NOT DISTINCT FROM c.last_log WHERE c.ended_at IS NOT NULL)"
 

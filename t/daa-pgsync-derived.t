@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Daa qw(wait_until scratch program run_program);
 use JSON::PP ();
+use PgCopy;
 use PgServer;
 use Test::More;
 
@@ -161,6 +162,24 @@ subtest 'made anew' => sub {
     ($status, undef, $err) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($empty), '--rebuild');
     is($status, 1, 'of what is not there');
     like($err, qr/no copy of log.*--once/, 'it says what to do');
+};
+
+subtest 'no batch reads a whole table' => sub {
+    my $copies = PgCopy->new($server);
+    my $db = $copies->database;
+    my $log = $copies->make_log('long', 'stepped 5000');
+    is(($copies->run($log, $db))[0], 0, 'a copy of many workflows');
+    my $reads = sub {
+        my ($rows) = @_;
+        wait_until { $server->sql(q{SELECT min(n_tup_ins) FROM pg_stat_user_tables WHERE schemaname = 'daa' AND relname IN ('workflows', 'steps')}, $db) >= $rows } or diag('statistics are late');
+        return $server->sql(q{SELECT string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname) FROM pg_stat_user_tables WHERE schemaname = 'daa' AND relname IN ('workflows', 'steps')}, $db);
+    };
+    my $before = $reads->(5000);
+    my $writer = $copies->start_writer($log);
+    $copies->order($writer, 'stepped 200');
+    $copies->end_writer($writer);
+    is(($copies->run($log, $db, '--batch-rows', 20))[0], 0, '50 batches more');
+    is($reads->(5200), $before, 'took what they needed by an index');
 };
 
 done_testing;

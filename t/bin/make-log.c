@@ -2,6 +2,8 @@
  *
  *   make-log DIR [SEED]     begins or goes on; SEED makes uuid and salts the same each time
  *     workflows N           N whole workflows, a command of 5 events each
+ *     stepped N             the same, and the events of the step say which one they are of
+ *     paced RATE SECONDS    such ones, RATE events a second, for so long, with the time of each
  *     parked                a workflow in 5 commands: submitted, paused, resumed, failed; another
  *                           that is only submitted and paused
  *     open NAME [SIZE]      a workflow that is submitted and started, with an input of SIZE bytes;
@@ -170,11 +172,16 @@ static void add_started(struct pending *pending)
     add(pending, &event);
 }
 
-static void add_step(struct pending *pending, const char *output)
+static void add_step(struct pending *pending, const char *output, bool stepped)
 {
     Daa__StepStarted started = DAA__STEP_STARTED__INIT;
     Daa__StepCompleted completed = DAA__STEP_COMPLETED__INIT;
     Daa__Event event = DAA__EVENT__INIT;
+    started.has_index = started.has_status = started.has_attempt = stepped;
+    completed.has_index = completed.has_status = completed.has_attempt = stepped;
+    started.status = DAA__STEP_STATUS__STEP_RUNNING;
+    completed.status = DAA__STEP_STATUS__STEP_COMPLETED;
+    started.attempt = completed.attempt = 1;
     started.has_step = completed.has_step = completed.has_output = true;
     started.step = completed.step = data("a");
     completed.output = data(output);
@@ -221,17 +228,45 @@ static void add_resumed(struct pending *pending)
     add(pending, &event);
 }
 
-static void make_workflows(uint64_t count)
+static void make_workflow(uint64_t number, bool stepped)
 {
     struct pending pending = { .count = 0 };
     char input[64];
-    for (uint64_t i = 0; i < count; i++) {
-        (void)snprintf(input, sizeof input, "{\"number\": %" PRIu64 "}", i);
-        add_submitted(&pending, "pay", input, "{\"team\": \"blue\"}");
-        add_started(&pending);
-        add_step(&pending, "{\"status\": 200}");
-        add_completed(&pending, "{\"ok\": true}");
-        append(&pending, 0);
+    (void)snprintf(input, sizeof input, "{\"number\": %" PRIu64 "}", number);
+    add_submitted(&pending, "pay", input, "{\"team\": \"blue\"}");
+    add_started(&pending);
+    add_step(&pending, "{\"status\": 200}", stepped);
+    add_completed(&pending, "{\"ok\": true}");
+    append(&pending, 0);
+}
+
+static void make_workflows(uint64_t count, bool stepped)
+{
+    for (uint64_t i = 0; i < count; i++)
+        make_workflow(i, stepped);
+}
+
+static uint64_t wall_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Those that are due are appended in one go, a thousand times a second or as often as the disk
+ * lets. */
+static void make_paced(uint64_t rate, uint64_t seconds)
+{
+    uint64_t begun_ns = wall_clock_ns(), made = 0, all = rate * seconds / 5;
+    while (made < all) {
+        uint64_t now_ns = wall_clock_ns();
+        uint64_t due = (now_ns - begun_ns) / 1000 * rate / 5000000;
+        if (clock_ns < now_ns)
+            clock_ns = now_ns;
+        for (; made < due && made < all; made++)
+            make_workflow(made, true);
+        CHECK(log_flush(event_log) == 0);
+        CHECK(log_wait(event_log, -1, 1000000) == 0);
     }
 }
 
@@ -424,7 +459,11 @@ static void obey(const char *dir, const char *line)
              sscanf(line, "pause %" SCNu64 " %63s", &count, text) == 2)
         make_change(line, count, text);
     else if (sscanf(line, "workflows %" SCNu64, &count) == 1)
-        make_workflows(count);
+        make_workflows(count, false);
+    else if (sscanf(line, "stepped %" SCNu64, &count) == 1)
+        make_workflows(count, true);
+    else if (sscanf(line, "paced %" SCNu64 " %" SCNu64, &count, &size) == 2)
+        make_paced(count, size);
     else if (sscanf(line, "fill %" SCNu64 " %" SCNu64, &count, &size) == 2)
         make_fill(count, size);
     else if (sscanf(line, "give-up %" SCNu64, &count) == 1)
@@ -442,13 +481,6 @@ static void obey(const char *dir, const char *line)
     settle();
     printf("durable %" PRIu64 "\n", log_durable_seq(event_log));
     fflush(stdout);
-}
-
-static uint64_t wall_clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static int write_log(const char *dir, const char *seed)
