@@ -165,7 +165,10 @@ static int set_missing(const struct records *records, uint64_t seq, struct error
                          "PostgreSQL has log %s only up to event %" PRIu64 ", and %" PRIu64
                          " is wanted",
                          records->log_text, records->last_seq, seq);
-    return error_set(error, ERROR_NOT_FOUND, "PostgreSQL has no row of event %" PRIu64, seq);
+    return error_set(error, ERROR_NOT_FOUND,
+                     "PostgreSQL has no row of event %" PRIu64
+                     "; if its partition was detached, attach it again",
+                     seq);
 }
 
 int records_get(struct records *records, const uint8_t log[UUID_SIZE], uint64_t seq,
