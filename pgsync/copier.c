@@ -14,6 +14,8 @@
 #define BATCH_ROWS_FIRST 1000u
 #define BATCH_ROWS_MIN 64u
 #define COMMIT_GOAL_NS UINT64_C(50000000)
+#define BULK_ROWS UINT64_C(20000) /* copied without a pause: nobody waits for the newest yet */
+#define BULK_GOAL_NS UINT64_C(400000000)
 
 /* The only place that changes `state`. */
 static void set_state(struct copier *copier, enum copier_state next)
@@ -221,9 +223,10 @@ static int commit(struct copier *copier, struct error *error)
 static void adapt(struct copier *copier, uint64_t took_ns)
 {
     bool full = copier->batch.rows >= copier->batch_rows;
-    if (full && took_ns < COMMIT_GOAL_NS / 2)
+    uint64_t goal_ns = copier->rows_in_a_row >= BULK_ROWS ? BULK_GOAL_NS : COMMIT_GOAL_NS;
+    if (full && took_ns < goal_ns / 2)
         copier->batch_rows *= 2;
-    else if (took_ns > COMMIT_GOAL_NS * 2 && copier->batch_rows / 2 >= BATCH_ROWS_MIN)
+    else if (took_ns > goal_ns * 2 && copier->batch_rows / 2 >= BATCH_ROWS_MIN)
         copier->batch_rows /= 2;
     if (copier->batch_rows > COPIER_BATCH_ROWS_MAX)
         copier->batch_rows = COPIER_BATCH_ROWS_MAX;
