@@ -8,12 +8,11 @@ use lib "$FindBin::Bin/lib";
 use Daa qw(wait_until scratch);
 use PgServer;
 use Test::More;
-use Time::HiRes ();
 
 plan skip_all => PgServer->missing if PgServer->missing;
 require PgSync;
 PgSync->import(qw(server create_database write_log backup restore_backup name_of list_of rows_of pgsync copies json_of
-    start_pgsync said end_of position workflows));
+    start_pgsync said end_of position workflows killed_at places));
 delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
 
 my $seed = $ENV{SEED} // time ^ $$;
@@ -36,21 +35,18 @@ subtest 'kill -9 at any moment' => sub {
         my $db = create_database();
         copies($log, $db, "a copy, for @$case");
         my $good = workflows($db);
-        my $kills = 0;
-        for (1 .. 12) {
+        my $arguments = sub { my ($url) = @_; return ('--data-dir', $log, '--url', $url, @$case, '--batch-rows', 500) };
+        my $all = killed_at(0, $db, $arguments);
+        for my $nth (places(12, $all)) {
             server()->sql('UPDATE daa.workflows SET output = NULL WHERE stream % 7 = 0', $db);
-            my $pid = start_pgsync($log, $db, @$case, '--batch-rows', 500);
-            Time::HiRes::sleep(0.01 + rand 0.25);
-            $kills++ if end_of($pid, 'KILL') == 128 + 9;
+            is(killed_at($nth, $db, $arguments), $nth, "killed in front of message $nth of $all");
         }
-        cmp_ok($kills, '>', 0, "it was killed ($kills times)");
         copies($log, $db, 'a later run goes on', @$case);
         clean($log, $db, 'to what the log is');
         is(workflows($db), $good, 'with the rows that there were');
         is_deeply(rows_of($db), list_of($log), 'and each event');
-        my $pid = start_pgsync($log, $db, @$case, '--batch-rows', 500);
-        Time::HiRes::sleep(0.01 + rand 0.2);
-        end_of($pid, 'KILL');
+        my ($nth) = places(1, $all);
+        is(killed_at($nth, $db, $arguments), $nth, "(killed in front of message $nth)");
         copies($log, $db, 'and so does --once behind a kill');
         clean($log, $db, 'to the same');
     }

@@ -10,12 +10,11 @@ use JSON::PP ();
 use PgServer;
 use POSIX ();
 use Test::More;
-use Time::HiRes ();
 
 plan skip_all => PgServer->missing if PgServer->missing;
 require PgSync;
 PgSync->import(qw(server create_database write_log daa_log backup restore_backup name_of list_of rows_of pgsync copies json_of
-    position workflows));
+    position workflows killed_at places));
 delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
 
 my $made = 0;
@@ -172,21 +171,14 @@ subtest 'what is in daa.rejected alone' => sub {
 };
 
 subtest 'kill -9' => sub {
-    my ($dir, $kills) = (scratch() . '/killed', 0);
-    for my $round (1 .. 8) {
-        my $pid = fork() // die "fork: $!";
-        if (!$pid) {
-            open STDOUT, '>', '/dev/null';
-            exec program('daa-pgsync'), 'restore', '--url', server()->url($db), '--log', $name, '--segment-size', '1MiB', $dir or POSIX::_exit(127);
-        }
-        Time::HiRes::sleep(0.02 + rand 0.2);
-        kill 'KILL', $pid;
-        waitpid $pid, 0;
-        $kills++ if $? & 127;
-        last if -e $dir;
+    my $dir = scratch() . '/killed';
+    my $into = sub { my ($where) = @_; return sub { my ($url) = @_; return ('restore', '--url', $url, '--log', $name, '--segment-size', '1MiB', $where) } };
+    my $all = killed_at(0, $db, $into->(scratch() . '/undisturbed'));
+    for my $nth (places(8, $all)) {
+        is(killed_at($nth, $db, $into->($dir)), $nth, "killed in front of message $nth of $all");
+        ok(!-e $dir, 'nothing has the name');
     }
-    note "killed $kills times";
-    my ($status, undef, $err) = -e $dir ? (0) : run_program(program('daa-pgsync'), 'restore', '--url', server()->url($db), '--log', $name, $dir);
+    my ($status, undef, $err) = run_program(program('daa-pgsync'), 'restore', '--url', server()->url($db), '--log', $name, $dir);
     is($status, 0, 'the next run makes it') or diag($err);
     is_deeply(list_of("$dir/log"), list_of($log), 'whole');
     ok(!-e "$dir.importing", 'and what was left is gone');

@@ -8,12 +8,11 @@ use lib "$FindBin::Bin/lib";
 use Daa qw(wait_until scratch);
 use PgServer;
 use Test::More;
-use Time::HiRes ();
 
 plan skip_all => PgServer->missing if PgServer->missing;
 require PgSync;
 PgSync->import(qw(server create_database write_log backup restore_backup name_of list_of rows_of pgsync copies json_of
-    start_pgsync said end_of position workflows));
+    start_pgsync said end_of position workflows killed_at places));
 delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
 
 # Each difference as "what table first-last (columns)".
@@ -268,15 +267,14 @@ subtest 'beside a copier' => sub {
 };
 
 subtest 'kill -9 of --repair' => sub {
-    my $db = damaged('DELETE FROM daa.events WHERE seq % 3 = 0', 'DELETE FROM daa.workflows WHERE stream % 2 = 0');
-    my $kills = 0;
-    for (1 .. 12) {
-        my $pid = start_pgsync($log, $db, '--repair');
-        Time::HiRes::sleep(0.05 + rand 0.3);
-        my $status = end_of($pid, 'KILL');
-        $kills++ if $status == 128 + 9;
+    my @damage = ('DELETE FROM daa.events WHERE seq % 3 = 0', 'DELETE FROM daa.workflows WHERE stream % 2 = 0');
+    my $db = damaged(@damage);
+    my $arguments = sub { my ($url) = @_; return ('--data-dir', $log, '--url', $url, '--repair') };
+    my $all = killed_at(0, $db, $arguments);
+    for my $nth (places(12, $all)) {
+        server()->sql($_, $db) for @damage;
+        is(killed_at($nth, $db, $arguments), $nth, "killed in front of message $nth of $all");
     }
-    ok($kills > 0, "it was killed ($kills times)");
     copies($log, $db, 'the last run mends all', '--repair');
     is_deeply(rows_of($db), list_of($log), 'byte for byte');
 };

@@ -12,6 +12,7 @@ package PgServer;
 use strict;
 use warnings;
 use Carp qw(croak);
+use Daa ();
 use File::Path qw(remove_tree);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
@@ -111,8 +112,7 @@ sub cut_off {
     my ($self) = @_;
     $self->sql(q{ALTER SYSTEM SET primary_conninfo = ''});
     $self->sql('SELECT pg_reload_conf()');
-    my $deadline = time + $deadline_s;
-    while ($self->sql('SELECT count(*) FROM pg_stat_wal_receiver')) { die 'the standby is not cut off' if time > $deadline; sleep 0.01 }
+    Daa::wait_until { !$self->sql('SELECT count(*) FROM pg_stat_wal_receiver') } $deadline_s or die 'the standby is not cut off';
     return;
 }
 sub promote { my ($self) = @_; $self->sql('SELECT pg_promote()'); return }

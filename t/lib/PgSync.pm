@@ -7,12 +7,13 @@ use Daa qw(wait_until scratch program slurp run_program);
 use Exporter qw(import);
 use IPC::Open2;
 use JSON::PP ();
+use PgProxy;
 use PgServer;
 use POSIX ();
 use Test::More;
 
 our @EXPORT_OK = qw(server create_database write_log daa_log backup restore_backup name_of list_of rows_of pgsync copies
-    json_of start_pgsync said end_of ended position workflows);
+    json_of start_pgsync said end_of ended position workflows killed_at places);
 
 my ($server, $databases, $restores, %started) = (undef, 0, 0);
 my $maker = program('') =~ s{/bin/$}{/t/bin/make-log}r;
@@ -85,6 +86,33 @@ sub end_of {
     kill $signal, $pid if $signal;
     wait_until { ended($pid) } 60 or kill 'KILL', $pid;
     return $? & 127 ? 128 + ($? & 127) : $? >> 8;
+}
+
+# What PgProxy asks of whoever runs a program.
+sub PgSync::Runner::ended { return ended($_[1]) }
+
+# Runs daa-pgsync with what `arguments` makes of the url of a proxy, and kills it with -9 in front of the n-th message
+# that it sends to the server. Returns how many it sent: n when it was killed, all of them when there are fewer.
+my $proxy;
+sub killed_at {
+    my ($nth, $db, $arguments) = @_;
+    $proxy //= PgProxy->new(server());
+    my $pid = fork() // die "fork: $!";
+    if (!$pid) {
+        open STDOUT, '>', '/dev/null';
+        open STDERR, '>', scratch() . "/pgsync-$$.err";
+        exec program('daa-pgsync'), $arguments->($proxy->url($db)) or POSIX::_exit(127);
+    }
+    $started{$pid} = 1;
+    return $proxy->run('PgSync::Runner', $pid, $nth, 'before', sub { kill 'KILL', $pid });
+}
+
+# So many of the numbers from 1 to `all`, spread over them at random, in any order.
+sub places {
+    my ($count, $all) = @_;
+    my $step = $all / $count;
+    my @places = map { 1 + int($step * $_ + rand $step) } 0 .. $count - 1;
+    return map { $_->[1] } sort { $a->[0] <=> $b->[0] } map { [rand, $_] } @places;
 }
 
 1;
