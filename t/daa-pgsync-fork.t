@@ -6,47 +6,24 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Daa qw(wait_until scratch program slurp spew run_program);
-use IPC::Open2;
 use JSON::PP ();
 use PgServer;
-use POSIX ();
 use Test::More;
-use Time::HiRes ();
 
 plan skip_all => PgServer->missing if PgServer->missing;
+require PgSync;
+PgSync->import(qw(server create_database write_log daa_log backup restore_backup name_of pgsync start_pgsync said end_of killed_at places));
 
 my $seed = $ENV{SEED} // time ^ $$;
 srand $seed;
 note "SEED=$seed";
 delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
 
-my $server = PgServer->new;
-my $maker = program('') =~ s{/bin/$}{/t/bin/make-log}r;
-my ($databases, $restores, %started) = (0, 0);
+my $server = server();
 
-END { my $status = $?; kill 'KILL', $_ for keys %started; $? = $status }
-
-# Has make-log write to a log, and returns the first number of each answer: the stream of an "open", else
-# the newest event.
-sub write_log {
-    my ($dir, @commands) = @_;
-    my @seed = ref $commands[0] ? @{ shift @commands } : ();
-    my $pid = open2(my $from, my $to, $maker, $dir, @seed);
-    my @answers = map { print $to "$_\n"; $to->flush; (readline($from) // '') =~ /(\d+)/ ? $1 : die "make-log failed on $_" } @commands;
-    close $to;
-    waitpid $pid, 0;
-    die "make-log failed: $?" if $?;
-    return @answers;
-}
-
-sub daa_log { my ($status, $out, $err) = run_program(program('daa-log'), @_); die "daa-log @_: $err" if $status; return $out }
-sub backup { my ($from, $to) = @_; daa_log('backup', $from, $to); return $to }
 # The directory of a log made of a backup; whoever writes to it goes on under a name of its own.
-sub restore { my ($from) = @_; my $to = scratch() . '/restored-' . ++$restores; daa_log('restore', $from, $to); return "$to/log" }
-sub name_of { my ($log) = @_; return JSON::PP::decode_json(daa_log('stat', '--json', $log))->{log} }
-
-sub create_database { my $name = 'd' . ++$databases; $server->create_database($name); return $name }
-sub pgsync { my ($log, $db, @options) = @_; return run_program(program('daa-pgsync'), '--data-dir', $log, '--url', $server->url($db), @options) }
+sub restore { return restore_backup(@_) }
+# That it succeeds; what it says beside its output.
 sub copies {
     my ($log, $db, $name, @options) = @_;
     my ($status, $out, $err) = pgsync($log, $db, @options);
@@ -54,32 +31,9 @@ sub copies {
     return $err;
 }
 
-sub start_pgsync {
-    my ($log, $db, @options) = @_;
-    my $pid = fork() // die "fork: $!";
-    if (!$pid) {
-        open STDOUT, '>', '/dev/null';
-        open STDERR, '>', scratch() . "/pgsync-$$.err";
-        exec program('daa-pgsync'), '--data-dir', $log, '--url', $server->url($db), @options or POSIX::_exit(127);
-    }
-    $started{$pid} = 1;
-    return $pid;
-}
-sub said { my ($pid) = @_; return slurp(scratch() . "/pgsync-$pid.err") // '' }
-sub ended { my ($pid) = @_; return 0 if waitpid($pid, POSIX::WNOHANG()) == 0; delete $started{$pid}; return 1 }
-sub end_of {
-    my ($pid, $signal) = @_;
-    kill $signal, $pid if $signal;
-    wait_until { ended($pid) } 60 or kill 'KILL', $pid;
-    return $? & 127 ? 128 + ($? & 127) : $? >> 8;
-}
-
 # "SEQ SHA-256" of each record, as it stands in the segments.
-sub list_of { my ($log) = @_; return split /\n/, `'$maker' '$log' list` }
-sub rows_of {
-    my ($db, $name) = @_;
-    return split /\n/, $server->sql(qq{SELECT seq || ' ' || encode(sha256(record), 'hex') FROM daa.events WHERE log = '$name' ORDER BY seq}, $db);
-}
+sub list_of { return @{ PgSync::list_of(@_) } }
+sub rows_of { return @{ PgSync::rows_of(@_) } }
 # That the database holds these records under this name, each once, and no other.
 sub holds { my ($db, $name, $want, $what) = @_; return is_deeply([rows_of($db, $name)], $want, $what) }
 
@@ -195,15 +149,12 @@ subtest 'in any order' => sub {
 };
 
 subtest 'kill -9 of the copier at any moment' => sub {
-    my ($other, $kills) = (create_database(), 0);
-    for my $round (1 .. 40) {
-        my $pid = start_pgsync($round % 3 ? $restored : $source, $other, '--batch-rows', 3);
-        Time::HiRes::sleep(0.01 + rand 0.1);
-        next if ended($pid);
-        end_of($pid, 'KILL');
-        last if ++$kills == 15;
+    my ($other, $kills, $round) = (create_database(), 0, 0);
+    for my $nth (places(15, 45)) {
+        my $log = ++$round % 3 ? $restored : $source;
+        $kills += killed_at($nth, $other, sub { my ($url) = @_; return ('--data-dir', $log, '--url', $url, '--batch-rows', 3) }) == $nth;
     }
-    ok($kills >= 3, "it was killed ($kills times)");
+    cmp_ok($kills, '>=', 10, "it was killed ($kills times)");
     copies($restored, $other, 'the last run of the restored log');
     copies($source, $other, 'and of the source');
     holds($other, $source_name, \@source_rows, 'each event of the source once');
