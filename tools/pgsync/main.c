@@ -2,6 +2,7 @@
 #include "core/base/bytes.h"
 #include "core/base/id.h"
 #include "core/base/text.h"
+#include "log/format.h"
 #include "log/reader.h"
 #include "log/readers.h"
 #include "pgsync/copier.h"
@@ -25,11 +26,13 @@
 #include <time.h>
 
 #define MEMORY_MAX (UINT64_C(512) << 20)
+#define COPYING_OPTIONS "--batch-rows, --partition-rows, --detach-after and --metrics-file"
 #define METRICS_EVERY_NS UINT64_C(10000000000)
 
 static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, content, rebuild, repair, dry_run;
-static uint64_t batch_rows, partition_rows, rebuild_from, segment_size;
+static uint64_t batch_rows, partition_rows, segment_size;
+static uint64_t rebuild_from = UINT64_MAX;    /* none */
 static uint64_t detach_after_ns = UINT64_MAX; /* never */
 static const char *metrics_file, *log_name;
 
@@ -268,6 +271,22 @@ static int check_url(void)
     return COMMAND_GO_ON;
 }
 
+static bool copying_is_wanted(void)
+{
+    return batch_rows != 0 || partition_rows != 0 || detach_after_ns != UINT64_MAX ||
+           metrics_file != NULL;
+}
+
+/* COMMAND_GO_ON, or the status to exit with. */
+static int check_numbers(void)
+{
+    if (rebuild_from == 0)
+        return command_misused(&command, "--from: events are counted from 1, which is all of them");
+    if (partition_rows > INT64_MAX / 1000000)
+        return command_misused(&command, "--partition-rows is too large");
+    return COMMAND_GO_ON;
+}
+
 /* COMMAND_GO_ON, or the status to exit with. */
 static int check_usage(const char *argument)
 {
@@ -278,19 +297,22 @@ static int check_usage(const char *argument)
     if (once + follow + status_only + verify + repair + rebuild > 1)
         return command_misused(&command, "only one of --once, --follow, --status, --verify, "
                                          "--repair and --rebuild can be meant");
-    if (rebuild_from != 0 && !rebuild)
+    if (rebuild_from != UINT64_MAX && !rebuild)
         return command_misused(&command, "--from is for --rebuild");
     if (content && !verify)
         return command_misused(&command, "--content is for --verify");
     if (dry_run && !repair)
         return command_misused(&command, "--dry-run is for --repair");
-    if (partition_rows > INT64_MAX / 1000000)
-        return command_misused(&command, "--partition-rows is too large");
+    if ((status_only || verify || repair) && copying_is_wanted())
+        return command_misused(&command, COPYING_OPTIONS " are for copying, and --status, --verify "
+                                                         "and --repair copy nothing new");
     if (*reader_name != '\0' && !log_reader_name_is_good(reader_name))
         return command_misused(&command, "\"%s\" is no name for a reader", reader_name);
     if (data_dir == NULL)
         return command_misused(&command, "say where the log is: --data-dir DIR");
-    int status = check_url();
+    int status = check_numbers();
+    if (status == COMMAND_GO_ON)
+        status = check_url();
     if (status != COMMAND_GO_ON)
         return status;
     once = !(follow || status_only || verify || repair);
@@ -306,7 +328,7 @@ static int run_rebuild(struct log_reader *reader)
                                            .dir = data_dir,
                                            .reader = reader,
                                            .stop = &stopping.is_raised,
-                                           .from = rebuild_from };
+                                           .from = rebuild_from != UINT64_MAX ? rebuild_from : 0 };
     if (recopy_run(&wanted, &result, &error) < 0)
         return command_failed_error(&command, &error);
     if (result.removed > 0)
@@ -333,12 +355,30 @@ static int run_mode(struct log_reader *reader, struct budget *budget)
     return status_only ? run_status(reader) : run_copier(reader, budget);
 }
 
+/* COMMAND_GO_ON, or the status to exit with. */
+static int check_restore(const char *dir)
+{
+    uint8_t uuid[UUID_SIZE];
+    if (dir == NULL || *dir == '\0')
+        return command_misused(&command, "say which directory is to be made: restore DIR");
+    if (data_dir != NULL || once || follow || status_only || verify || content || repair ||
+        dry_run || rebuild || rebuild_from != UINT64_MAX || copying_is_wanted())
+        return command_misused(&command,
+                               "restore takes --url, --log, --segment-size and --json only");
+    if (log_name != NULL && !uuid_from_text(uuid, span_of_text(log_name)))
+        return command_misused(&command, "--log: \"%s\" is no uuid of a log", log_name);
+    if (segment_size != 0 &&
+        (segment_size < LOG_SEGMENT_SIZE_MIN || segment_size > LOG_SEGMENT_SIZE_MAX ||
+         segment_size % LOG_BLOCK_SIZE != 0))
+        return command_misused(&command, "--segment-size: a segment has 256KiB to 1GiB, in whole "
+                                         "blocks of 4KiB");
+    return check_url();
+}
+
 static int restore(int argc, char **argv)
 {
     struct timespec now;
-    if (argc != 2)
-        return command_misused(&command, "say which directory is to be made: restore DIR");
-    int status = check_url();
+    int status = check_restore(argc == 2 ? argv[1] : NULL);
     if (status != COMMAND_GO_ON)
         return status;
     clock_gettime(CLOCK_REALTIME, &now);

@@ -1,0 +1,54 @@
+#!/usr/bin/perl
+# What daa-pgsync answers to who uses it wrongly, or where it cannot be used: a sentence, the right exit
+# status, and nothing that is half done.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Daa qw(scratch program run_program);
+use PgServer;
+use PgSync qw(server create_database write_log pgsync copies);
+use Test::More;
+
+plan skip_all => PgServer->missing if PgServer->missing;
+delete @ENV{grep { /^PG|^DAA_/ } keys %ENV};
+
+my $log = scratch() . '/log';
+server(tcp => 1);
+write_log($log, 'stepped 100');
+my $db = create_database();
+copies($log, $db, 'a copy to begin with');
+
+sub answers {
+    my ($name, $wanted, $words, @result) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my ($status, $out, $err) = @result;
+    is($status, $wanted, "$name: exit status $wanted") or diag($out, $err);
+    like($err, $words, "$name: it is said");
+    return;
+}
+
+sub restore { my (@options) = @_; return run_program(program('daa-pgsync'), 'restore', '--url', server()->url($db), @options) }
+
+subtest 'options that mean nothing together' => sub {
+    answers('--from 0', 2, qr/--from: events are counted from 1/, pgsync($log, $db, '--rebuild', '--from', '0'));
+    answers('--from 0 without --rebuild', 2, qr/--from is for --rebuild/, pgsync($log, $db, '--from', '0'));
+    for my $mode ('--verify', '--repair', '--status') {
+        answers("$mode @$_", 2, qr/\Q$_->[0]\E.* are for copying/s, pgsync($log, $db, $mode, @$_))
+            for ['--detach-after', '400d'], ['--metrics-file', scratch() . '/metrics'], ['--batch-rows', '5'], ['--partition-rows', '5'];
+    }
+    ok(!-e scratch() . '/metrics', 'and no file of metrics is made');
+};
+
+subtest 'restore' => sub {
+    my $new = scratch() . '/new';
+    answers('no directory', 2, qr/restore DIR/, restore());
+    answers('one without a name', 2, qr/restore DIR/, restore(''));
+    answers("@$_", 2, qr/restore takes --url, --log, --segment-size and --json only/, restore(@$_, $new))
+        for ['--data-dir', $log], ['--verify'], ['--repair', '--dry-run'], ['--rebuild', '--from', '3'], ['--follow'], ['--metrics-file', 'x'];
+    answers('a name that is no uuid', 2, qr/--log: "x" is no uuid of a log/, restore('--log', 'x', $new));
+    answers("segments of $_", 2, qr/--segment-size: a segment has 256KiB to 1GiB/, restore('--segment-size', $_, $new)) for qw(1B 300001B 2GiB);
+    ok(!-e $new && !-e "$new.importing", 'nothing is made');
+};
+
+done_testing;
