@@ -51,4 +51,15 @@ subtest 'restore' => sub {
     ok(!-e $new && !-e "$new.importing", 'nothing is made');
 };
 
+subtest 'a limit of a file\'s size' => sub {
+    my ($new, $metrics) = map { scratch() . "/$_" } qw(limited metrics-limited);
+    my $limited = sub { return run_program('sh', '-c', 'ulimit -f 1; exec "$@"', 'sh', program('daa-pgsync'), '--url', server()->url($db), @_) };
+    answers('restore', 1, qr{\Q$new\E.*File too large}, $limited->('restore', $new));
+    ok(!-e $new, 'there is no directory of that name');
+    answers('--metrics-file', 0, qr/metrics file \Q$metrics\E: File too large/, $limited->('--data-dir', $log, '--reader-name', '', '--metrics-file', $metrics));
+    ok(!-e $metrics && !-e "$metrics.tmp", 'nor a file of metrics, nor half of one');
+    my ($status, undef, $err) = restore($new);
+    is($status, 0, 'without the limit it is restored over what the other run left') or diag($err);
+};
+
 done_testing;
