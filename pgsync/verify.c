@@ -321,7 +321,7 @@ static int compare_all(struct verifying *v, struct error *error)
     for (size_t i = 0; failed == 0 && i < result->log_count; i++)
         failed = compare_log(v, i, error);
     const struct verify_log *newest = newest_known(result);
-    if (failed == 0 && newest == NULL && result->log_count > 0)
+    if (failed == 0 && newest == NULL)
         failed = error_set(error, ERROR_NOT_FOUND,
                            "this Postgres has no copy of log %s: make one with daa-pgsync --once",
                            v->log_text);
@@ -357,6 +357,11 @@ static int run(struct verifying *v, struct error *error)
     failed = found < 0 ? found : begin(v, error);
     if (failed == 0)
         failed = family_read(&v->family, options->dir, error);
+    if (failed == 0 && v->family.count == 0)
+        failed = error_set(error, ERROR_NOT_FOUND,
+                           "nothing was ever written to log %s, so there is nothing to compare: is "
+                           "it the right directory?",
+                           options->dir);
     if (failed == 0 && v->family.count > VERIFY_LOGS_MAX)
         failed = error_set(error, ERROR_TOO_LARGE, "the log was forked more than %u times",
                            VERIFY_LOGS_MAX);

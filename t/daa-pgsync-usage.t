@@ -51,6 +51,13 @@ subtest 'restore' => sub {
     ok(!-e $new && !-e "$new.importing", 'nothing is made');
 };
 
+subtest 'a directory without a log' => sub {
+    my $none = scratch() . '/none';
+    mkdir $none or die $!;
+    answers("@$_", 1, qr/nothing was ever written to log \Q$none\E/, pgsync($none, $db, @$_))
+        for ['--verify'], ['--verify', '--content'], ['--verify', '--json'], ['--repair'], ['--repair', '--dry-run'], ['--rebuild'], ['--rebuild', '--from', '1'];
+};
+
 subtest 'a limit of a file\'s size' => sub {
     my ($new, $metrics) = map { scratch() . "/$_" } qw(limited metrics-limited);
     my $limited = sub { return run_program('sh', '-c', 'ulimit -f 1; exec "$@"', 'sh', program('daa-pgsync'), '--url', server()->url($db), @_) };
