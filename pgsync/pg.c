@@ -63,6 +63,45 @@ int pg_code_of(enum pg_class class)
     return codes[class];
 }
 
+static bool has_any(const char *text, const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (strstr(text, *words) != NULL)
+            return true;
+    return false;
+}
+
+/* libpq gives no SQLSTATE for a connection that did not come about, so its words must do. */
+static const char *hint_about_connection(const char *text)
+{
+    static const char *const told[] = { "does not exist", "too many", "reserved", NULL };
+    static const char *const soon[] = { "starting up", "shutting down", "not yet accepting",
+                                        "recovery mode", NULL };
+    if (strstr(text, "password") != NULL)
+        return "; the password comes from PGPASSWORD, or from the file that PGPASSFILE names";
+    if (strstr(text, "pg_hba.conf") != NULL)
+        return "; the server's pg_hba.conf must let this role in from here";
+    if (has_any(text, soon))
+        return "; try again once the server is up";
+    return has_any(text, told) ? "" : "; does the server run, and is the url right?";
+}
+
+const char *pg_hint(const struct error *error)
+{
+    if (error->code == -EACCES)
+        return "; connect as a role that may, or GRANT this one what is missing (daa_reader reads "
+               "all of it, daa_writer owns it)";
+    if (error->code != ERROR_UNAVAILABLE)
+        return "";
+    if (strstr(error->text, "SQLSTATE") == NULL)
+        return hint_about_connection(error->text);
+    if (strstr(error->text, "SQLSTATE 25006") != NULL)
+        return "; this server is a standby or read-only: ask its primary";
+    if (strstr(error->text, "SQLSTATE 55P03") != NULL)
+        return "; 'daa-cli database pool-stats' shows who is in a transaction";
+    return "";
+}
+
 /* The first line of libpq's message, which ends with a line feed and may have more of them. */
 static int set_lost(struct pg *pg, struct error *error)
 {

@@ -41,6 +41,10 @@ enum pg_class pg_class_of(const char *sqlstate);
  * REFUSED -EACCES, BUG -EPROTO. */
 int pg_code_of(enum pg_class class);
 
+/* What whoever started a program can do about an error of a connection, to be put behind its text;
+ * "" nothing more is known than what the text says. Pure. */
+const char *pg_hint(const struct error *error);
+
 /* 0, or ERROR_SYNTAX with a sentence that does not repeat the url. Pure. */
 int pg_check_url(const char *url, struct error *error);
 

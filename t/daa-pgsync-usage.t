@@ -58,6 +58,23 @@ subtest 'a directory without a log' => sub {
         for ['--verify'], ['--verify', '--content'], ['--verify', '--json'], ['--repair'], ['--repair', '--dry-run'], ['--rebuild'], ['--rebuild', '--from', '1'];
 };
 
+subtest 'a database that cannot be had' => sub {
+    my $new = scratch() . '/unreachable';
+    my $ask = sub { my ($url, @options) = @_; return run_program(program('daa-pgsync'), '--url', $url, @options) };
+    my @modes = (['--data-dir', $log, '--once'], (map { ['--data-dir', $log, $_] } qw(--verify --repair --rebuild --status)), ['restore', $new]);
+    server()->sql('CREATE ROLE nobody_much LOGIN');
+    (my $low = server()->url($db)) =~ s/daa\@/nobody_much\@/;
+    for my $mode (@modes) {
+        my $name = $mode->[-1] eq $new ? 'restore' : $mode->[-1];
+        answers("$name without a server", 1, qr/refused.*; does the server run, and is the url right\?/i, $ask->('postgresql://daa@127.0.0.1:1/x', @$mode));
+        answers("$name without a password", 1, qr/; the password comes from PGPASSWORD/, $ask->(server()->tcp_url($db), @$mode));
+        answers("$name without rights", 1, qr/permission denied.*; connect as .*GRANT/, $ask->($low, @$mode));
+    }
+    local $ENV{PGPASSWORD} = 'wrong';
+    answers('a wrong password', 1, qr/authentication failed.*; the password comes from PGPASSWORD/, $ask->(server()->tcp_url($db), '--data-dir', $log, '--verify'));
+    ok(!-e $new && !-e "$new.importing", 'restore makes nothing');
+};
+
 subtest 'a limit of a file\'s size' => sub {
     my ($new, $metrics) = map { scratch() . "/$_" } qw(limited metrics-limited);
     my $limited = sub { return run_program('sh', '-c', 'ulimit -f 1; exec "$@"', 'sh', program('daa-pgsync'), '--url', server()->url($db), @_) };

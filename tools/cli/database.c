@@ -22,19 +22,6 @@ const struct command_option database_options[] = {
 /* Who ends daa-cli ends a wait by it. */
 static const atomic_bool never;
 
-/* libpq gives no SQLSTATE for a connection that did not come about, so its words must do. */
-static const char *hint_about_connection(const char *text)
-{
-    if (strstr(text, "password") != NULL)
-        return "; the password comes from PGPASSWORD, or from the file that PGPASSFILE names";
-    if (strstr(text, "pg_hba.conf") != NULL)
-        return "; the server's pg_hba.conf must let this role in from here";
-    if (strstr(text, "does not exist") != NULL || strstr(text, "too many") != NULL ||
-        strstr(text, "reserved") != NULL)
-        return "";
-    return "; does the server run, and is --url (or $DAA_PG_URL) right?";
-}
-
 int database_connect(const struct command *command, struct pg **pg)
 {
     struct error error = { 0 };
@@ -49,8 +36,7 @@ int database_connect(const struct command *command, struct pg **pg)
         return COMMAND_GO_ON;
     if (failed != ERROR_UNAVAILABLE)
         return command_failed_error(command, &error);
-    return command_failed(command, "Postgres cannot be had: %s%s", error.text,
-                          hint_about_connection(error.text));
+    return command_failed(command, "Postgres cannot be had: %s%s", error.text, pg_hint(&error));
 }
 
 int database_begin(const struct command *command, int argc, char **argv, struct pg **pg)
@@ -59,25 +45,13 @@ int database_begin(const struct command *command, int argc, char **argv, struct 
     return status == COMMAND_GO_ON ? database_connect(command, pg) : status;
 }
 
-static const char *hint_about_answer(const char *text)
-{
-    if (strstr(text, "SQLSTATE 25006") != NULL)
-        return "; this server is a standby or read-only: ask its primary";
-    if (strstr(text, "SQLSTATE 55P03") != NULL)
-        return "; 'daa-cli database pool-stats' shows who is in a transaction";
-    return "";
-}
-
 int database_failed(const struct command *command, const struct error *error)
 {
     if (error->code == -EACCES)
-        return command_failed(command,
-                              "%s; connect as a role that may, or GRANT this one what is missing "
-                              "(daa_reader reads all of it, daa_writer owns it)",
-                              error->text);
+        return command_failed(command, "%s%s", error->text, pg_hint(error));
     if (error->code == ERROR_UNAVAILABLE)
         return command_failed(command, "Postgres cannot answer now: %s%s", error->text,
-                              hint_about_answer(error->text));
+                              pg_hint(error));
     return command_failed_error(command, error);
 }
 

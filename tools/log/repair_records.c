@@ -20,16 +20,6 @@ static int give_last_seq(void *context, const uint8_t log_uuid[UUID_SIZE], uint6
     return records_last_seq(records->records, log_uuid, seq, error);
 }
 
-/* libpq's words for a wrong password are no SQLSTATE. */
-static const char *hint(const char *text)
-{
-    if (strstr(text, "password") != NULL)
-        return "; the password comes from PGPASSWORD, or from the file that PGPASSFILE names";
-    if (strstr(text, "does not exist") != NULL || strstr(text, "pg_hba.conf") != NULL)
-        return "";
-    return "; does the server run, and is the url right?";
-}
-
 static int connect_to(struct repair_records *records, const char *url, struct error *error)
 {
     struct error what = { .code = 0 };
@@ -37,7 +27,7 @@ static int connect_to(struct repair_records *records, const char *url, struct er
     int failed = pg_open_with(&records->pg, &options, &what);
     if (failed == ERROR_UNAVAILABLE)
         return error_set(error, failed, "PostgreSQL cannot be had: %s%s; nothing was changed",
-                         what.text, hint(what.text));
+                         what.text, pg_hint(&what));
     if (failed < 0)
         *error = what;
     return failed;

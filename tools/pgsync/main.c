@@ -9,6 +9,7 @@
 #include "pgsync/recopy.h"
 #include "tools/command/command.h"
 #include "tools/command/progress.h"
+#include "tools/pgsync/failed.h"
 #include "tools/pgsync/metrics_file.h"
 #include "tools/pgsync/repair.h"
 #include "tools/pgsync/restore.h"
@@ -258,7 +259,7 @@ static int run_status(struct log_reader *reader)
                                            .stop = &stopping,
                                            .json = json };
     int failed = status_print(&wanted, &error);
-    return failed < 0 ? command_failed_error(&command, &error) : COMMAND_GOOD;
+    return failed < 0 ? pgsync_failed(&command, &error) : COMMAND_GOOD;
 }
 
 /* COMMAND_GO_ON, or the status to exit with. */
@@ -331,7 +332,7 @@ static int run_rebuild(struct log_reader *reader)
                                            .stop = &stopping.is_raised,
                                            .from = rebuild_from != UINT64_MAX ? rebuild_from : 0 };
     if (recopy_run(&wanted, &result, &error) < 0)
-        return command_failed_error(&command, &error);
+        return pgsync_failed(&command, &error);
     if (result.removed > 0)
         fprintf(stderr,
                 "daa-pgsync: %" PRIu64 " events behind seq %" PRIu64

@@ -2,6 +2,7 @@
 
 #include "pgsync/repair.h"
 #include "tools/command/progress.h"
+#include "tools/pgsync/failed.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -176,7 +177,7 @@ int run_repair(const struct command *command, const struct verify_wish *wish, bo
         print_done(&repair.done);
     if (failed == 0 && !wish->json)
         print_left(&found);
-    status = failed < 0 ? command_failed_error(command, &error)
+    status = failed < 0 ? pgsync_failed(command, &error)
                         : (verify_is_clean(&found) ? COMMAND_GOOD : COMMAND_FAILED);
     verify_free(&found);
     return status;

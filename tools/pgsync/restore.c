@@ -2,6 +2,7 @@
 
 #include "core/base/text.h"
 #include "tools/command/progress.h"
+#include "tools/pgsync/failed.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,7 +33,7 @@ int run_restore(const struct command *command, const struct restore_options *opt
     int failed = restore_run(&wanted, &result, &error);
     progress_end(&progress);
     if (failed < 0)
-        return command_failed_error(command, &error);
+        return pgsync_failed(command, &error);
     if (json)
         print_json(&result, options->dir);
     else

@@ -2,6 +2,7 @@
 
 #include "core/base/id.h"
 #include "tools/command/progress.h"
+#include "tools/pgsync/failed.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -201,7 +202,7 @@ int run_verify(const struct command *command, const struct verify_wish *wish)
     progress_end(&progress);
     int status = COMMAND_FAILED;
     if (failed < 0) {
-        status = command_failed_error(command, &error);
+        status = pgsync_failed(command, &error);
     } else if (wish->json) {
         print_json(&result);
     } else {

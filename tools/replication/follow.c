@@ -1,6 +1,7 @@
 #include "tools/replication/follow.h"
 
 #include "pgsync/backoff.h"
+#include "pgsync/pg.h"
 #include "tools/replication/report.h"
 
 #include <inttypes.h>
@@ -92,7 +93,8 @@ static int lost(struct follow *follow, struct error *error)
     follow->failures++;
     if (once && !follow->positioned) {
         struct error why = *error;
-        return error_set(error, ERROR_UNAVAILABLE, "Postgres cannot be had: %s", why.text);
+        return error_set(error, ERROR_UNAVAILABLE, "Postgres cannot be had: %s%s", why.text,
+                         pg_hint(&why));
     }
     if (follow->lost_ns == 0) {
         follow->lost_ns = now_ns();
