@@ -248,6 +248,14 @@ subtest 'a server that cannot be had' => sub {
     is($status, 1, 'a wrong password fails');
     like($complained, qr/password authentication failed.*PGPASSWORD/s, 'which is said');
     unlike($said . $complained, qr/not-that-one/, 'without it');
+    $server->sql('CREATE ROLE nobody_much LOGIN');
+    (my $low = $server->url($db)) =~ s{daa\@}{nobody_much\@};
+    ($status, $said, $complained) = daa_log('repair', '--from-postgres', $low, $log);
+    is($status, 1, 'a role without rights fails');
+    like($complained, qr/permission denied.*GRANT.*nothing was changed/s, 'with what it lacks');
+    ($status, $said, $complained) = daa_log('repair', '--from-postgres', '', $log);
+    is($status, 2, 'an empty url is misuse, not the server of this machine');
+    like($complained, qr/--from-postgres: say which database/, 'which is said');
     (my $open = $server->tcp_url($db)) =~ s{daa\@}{daa:hidden\@};
     for my $url ($open, 'host=127.0.0.1 user=daa password=hidden', $server->tcp_url($db) . '?password=hidden') {
         ($status, $said, $complained) = daa_log('repair', '--from-postgres', $url, $log);

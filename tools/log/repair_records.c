@@ -33,6 +33,15 @@ static int connect_to(struct repair_records *records, const char *url, struct er
     return failed;
 }
 
+static int open_records(struct repair_records *records, struct error *error)
+{
+    struct error what = { .code = 0 };
+    int failed = records_open(&records->records, records->pg, &what);
+    return failed < 0 ? error_set(error, failed, "PostgreSQL: %s%s; nothing was changed", what.text,
+                                  pg_hint(&what))
+                      : 0;
+}
+
 int repair_records_open(struct repair_records *records, const char *url, struct error *error)
 {
     *records = (struct repair_records){ .pg = NULL };
@@ -47,6 +56,10 @@ int repair_records_open(struct repair_records *records, const char *url, struct 
         if (url == NULL || *url == '\0')
             return error_set(error, ERROR_NOT_FOUND,
                              "--from-postgres -: $DAA_PG_URL does not say which database");
+    } else if (*url == '\0') {
+        return error_set(error, ERROR_NOT_FOUND,
+                         "--from-postgres: say which database, postgresql://..., or '-' for "
+                         "$DAA_PG_URL");
     } else {
         int failed = pg_check_open_url(url, error);
         if (failed < 0)
@@ -54,7 +67,7 @@ int repair_records_open(struct repair_records *records, const char *url, struct 
     }
     int failed = connect_to(records, url, error);
     if (failed == 0)
-        failed = records_open(&records->records, records->pg, error);
+        failed = open_records(records, error);
     if (failed < 0)
         repair_records_close(records);
     return failed;
