@@ -36,6 +36,8 @@ struct advice_machine {
     uint64_t reserved; /* that the server keeps for superusers and its own purposes */
 };
 
+#define ADVICE_CONNECTIONS_MAX 262143u /* no server takes more as max_connections */
+
 enum { ADVICE_TEXT_SIZE = 32, ADVICE_WHY_SIZE = 240, ADVICE_COUNT = 17 };
 
 struct advice {

@@ -410,7 +410,12 @@ subtest 'tune' => sub {
     $server->sql("ALTER DATABASE $db SET random_page_cost = 4");
     ($status, $out) = database($url, 'tune', @small);
     like($out, qr/^random_page_cost is set by the database/m, 'what ALTER SYSTEM would not change is told');
-    for (['--storage', 'tape'], ['--memory', '1MB'], ['--agents', '99999999999'], ['--sql', '--json']) {
+    ($status, undef, my $err) = database($url, 'tune', '--agents', 3000, '--pool-size', 100);
+    is($status, 2, 'more connections than any server takes are misuse');
+    like($err, qr/more than a server takes, which is 262143/, 'which is said');
+    ($status, $out) = database($url, 'tune', '--agents', 3000, '--pool-size', 60, '--sql');
+    like($out, qr/^ALTER SYSTEM SET max_connections = '240013';/m, 'many are advised as digits');
+    for (['--connections', '262144'], ['--storage', 'tape'], ['--memory', '1MB'], ['--agents', '99999999999'], ['--sql', '--json']) {
         ($status) = database($url, 'tune', @$_);
         is($status, 2, "@$_ is misuse");
     }

@@ -331,6 +331,12 @@ static int check_usage(void)
     if (connections > most || agents > most || pool_size > most || max_overflow > most)
         return command_misused(&command, "a number of connections or agents is above %" PRIu64,
                                most);
+    if (connections > ADVICE_CONNECTIONS_MAX ||
+        agents * (pool_size + max_overflow) + ADVICE_SPARE > ADVICE_CONNECTIONS_MAX)
+        return command_misused(&command,
+                               "so many connections are more than a server takes, which is %u: "
+                               "fewer --connections, or --agents with a smaller --pool-size",
+                               ADVICE_CONNECTIONS_MAX);
     if (sql_only && cli.json)
         return command_misused(&command, "--sql prints SQL, --json JSON: say one of them");
     return COMMAND_GO_ON;
