@@ -49,6 +49,8 @@ subtest 'restore' => sub {
     answers('a name that is no uuid', 2, qr/--log: "x" is no uuid of a log/, restore('--log', 'x', $new));
     answers("segments of $_", 2, qr/--segment-size: a segment has 256KiB to 1GiB/, restore('--segment-size', $_, $new)) for qw(1B 300001B 2GiB);
     ok(!-e $new && !-e "$new.importing", 'nothing is made');
+    is((restore("$new//"))[0], 0, 'a name that ends with slashes is a name');
+    ok(-d "$new/log", 'and a directory is made of it');
 };
 
 subtest 'a directory without a log' => sub {
