@@ -44,6 +44,11 @@ static int find_chain(struct recopy *r, struct error *error)
                          r->begin - 1, r->log, r->begin);
     if (from == 1 && oldest <= 1)
         return 0;
+    if (from > log_reader_durable_seq(reader) + 1)
+        return error_set(error, ERROR_INVALID,
+                         "the log has events %" PRIu64 " to %" PRIu64
+                         ": there is nothing to be made anew from %" PRIu64 " on",
+                         oldest, log_reader_durable_seq(reader), from);
     int found = from <= oldest ? 0 : log_reader_get(reader, from - 1, &record, &place, error);
     if (found < 0)
         return found;
