@@ -31,8 +31,9 @@ sub answers {
 sub restore { my (@options) = @_; return run_program(program('daa-pgsync'), 'restore', '--url', server()->url($db), @options) }
 
 subtest 'options that mean nothing together' => sub {
-    answers('--from 0', 2, qr/--from: events are counted from 1/, pgsync($log, $db, '--rebuild', '--from', '0'));
-    answers('--from 0 without --rebuild', 2, qr/--from is for --rebuild/, pgsync($log, $db, '--from', '0'));
+    answers('--from 0', 2, qr/--from: '0' is not a number from 1 on/, pgsync($log, $db, '--rebuild', '--from', '0'));
+    answers('--from without --rebuild', 2, qr/--from is for --rebuild/, pgsync($log, $db, '--from', '3'));
+    answers('--from far behind the end', 1, qr/nothing to be made anew from 18446744073709551615 on/, pgsync($log, $db, '--rebuild', '--from', '18446744073709551615'));
     for my $mode ('--verify', '--repair', '--status') {
         answers("$mode @$_", 2, qr/\Q$_->[0]\E.* are for copying/s, pgsync($log, $db, $mode, @$_))
             for ['--detach-after', '400d'], ['--metrics-file', scratch() . '/metrics'], ['--batch-rows', '5'], ['--partition-rows', '5'];

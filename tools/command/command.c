@@ -239,6 +239,7 @@ static int misused_value(const struct command *command, const struct command_opt
         return command_misused(command, "--%s: '%s' is too large", option->name, value);
     static const char *const expected[] = {
         [COMMAND_NUMBER] = "a number",
+        [COMMAND_COUNT] = "a number from 1 on",
         [COMMAND_DURATION] = "a duration (a number with its unit: 250ms, 60s, 1.5h)",
         [COMMAND_SIZE] = "a size (a number with its unit: 512B, 64KB, 2MB)",
     };
@@ -278,6 +279,11 @@ static int set_option(const struct command *command, const struct command_option
     }
     case COMMAND_NUMBER:
         error = parse_number(value, &number);
+        break;
+    case COMMAND_COUNT:
+        error = parse_number(value, &number);
+        if (error == 0 && number == 0)
+            error = ERROR_SYNTAX;
         break;
     case COMMAND_DURATION:
         error = duration_parse(span_of_text(value), &number);

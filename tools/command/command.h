@@ -43,6 +43,7 @@ enum command_kind {
     COMMAND_TEXT,     /* const char *: the argument itself */
     COMMAND_LIST,     /* struct command_list: one more each time it is given */
     COMMAND_NUMBER,   /* uint64_t: decimal */
+    COMMAND_COUNT,    /* the same, from 1 on: 0 says that it was not given */
     COMMAND_DURATION, /* uint64_t, ns: "250ms" (core/base/duration.h) */
     COMMAND_SIZE,     /* uint64_t, bytes: "64KiB" */
 };

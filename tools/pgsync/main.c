@@ -32,8 +32,7 @@
 
 static const char *data_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, content, rebuild, repair, dry_run;
-static uint64_t batch_rows, partition_rows, segment_size;
-static uint64_t rebuild_from = UINT64_MAX;    /* none */
+static uint64_t batch_rows, partition_rows, rebuild_from, segment_size;
 static uint64_t detach_after_ns = UINT64_MAX; /* never */
 static const char *metrics_file, *log_name;
 
@@ -66,7 +65,7 @@ static const struct command_option options[] = {
       "with --verify: each column of each row, and the derived tables" },
     { "rebuild", 0, NULL, COMMAND_FLAG, &rebuild,
       "make the derived tables anew, then copy as --once does" },
-    { "from", 0, "SEQ", COMMAND_NUMBER, &rebuild_from,
+    { "from", 0, "SEQ", COMMAND_COUNT, &rebuild_from,
       "with --rebuild: the events from SEQ on too (1: all)" },
     { "repair", 0, NULL, COMMAND_FLAG, &repair,
       "verify each column, mend what differs, and verify again" },
@@ -280,16 +279,6 @@ static bool copying_is_wanted(void)
 }
 
 /* COMMAND_GO_ON, or the status to exit with. */
-static int check_numbers(void)
-{
-    if (rebuild_from == 0)
-        return command_misused(&command, "--from: events are counted from 1, which is all of them");
-    if (partition_rows > INT64_MAX / 1000000)
-        return command_misused(&command, "--partition-rows is too large");
-    return COMMAND_GO_ON;
-}
-
-/* COMMAND_GO_ON, or the status to exit with. */
 static int check_usage(const char *argument)
 {
     if (argument != NULL)
@@ -299,7 +288,7 @@ static int check_usage(const char *argument)
     if (once + follow + status_only + verify + repair + rebuild > 1)
         return command_misused(&command, "only one of --once, --follow, --status, --verify, "
                                          "--repair and --rebuild can be meant");
-    if (rebuild_from != UINT64_MAX && !rebuild)
+    if (rebuild_from != 0 && !rebuild)
         return command_misused(&command, "--from is for --rebuild");
     if (content && !verify)
         return command_misused(&command, "--content is for --verify");
@@ -308,13 +297,13 @@ static int check_usage(const char *argument)
     if ((status_only || verify || repair) && copying_is_wanted())
         return command_misused(&command, COPYING_OPTIONS " are for copying, and --status, --verify "
                                                          "and --repair copy nothing new");
+    if (partition_rows > INT64_MAX / 1000000)
+        return command_misused(&command, "--partition-rows is too large");
     if (*reader_name != '\0' && !log_reader_name_is_good(reader_name))
         return command_misused(&command, "\"%s\" is no name for a reader", reader_name);
     if (data_dir == NULL)
         return command_misused(&command, "say where the log is: --data-dir DIR");
-    int status = check_numbers();
-    if (status == COMMAND_GO_ON)
-        status = check_url();
+    int status = check_url();
     if (status != COMMAND_GO_ON)
         return status;
     once = !(follow || status_only || verify || repair);
@@ -330,7 +319,7 @@ static int run_rebuild(struct log_reader *reader)
                                            .dir = data_dir,
                                            .reader = reader,
                                            .stop = &stopping.is_raised,
-                                           .from = rebuild_from != UINT64_MAX ? rebuild_from : 0 };
+                                           .from = rebuild_from };
     if (recopy_run(&wanted, &result, &error) < 0)
         return pgsync_failed(&command, &error);
     if (result.removed > 0)
@@ -364,7 +353,7 @@ static int check_restore(const char *dir)
     if (dir == NULL || *dir == '\0')
         return command_misused(&command, "say which directory is to be made: restore DIR");
     if (data_dir != NULL || once || follow || status_only || verify || content || repair ||
-        dry_run || rebuild || rebuild_from != UINT64_MAX || copying_is_wanted())
+        dry_run || rebuild || rebuild_from != 0 || copying_is_wanted())
         return command_misused(&command,
                                "restore takes --url, --log, --segment-size and --json only");
     if (log_name != NULL && !uuid_from_text(uuid, span_of_text(log_name)))
