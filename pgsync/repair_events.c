@@ -279,7 +279,8 @@ int repair_events(struct repairing *r, const struct verify_result *found, size_t
         return error_set(error, -ENOMEM, "no memory to mend events");
     do {
         if (atomic_load(r->options->stop))
-            failed = error_set(error, -ECANCELED, "stopped");
+            failed = error_set(error, -ECANCELED,
+                               "stopped before all was repaired: run it again to go on");
         if (failed == 0)
             failed = fill(r, found, at, &from, set, error);
         if (failed == 0)

@@ -116,7 +116,7 @@ static int wait_durable(struct verifying *v, uint64_t seq, struct error *error)
     for (uint64_t waited_ns = 0; log_reader_durable_seq(reader) < seq;
          waited_ns += DURABLE_WAIT_NS / 100) {
         if (atomic_load(v->options->stop))
-            return error_set(error, -ECANCELED, "stopped");
+            return error_set(error, -ECANCELED, "stopped before all was compared");
         if (waited_ns >= DURABLE_WAIT_NS)
             return error_set(error, ERROR_MISMATCH,
                              "this Postgres holds log %s up to seq %" PRIu64
@@ -210,7 +210,7 @@ static int compare_events(struct verifying *v, struct error *error)
         failed = log_reader_seek(v->options->reader, log->first_seq, error);
     for (uint64_t seq = log->first_seq, end; failed == 0 && seq <= log->last_seq; seq = end + 1) {
         if (atomic_load(v->options->stop))
-            return error_set(error, -ECANCELED, "stopped");
+            return error_set(error, -ECANCELED, "stopped before all was compared");
         failed = verify_events(v, seq, log->last_seq, &end, error);
     }
     return failed;

@@ -147,7 +147,7 @@ static int walk(struct comparing *c, struct error *error)
     uint64_t first = c->scope->first_stream;
     for (bool last = false; failed == 0 && !last; first += DERIVE_WINDOW) {
         if (atomic_load(v->options->stop))
-            return error_set(error, -ECANCELED, "stopped");
+            return error_set(error, -ECANCELED, "stopped before all was compared");
         last = first + DERIVE_WINDOW > c->scope->last_seq;
         failed = derive_walk(&derive, first, last ? INT64_MAX : first + DERIVE_WINDOW - 1, error);
         v->done += DERIVE_WINDOW;

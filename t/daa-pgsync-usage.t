@@ -5,9 +5,10 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use Daa qw(scratch program run_program);
+use Daa qw(scratch program run_program slurp wait_until);
 use PgServer;
 use PgSync qw(server create_database write_log pgsync copies);
+use POSIX ();
 use Test::More;
 
 plan skip_all => PgServer->missing if PgServer->missing;
@@ -76,6 +77,35 @@ subtest 'a database that cannot be had' => sub {
     local $ENV{PGPASSWORD} = 'wrong';
     answers('a wrong password', 1, qr/authentication failed.*; the password comes from PGPASSWORD/, $ask->(server()->tcp_url($db), '--data-dir', $log, '--verify'));
     ok(!-e $new && !-e "$new.importing", 'restore makes nothing');
+};
+
+subtest 'a signal in the middle' => sub {
+    my ($large, $held, $new) = (scratch() . '/large', create_database(), scratch() . '/stopped');
+    write_log($large, 'stepped 4000');
+    copies($large, $held, 'a copy that takes more than one look');
+    my $lock = 'BEGIN; LOCK TABLE daa.events; SELECT pg_sleep(60)';
+    for my $case (['--verify', qr/stopped before all was compared/], ['--repair', qr/stopped before all was compared/], ['restore', qr/stopped: nothing was restored/]) {
+        my ($mode, $words) = @$case;
+        for my $signal (qw(TERM INT)) {
+            my $holder = fork() // die "fork: $!";
+            if (!$holder) { open STDERR, '>', '/dev/null'; exec server()->psql($lock, $held) or POSIX::_exit(127) }
+            my $waits = sub { my ($what) = @_; return server()->sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '$held' AND $what") };
+            wait_until { $waits->(q{wait_event = 'PgSleep'}) } or die 'nobody holds the table';
+            my @options = $mode eq 'restore' ? ('restore', $new) : ('--data-dir', $large, $mode);
+            my $pid = fork() // die "fork: $!";
+            if (!$pid) {
+                open STDERR, '>', scratch() . '/stopped.err';
+                exec program('daa-pgsync'), '--url', server()->url($held), @options or POSIX::_exit(127);
+            }
+            wait_until { $waits->(q{application_name = 'daa-pgsync' AND wait_event_type = 'Lock'}) } or die 'nobody waits for it';
+            kill $signal, $pid;
+            server()->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '$held' AND wait_event = 'PgSleep'");
+            waitpid $holder, 0;
+            waitpid $pid, 0;
+            answers("$mode that SIG$signal ends", 1, $words, $? & 127 ? 128 : $? >> 8, '', slurp(scratch() . '/stopped.err'));
+        }
+    }
+    ok(!-e $new && !-e "$new.importing", 'restore leaves nothing');
 };
 
 subtest 'a limit of a file\'s size' => sub {

@@ -83,7 +83,8 @@ static const struct command command = {
     .arguments_max = 2,
     .options = options,
     .notes = "'daa-pgsync restore --url URL DIR' makes a log of the copy, in a new directory.\n\n"
-             "Exit status: 0 done or ended by SIGTERM, 1 failed, 2 usage.",
+             "Exit status: 0 done, or a signal ended the copying; 1 failed, or the copy "
+             "differs; 2 usage.",
 };
 
 static struct interrupt stopping;
