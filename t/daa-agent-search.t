@@ -238,6 +238,11 @@ subtest 'daa-cli' => sub {
     ($status, $out) = run_program(@list, '--metadata', 'cli=a=b&c');
     like($out, qr/from Postgres, which has the log up to event \d+ of \d+/, 'a copy that is behind is told');
     is((run_program(@list, '--metadata', '=x'))[0], 2, 'a label without a key is wrong usage');
+    for ('x', '') {
+        ($status, undef, $err) = run_program(@list, '--source', $_);
+        is($status, 2, "so is --source '$_'");
+        like($err, qr/--source is local or postgres, not "$_"/, 'which is said');
+    }
 };
 
 subtest 'the server dies, and comes back' => sub {

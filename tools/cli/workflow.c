@@ -498,6 +498,8 @@ static int list(int argc, char **argv)
         return status;
     if (limit == 0)
         return command_misused(&command, "--limit: expected 1 or more");
+    if (source != NULL && strcmp(source, "local") != 0 && strcmp(source, "postgres") != 0)
+        return command_misused(&command, "--source is local or postgres, not \"%s\"", source);
     struct page page = { .limit = all ? 0 : limit, .members = members, .member_count = 5 };
     text_init(&page.path);
     text_printf(&page.path, "/api/v1/workflows?limit=%" PRIu64,
