@@ -1,5 +1,6 @@
 #include "sync_watch.h"
 
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -7,7 +8,7 @@
 #include "tap.h"
 
 static struct stat watched;
-static unsigned count;
+static atomic_uint count; /* threads of the log sync, too */
 
 void sync_watch_begin(const char *dir)
 {
