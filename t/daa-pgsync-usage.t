@@ -108,6 +108,19 @@ subtest 'a signal in the middle' => sub {
     ok(!-e $new && !-e "$new.importing", 'restore leaves nothing');
 };
 
+subtest 'a metrics file that is none' => sub {
+    my $directory = scratch() . '/directory';
+    my ($pipe, $link) = map { scratch() . "/metrics-$_" } qw(pipe link);
+    mkdir $directory or die $!;
+    POSIX::mkfifo($pipe, 0600) or die $!;
+    symlink '/dev/null', $link or die $!;
+    for ($directory, $pipe, $link) {
+        answers("a file $_", 0, qr/metrics file \Q$_\E is there and is no regular file/, pgsync($log, $db, '--metrics-file', $_));
+        ok(!-e "$_.tmp", 'nothing is left beside it');
+    }
+    ok(-d $directory && -p $pipe && -l $link, 'each is what it was');
+};
+
 subtest 'a limit of a file\'s size' => sub {
     my ($new, $metrics) = map { scratch() . "/$_" } qw(limited metrics-limited);
     my $limited = sub { return run_program('sh', '-c', 'ulimit -f 1; exec "$@"', 'sh', program('daa-pgsync'), '--url', server()->url($db), @_) };
