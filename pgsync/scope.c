@@ -60,7 +60,10 @@ int scope_read(struct scope *scope, struct pg *pg, const uint8_t log[UUID_SIZE],
         take_row(scope, rows, i);
     pg_rows_free(rows);
     if (scope->count == 0)
-        return error_set(error, ERROR_NOT_FOUND, "daa.replica does not have log %s", text);
+        return error_set(
+            error, ERROR_NOT_FOUND,
+            "daa.replica does not have log %s: daa-cli database status shows the logs that it has",
+            text);
     return family_owners(&scope->owners, pg, log, error);
 }
 

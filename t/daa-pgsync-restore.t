@@ -114,7 +114,7 @@ subtest 'what cannot be restored' => sub {
     my $id = name_of($small);
     refused($other, qr/no events of any log/, 'an empty database');
     copies($small, $other, 'a copy');
-    refused($other, qr/does not have log/, 'a log that is not there', '--log', '00000000-0000-4000-8000-000000000000');
+    refused($other, qr/does not have log .*: daa-cli database status shows/, 'a log that is not there', '--log', '00000000-0000-4000-8000-000000000000');
     server()->sql('UPDATE daa.events SET record = set_byte(record, 70, get_byte(record, 70) # 1) WHERE seq = 20', $other);
     refused($other, qr/record of event 20 of log $id .*checksum.*--repair/, 'a record that was changed');
     copies($small, $other, 'repaired', '--repair');
