@@ -169,7 +169,7 @@ static int add_changes(struct batch *batch, const struct record *record, const D
         .stream_prev_seq = record->stream_prev_seq,
         .kind = record->kind,
     };
-    return changes_add(&batch->changes, &header, event, which);
+    return changes_add(&batch->changes, &header, event, which, &batch->scratch);
 }
 
 int batch_project(struct batch *batch, const struct record *record)

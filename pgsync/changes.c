@@ -13,6 +13,7 @@
 
 struct change_row {
     struct change_row *next;
+    bool lossy; /* a value that was replaced since was */
     alignas(max_align_t) char row[];
 };
 
@@ -73,7 +74,7 @@ static struct change_row *find(const struct changes_of_table *table,
     return found;
 }
 
-static int keep(struct changes *changes, size_t index, void *row)
+static int keep(struct changes *changes, size_t index, struct columns_scratch *scratch, void *row)
 {
     const struct projection *projection = projections[index];
     struct changes_of_table *table = &changes->tables[index];
@@ -83,7 +84,7 @@ static int keep(struct changes *changes, size_t index, void *row)
     if (failed < 0)
         return failed;
     if (found != NULL) {
-        projection->merge(found->row, row);
+        projection->merge(scratch, found->row, row, &found->lossy);
         return 0;
     }
     failed = table_reserve(&table->rows, 1);
@@ -91,6 +92,7 @@ static int keep(struct changes *changes, size_t index, void *row)
         failed == 0 ? arena_allocate(&changes->arena, sizeof *found + projection->row_size) : NULL;
     if (found == NULL)
         return ERROR_BUDGET;
+    found->lossy = false;
     memcpy(found->row, row, projection->row_size);
     table_put(&table->rows, key, found);
     *table->last_next = found;
@@ -100,7 +102,7 @@ static int keep(struct changes *changes, size_t index, void *row)
 }
 
 int changes_add(struct changes *changes, const struct event_header *header, const Daa__Event *event,
-                enum changes_of which)
+                enum changes_of which, struct columns_scratch *scratch)
 {
     alignas(max_align_t) char row[ROW_SIZE_MAX];
     int failed = 0;
@@ -109,7 +111,7 @@ int changes_add(struct changes *changes, const struct event_header *header, cons
         if (!(which & (projections[i]->by_workflow ? CHANGES_OF_WORKFLOWS : CHANGES_OF_LOGS)))
             continue;
         if (projections[i]->change(header, event, row) == 1)
-            failed = keep(changes, i, row);
+            failed = keep(changes, i, scratch, row);
     }
     return failed;
 }
@@ -137,7 +139,7 @@ static int64_t put_rows(const struct changes_of_table *table, const struct proje
     for (const struct change_row *row = table->first; row != NULL; row = row->next) {
         arena_reset(&scratch->arena);
         binary_row(target, projection->column_count);
-        projection->put(of, scratch, target, row->row, refused);
+        projection->put(of, scratch, target, row->row, refused, row->lossy);
     }
     binary_trailer(target);
     return target->failed;

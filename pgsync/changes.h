@@ -41,10 +41,10 @@ void changes_clear(struct changes *changes);
 /* Rows that belong to workflows, and such that belong to logs. */
 enum changes_of { CHANGES_OF_WORKFLOWS = 1, CHANGES_OF_LOGS = 2, CHANGES_OF_ALL = 3 };
 
-/* Adds what an event changes (`event` as for projection.change), in tables of these kinds. 0 or
- * ERROR_BUDGET. */
+/* Adds what an event changes (`event` as for projection.change), in tables of these kinds;
+ * `scratch` is used meanwhile. 0 or ERROR_BUDGET. */
 int changes_add(struct changes *changes, const struct event_header *header, const Daa__Event *event,
-                enum changes_of which);
+                enum changes_of which, struct columns_scratch *scratch);
 
 /* Makes the temporary tables that the changes go through; once a connection. */
 int changes_make_tables(struct pg *pg, struct error *error);

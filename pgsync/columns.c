@@ -61,20 +61,48 @@ void columns_json(struct columns_scratch *scratch, struct binary *target, struct
     binary_jsonb(target, text_span(&scratch->plain));
 }
 
+/* The JSON that the bytes are, or a string of them; it may be in scratch->json. */
+static struct span as_json(struct columns_scratch *scratch, struct span bytes)
+{
+    struct json json;
+    if (json_parse(&json, &scratch->arena, bytes, NULL) == 0)
+        return bytes;
+    text_clear(&scratch->json);
+    text_json_string(&scratch->json, NULL, bytes);
+    return text_span(&scratch->json);
+}
+
 void columns_user_json(struct columns_scratch *scratch, struct binary *target, struct span bytes,
                        bool *lossy)
 {
-    struct json json;
-    struct span text = bytes;
     const char *refusal = NULL;
-    if (bytes.size == 0) {
+    if (bytes.size == 0)
         binary_null(target);
+    else
+        columns_json(scratch, target, as_json(scratch, bytes), lossy, &refusal);
+}
+
+static bool is_kept(struct span before, struct span after)
+{
+    return before.size == 0 || before.bytes == after.bytes;
+}
+
+void columns_replaced_text(struct columns_scratch *scratch, struct span before, struct span after,
+                           bool *lossy)
+{
+    if (is_kept(before, after))
         return;
-    }
-    if (json_parse(&json, &scratch->arena, bytes, NULL) < 0) {
-        text_clear(&scratch->json);
-        text_json_string(&scratch->json, NULL, bytes);
-        text = text_span(&scratch->json);
-    }
-    columns_json(scratch, target, text, lossy, &refusal);
+    text_clear(&scratch->plain);
+    plain_text(&scratch->plain, before, lossy);
+}
+
+void columns_replaced_json(struct columns_scratch *scratch, struct span before, struct span after,
+                           bool *lossy)
+{
+    if (is_kept(before, after))
+        return;
+    text_clear(&scratch->plain);
+    if (plain_json(&scratch->plain, as_json(scratch, before), lossy) < 0 ||
+        scratch->plain.failed != 0)
+        *lossy = true;
 }

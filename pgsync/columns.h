@@ -36,4 +36,11 @@ void columns_json(struct columns_scratch *scratch, struct binary *target, struct
 void columns_user_json(struct columns_scratch *scratch, struct binary *target, struct span bytes,
                        bool *lossy);
 
+/* Set *lossy when a value was lossy that another one has taken the place of; `after` may be the
+ * same one. */
+void columns_replaced_text(struct columns_scratch *scratch, struct span before, struct span after,
+                           bool *lossy);
+void columns_replaced_json(struct columns_scratch *scratch, struct span before, struct span after,
+                           bool *lossy);
+
 #endif

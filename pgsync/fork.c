@@ -147,8 +147,9 @@ static int renumber_children(struct registration *r, struct error *error)
       ".last_log, " t ".log)"                                                                      \
       " AND " t ".last_seq <= k.upto)"
 
-/* last_seq 0 marks them within this transaction. What the first event gave never changes. Where
- * other logs kept the parent from changing its rows, any that has not ended may be behind. */
+/* last_seq 0 marks them within this transaction. What the first event gave never changes, so where
+ * that is not there any more it may still be what the row is flagged for. Where other logs kept
+ * the parent from changing its rows, any that has not ended may be behind. */
 static int clear_rows(struct registration *r, struct error *error)
 {
     char sql[2600];
@@ -157,7 +158,8 @@ static int clear_rows(struct registration *r, struct error *error)
         HISTORY_SQL
         ", " CHANGES_LATER_SQL " UPDATE daa.workflows w SET status = NULL, reason = NULL,"
         " reason_given = false, output = NULL, started_at = NULL, ended_at = NULL,"
-        " last_seq = 0, last_log = NULL"
+        " last_seq = 0, last_log = NULL, lossy = w.lossy AND NOT EXISTS (SELECT FROM daa.events e"
+        " WHERE e.log = w.log AND e.seq = w.stream)"
         " FROM history h WHERE h.log = w.log AND w.stream <= h.upto"
         " AND (%s AND w.ended_at IS NULL OR " STRANGE_SQL(
             "w") " OR EXISTS (SELECT FROM daa.steps s WHERE s.log = w.log"

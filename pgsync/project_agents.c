@@ -16,9 +16,15 @@ static bool same(const void *row, const void *other)
     return true;
 }
 
-static void merge(void *row, const void *later)
+static void merge(struct columns_scratch *scratch, void *given, const void *later, bool *lossy)
 {
+    struct agent_row *row = given;
+    const struct agent_row before = *row;
     projection_agent_merge(row, later);
+    columns_replaced_text(scratch, before.version, row->version, lossy);
+    columns_replaced_text(scratch, before.host, row->host, lossy);
+    columns_replaced_text(scratch, before.reason, row->reason, lossy);
+    *lossy |= before.pid > INT64_MAX;
 }
 
 static uint64_t hash(const void *row)
@@ -36,11 +42,11 @@ static size_t spans(void *given, struct span *spans[PROJECTION_SPANS_MAX])
 }
 
 static void put(const struct projection_of *of, struct columns_scratch *scratch,
-                struct binary *target, const void *given, bool refused)
+                struct binary *target, const void *given, bool refused, bool lossy)
 {
     const struct agent_row *row = given;
     const struct span none = { NULL, 0 };
-    bool lossy = refused;
+    lossy |= refused;
     binary_uuid(target, of->log);
     binary_bool(target, row->has_registered && !row->has_stopped);
     binary_time(target, row->heartbeat_ns);
@@ -73,8 +79,12 @@ const struct projection projection_agents = {
                   " ELSE excluded.stopped_at END,"
                   " stop_reason = CASE WHEN coalesce(excluded.registered_at, excluded.stopped_at)"
                   " IS NULL THEN w.stop_reason ELSE excluded.stop_reason END,"
-                  " version = coalesce(excluded.version, w.version),"
-                  " host = coalesce(excluded.host, w.host), pid = coalesce(excluded.pid, w.pid),"
+                  " version = CASE WHEN excluded.registered_at IS NULL THEN w.version"
+                  " ELSE excluded.version END,"
+                  " host = CASE WHEN excluded.registered_at IS NULL THEN w.host"
+                  " ELSE excluded.host END,"
+                  " pid = CASE WHEN excluded.registered_at IS NULL THEN w.pid"
+                  " ELSE excluded.pid END,"
                   " lossy = excluded.lossy OR w.lossy",
     .user_columns = "stop_reason, version, host",
     .row_size = sizeof(struct agent_row),

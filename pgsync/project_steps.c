@@ -16,9 +16,14 @@ static bool same(const void *given, const void *wanted)
     return row->stream == other->stream && row->index == other->index;
 }
 
-static void merge(void *row, const void *later)
+static void merge(struct columns_scratch *scratch, void *given, const void *later, bool *lossy)
 {
+    struct step_row *row = given;
+    const struct step_row before = *row;
     projection_step_merge(row, later);
+    columns_replaced_text(scratch, before.step, row->step, lossy);
+    columns_replaced_text(scratch, before.error, row->error, lossy);
+    columns_replaced_json(scratch, before.output, row->output, lossy);
 }
 
 static uint64_t hash(const void *given)
@@ -37,13 +42,13 @@ static size_t spans(void *given, struct span *spans[PROJECTION_SPANS_MAX])
 }
 
 static void put(const struct projection_of *of, struct columns_scratch *scratch,
-                struct binary *target, const void *given, bool refused)
+                struct binary *target, const void *given, bool refused, bool lossy)
 {
     const struct step_row *row = given;
     const struct span none = { NULL, 0 };
-    bool lossy = refused;
     const uint8_t *log = lineage_uuid(of->owners, row->stream);
     const uint8_t *last_log = lineage_uuid(of->owners, row->last_seq);
+    lossy |= refused;
     binary_uuid(target, log);
     columns_number(target, row->stream, &lossy);
     binary_integer(target, (int32_t)row->index);

@@ -16,9 +16,16 @@ static bool same(const void *row, const void *other)
            ((const struct workflow_row *)other)->stream;
 }
 
-static void merge(void *row, const void *later)
+static void merge(struct columns_scratch *scratch, void *given, const void *later, bool *lossy)
 {
+    struct workflow_row *row = given;
+    const struct workflow_row before = *row;
     projection_workflow_merge(row, later);
+    columns_replaced_text(scratch, before.name, row->name, lossy);
+    columns_replaced_text(scratch, before.reason, row->reason, lossy);
+    columns_replaced_json(scratch, before.input, row->input, lossy);
+    columns_replaced_json(scratch, before.output, row->output, lossy);
+    columns_replaced_json(scratch, before.metadata, row->metadata, lossy);
 }
 
 static uint64_t hash(const void *row)
@@ -36,15 +43,15 @@ static size_t spans(void *given, struct span *spans[PROJECTION_SPANS_MAX])
 }
 
 static void put(const struct projection_of *of, struct columns_scratch *scratch,
-                struct binary *target, const void *given, bool refused)
+                struct binary *target, const void *given, bool refused, bool lossy)
 {
     const struct workflow_row *row = given;
     const struct span none = { NULL, 0 };
     char id[WORKFLOW_ID_SIZE];
-    bool lossy = refused;
     const uint8_t *log = lineage_uuid(of->owners, row->stream);
     const uint8_t *last_log = lineage_uuid(of->owners, row->last_seq);
     workflow_id_to_text(id, log, row->stream);
+    lossy |= refused;
     binary_uuid(target, log);
     columns_number(target, row->stream, &lossy);
     binary_text(target, id);

@@ -20,7 +20,7 @@
 
 /* Raised whenever a table comes, or what is made of an event changes: rows that an older version
  * made are made anew, for each log (daa.replica.derived). */
-#define PROJECTIONS_VERSION 1
+#define PROJECTIONS_VERSION 2
 #define PROJECTION_SPANS_MAX 6u
 
 /* Whose rows are made. */
@@ -47,13 +47,15 @@ struct projection {
      * own, or one that cannot be decoded. */
     int (*change)(const struct event_header *header, const Daa__Event *event, void *row);
     bool (*same)(const void *row, const void *other); /* are they of one row? */
-    void (*merge)(void *row, const void *later);
+    /* Puts a later change over an earlier one, and sets *lossy when what it took the place of was:
+     * the row is as flagged as if each of the two had been sent by itself. */
+    void (*merge)(struct columns_scratch *scratch, void *row, const void *later, bool *lossy);
     uint64_t (*hash)(const void *row); /* not 0 */
     /* Where the row points into the event's memory; how many. */
     size_t (*spans)(void *row, struct span *spans[PROJECTION_SPANS_MAX]);
-    /* Writes the columns. With `refused` what users gave is null. */
+    /* Writes the columns. With `refused` what users gave is null; `lossy` is what merge() set. */
     void (*put)(const struct projection_of *of, struct columns_scratch *scratch,
-                struct binary *target, const void *row, bool refused);
+                struct binary *target, const void *row, bool refused, bool lossy);
 };
 
 extern const struct projection projection_workflows, projection_steps, projection_agents;

@@ -105,6 +105,27 @@ for my $size (1, 2, 3, 7) {
     is_deeply([rows(copied('--batch-rows', $size))], \@good, "and no row depends on where batches end: $size");
 }
 
+subtest 'values that were replaced' => sub {
+    my $copies = PgCopy->new($server);
+    my $log = $copies->make_log('replaced', 'replaced');
+    my %rows;
+    for my $size (1, 2, 20000) {
+        my $db = "replaced$size";
+        $server->create_database($db);
+        my ($status, undef, $err) = $copies->run($log, $db, '--batch-rows', $size);
+        is($status, 0, "copied $size at a time") or diag $err;
+        $rows{$size} = [rows($db)];
+        is(($copies->run($log, $db, '--verify', '--content'))[0], 0, 'that is the log');
+        ($status, undef, $err) = $copies->run($log, $db, '--rebuild');
+        is($status, 0, 'and made anew') or diag $err;
+        is_deeply([rows($db)], $rows{$size}, 'it has the same rows');
+    }
+    is_deeply($rows{$_}, $rows{1}, "as one at a time: $_") for 2, 20000;
+    is(join(' ', map { "@$_" } $server->rows('SELECT name, lossy FROM daa.workflows ORDER BY name', 'replaced1')), 'error f reason t', 'a reason that was replaced');
+    is($server->sql('SELECT lossy, error IS NULL FROM daa.steps', 'replaced1'), "t\x1ft", 'an error that was');
+    is($server->sql('SELECT lossy, active, version IS NULL, host IS NULL, pid IS NULL FROM daa.agents', 'replaced1'), "t\x1ft\x1ft\x1ft\x1ft", 'and what an agent registered with');
+};
+
 subtest 'damage' => sub {
     my $json = sub {
         my ($status, $out, $err) = run_program(program('daa-pgsync'), '--data-dir', $agent->dir, '--url', $server->url($stopped), '--json', @_);

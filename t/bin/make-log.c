@@ -10,6 +10,7 @@
  *                           its number is in the answer
  *     complete STREAM TEXT  ends it with a string for its output
  *     pause STREAM TEXT     pauses it for that reason
+ *     replaced              values that PostgreSQL cannot hold, each with one behind it that it can
  *     awkward               events that hold what PostgreSQL cannot
  *     fill N SIZE           N definitions of SIZE bytes
  *     give-up SEGMENT       storage.removed for the segments up to this one, which stay
@@ -205,16 +206,21 @@ static void add_completed(struct pending *pending, const char *output)
     add(pending, &event);
 }
 
-static void add_paused(struct pending *pending, const char *reason)
+static void add_paused_for(struct pending *pending, struct span reason)
 {
     Daa__WorkflowPaused body = DAA__WORKFLOW_PAUSED__INIT;
     Daa__Event event = DAA__EVENT__INIT;
     body.has_status = body.has_reason = true;
     body.status = DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED;
-    body.reason = data(reason);
+    body.reason = data_of_span(reason);
     event.body_case = DAA__EVENT__BODY_WORKFLOW_PAUSED;
     event.workflow_paused = &body;
     add(pending, &event);
+}
+
+static void add_paused(struct pending *pending, const char *reason)
+{
+    add_paused_for(pending, span_of_text(reason));
 }
 
 static void add_resumed(struct pending *pending)
@@ -310,6 +316,68 @@ static void make_open(const char *name, uint64_t size)
     free(input);
     add_started(&pending);
     printf("stream %" PRIu64 " ", append(&pending, 0));
+}
+
+static void add_registered(struct pending *pending, const char *version, struct span host,
+                           uint64_t pid)
+{
+    Daa__AgentRegistered body = DAA__AGENT_REGISTERED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    body.has_version = body.has_host = body.has_pid = true;
+    body.version = data(version);
+    body.host = data_of_span(host);
+    body.pid = pid;
+    event.body_case = DAA__EVENT__BODY_AGENT_REGISTERED;
+    event.agent_registered = &body;
+    add(pending, &event);
+}
+
+static void add_stopped(struct pending *pending, const char *reason)
+{
+    Daa__AgentStopped body = DAA__AGENT_STOPPED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    body.has_reason = true;
+    body.reason = data(reason);
+    event.body_case = DAA__EVENT__BODY_AGENT_STOPPED;
+    event.agent_stopped = &body;
+    add(pending, &event);
+}
+
+static void add_retried(struct pending *pending, struct span error)
+{
+    Daa__StepRetryScheduled body = DAA__STEP_RETRY_SCHEDULED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    body.has_index = body.has_step = body.has_status = body.has_error = body.has_outcome = true;
+    body.step = data("a");
+    body.status = DAA__STEP_STATUS__STEP_READY;
+    body.outcome = DAA__OUTCOME__OUTCOME_DONE;
+    body.error = data_of_span(error);
+    event.body_case = DAA__EVENT__BODY_STEP_RETRY_SCHEDULED;
+    event.step_retry_scheduled = &body;
+    add(pending, &event);
+}
+
+static void make_replaced(void)
+{
+    static const uint8_t bytes[] = { 'a', 0x00, 'b' };
+    const struct span nul = span_of(bytes, sizeof bytes);
+    struct pending pending = { .count = 0 };
+    add_submitted(&pending, "reason", "{}", "{}");
+    add_paused_for(&pending, nul);
+    add_resumed(&pending);
+    add_completed(&pending, "7");
+    append(&pending, 0);
+    add_submitted(&pending, "error", "{}", "{}");
+    add_retried(&pending, nul);
+    add_step(&pending, "7", true);
+    add_completed(&pending, "7");
+    append(&pending, 0);
+    add_registered(&pending, "1.0", nul, 77);
+    append(&pending, 0);
+    add_stopped(&pending, "asked");
+    append(&pending, 0);
+    add_registered(&pending, "", span_of(bytes, 0), 0);
+    append(&pending, 0);
 }
 
 static void make_awkward(void)
@@ -474,6 +542,8 @@ static void obey(const char *dir, const char *line)
         make_parked();
     else if (strcmp(line, "awkward\n") == 0)
         make_awkward();
+    else if (strcmp(line, "replaced\n") == 0)
+        make_replaced();
     else if (strcmp(line, "hostile\n") == 0)
         make_hostile();
     else
