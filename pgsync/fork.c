@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FETCH_ROWS 16     /* a record may have 8 MiB */
+#define FETCH_BYTES (UINT64_C(8) << 20) /* aimed at with one FETCH */
+#define FETCH_ROWS_MAX UINT64_C(1000)
 #define CHANGES_MAX 1000u /* rows kept in memory */
 
 /* The logs that fork %s comes from, each up to the last event that is its history too. */
@@ -178,16 +179,38 @@ static int clear_rows(struct registration *r, struct error *error)
     return failed;
 }
 
+/* Events of the rows that are cleared: what the history and the fork itself have of them. */
+#define KEPT_SQL                                                                                   \
+    " FROM daa.workflows w"                                                                        \
+    " JOIN history o ON o.log = w.log AND w.stream <= o.upto"                                      \
+    " JOIN (TABLE history UNION ALL SELECT '%s', %" PRId64 ") h ON true"                           \
+    " JOIN daa.events e ON e.log = h.log AND e.stream = w.stream AND e.seq <= h.upto"              \
+    " WHERE w.last_seq = 0"
+
+/* As many rows are fetched at once as fit in memory when each is as large as the largest. */
+static int measure(struct registration *r, uint64_t *fetch_rows, struct error *error)
+{
+    char sql[1400];
+    struct pg_rows *rows;
+    (void)snprintf(sql, sizeof sql,
+                   HISTORY_SQL " SELECT coalesce(max(octet_length(e.record)), 0)" KEPT_SQL, r->log,
+                   r->log, INT64_MAX);
+    int failed = pg_query(r->pg, sql, &rows, error);
+    if (failed < 0)
+        return failed;
+    *fetch_rows = FETCH_BYTES / ((uint64_t)pg_rows_integer(rows, 0, 0) + 100) + 1;
+    if (*fetch_rows > FETCH_ROWS_MAX)
+        *fetch_rows = FETCH_ROWS_MAX;
+    pg_rows_free(rows);
+    return 0;
+}
+
 static int open_cursor(struct registration *r, struct error *error)
 {
     char sql[1400];
     (void)snprintf(sql, sizeof sql,
                    "DECLARE kept NO SCROLL CURSOR FOR " HISTORY_SQL
-                   " SELECT e.seq, e.stream, encode(e.record, 'hex') FROM daa.workflows w"
-                   " JOIN history o ON o.log = w.log AND w.stream <= o.upto"
-                   " JOIN (TABLE history UNION ALL SELECT '%s', %" PRId64 ") h ON true"
-                   " JOIN daa.events e ON e.log = h.log AND e.stream = w.stream AND e.seq <= h.upto"
-                   " WHERE w.last_seq = 0"
+                   " SELECT e.seq, e.stream, encode(e.record, 'hex')" KEPT_SQL
                    " ORDER BY w.stream, e.seq",
                    r->log, r->log, INT64_MAX);
     return pg_run(r->pg, sql, error);
@@ -240,10 +263,13 @@ static int fill_rows(struct registration *r, struct error *error)
 {
     char fetch[40];
     struct pg_rows *rows;
-    int count, failed = open_cursor(r, error);
-    (void)snprintf(fetch, sizeof fetch, "FETCH %d FROM kept", FETCH_ROWS);
+    uint64_t fetch_rows = 1;
+    int failed = measure(r, &fetch_rows, error);
+    if (failed == 0)
+        failed = open_cursor(r, error);
+    (void)snprintf(fetch, sizeof fetch, "FETCH %" PRIu64 " FROM kept", fetch_rows);
     batch_begin(r->batch, r->fork->log, r->fork->owners);
-    for (count = FETCH_ROWS; failed == 0 && count == FETCH_ROWS;) {
+    for (int count = 1; failed == 0 && count > 0;) {
         failed = pg_query(r->pg, fetch, &rows, error);
         if (failed < 0)
             return failed;

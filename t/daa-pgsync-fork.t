@@ -228,6 +228,24 @@ subtest 'a value that the server refuses at the fork' => sub {
     is($server->sql(q{SELECT status, reason IS NULL, output IS NULL, lossy FROM daa.workflows WHERE name = 'w'}, $other), "paused\x1ft\x1ft\x1ft", 'the row is there without it, and flagged');
 };
 
+subtest 'large records of rows that are made again' => sub {
+    my $log = scratch() . '/large-records';
+    local $ENV{SEGMENT_SIZE} = 16 << 20;
+    my @open = write_log($log, map { "open w$_ 3000000" } 0 .. 19);
+    my $kept = backup($log, scratch() . '/backup-large');
+    my $other = create_database();
+    write_log($log, map { "complete $_ source" } @open);
+    copies($log, $other, 'the source');
+    $server->sql("ALTER DATABASE $other SET log_statement = 'all'");
+    my $branch = restore($kept);
+    write_log($branch, 'workflows 1');
+    copies($branch, $other, 'the fork');
+    my @fetched = $server->log =~ /FETCH (\d+) FROM kept/g;
+    cmp_ok(scalar @fetched, '>', 0, 'which reads them');
+    is(scalar(grep { $_ * 3000000 > 12 << 20 } @fetched), 0, 'a few at a time') or diag "@fetched";
+    is($server->sql(q{SELECT count(*) FROM daa.workflows WHERE status = 'running' AND length(input::text) = 3000002}, $other), 20, 'the rows are what they were there');
+};
+
 subtest 'a log that its parent is gone from' => sub {
     my $log = scratch() . '/parent';
     my @open = write_log($log, (map { "open w$_" } 0 .. 5), 'workflows 4');

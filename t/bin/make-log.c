@@ -15,7 +15,8 @@
  *     fill N SIZE           N definitions of SIZE bytes
  *     give-up SEGMENT       storage.removed for the segments up to this one, which stay
  *     remove SEGMENT        removes them, without an event
- *   After each it answers "durable SEQ". At the end of stdin it closes the log.
+ *   After each it answers "durable SEQ". At the end of stdin it closes the log. $SEGMENT_SIZE is
+ *   the size of its segments in bytes, if not 1 MiB.
  *
  *   make-log DIR list       "SEQ SHA-256" of each record's bytes as they stand in the segments */
 #include "core/base/bytes.h"
@@ -38,6 +39,7 @@
 #include <unistd.h>
 
 #define SEGMENT_SIZE (1u << 20)
+#define EVENT_SIZE_MAX (8u << 20)
 
 static struct log *event_log;
 static struct io *io;
@@ -88,7 +90,7 @@ static void add_bytes(struct pending *pending, uint16_t kind, const void *bytes,
 
 static void add(struct pending *pending, Daa__Event *event)
 {
-    static uint8_t buffer[1 << 20];
+    static uint8_t buffer[EVENT_SIZE_MAX];
     event->has_schema = true;
     event->schema = EVENT_SCHEMA;
     CHECK(event_size(event) <= sizeof buffer);
@@ -563,7 +565,8 @@ static int write_log(const char *dir, const char *seed)
         .dir = dir,
         .io = io,
         .budget = &budget,
-        .segment_size = SEGMENT_SIZE,
+        .segment_size = getenv("SEGMENT_SIZE") != NULL ? strtoull(getenv("SEGMENT_SIZE"), NULL, 10)
+                                                       : SEGMENT_SIZE,
         .sync = LOG_SYNC_FDATASYNC,
         .start_time_ns = clock_ns = wall_clock_ns(),
     };
