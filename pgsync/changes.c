@@ -13,7 +13,8 @@
 
 struct change_row {
     struct change_row *next;
-    bool lossy; /* a value that was replaced since was */
+    bool lossy;      /* a value that was replaced since was */
+    uint64_t stream; /* of the workflow; 0: of none */
     alignas(max_align_t) char row[];
 };
 
@@ -44,6 +45,31 @@ void changes_clear(struct changes *changes)
     }
     arena_reset(&changes->arena);
     changes->count = 0;
+    changes_limit(changes, 0, UINT64_MAX);
+}
+
+void changes_limit(struct changes *changes, uint64_t first, uint64_t last)
+{
+    changes->first = first;
+    changes->last = last;
+}
+
+static bool is_wanted(const struct changes *changes, const struct change_row *row)
+{
+    return row->stream >= changes->first && row->stream <= changes->last;
+}
+
+bool changes_streams(const struct changes *changes, uint64_t *first, uint64_t *last)
+{
+    bool any = false;
+    for (size_t i = 0; i < PROJECTIONS; i++)
+        for (const struct change_row *row = changes->tables[i].first; row != NULL; row = row->next)
+            if (is_wanted(changes, row)) {
+                *first = !any || row->stream < *first ? row->stream : *first;
+                *last = !any || row->stream > *last ? row->stream : *last;
+                any = true;
+            }
+    return any;
 }
 
 /*--- In memory -------------------------------------------------------------------------------*/
@@ -74,7 +100,8 @@ static struct change_row *find(const struct changes_of_table *table,
     return found;
 }
 
-static int keep(struct changes *changes, size_t index, struct columns_scratch *scratch, void *row)
+static int keep(struct changes *changes, size_t index, uint64_t stream,
+                struct columns_scratch *scratch, void *row)
 {
     const struct projection *projection = projections[index];
     struct changes_of_table *table = &changes->tables[index];
@@ -93,6 +120,7 @@ static int keep(struct changes *changes, size_t index, struct columns_scratch *s
     if (found == NULL)
         return ERROR_BUDGET;
     found->lossy = false;
+    found->stream = projection->by_workflow ? stream : 0;
     memcpy(found->row, row, projection->row_size);
     table_put(&table->rows, key, found);
     *table->last_next = found;
@@ -111,7 +139,7 @@ int changes_add(struct changes *changes, const struct event_header *header, cons
         if (!(which & (projections[i]->by_workflow ? CHANGES_OF_WORKFLOWS : CHANGES_OF_LOGS)))
             continue;
         if (projections[i]->change(header, event, row) == 1)
-            failed = keep(changes, i, scratch, row);
+            failed = keep(changes, i, header->stream, scratch, row);
     }
     return failed;
 }
@@ -130,13 +158,16 @@ int changes_make_tables(struct pg *pg, struct error *error)
     return failed;
 }
 
-static int64_t put_rows(const struct changes_of_table *table, const struct projection *projection,
-                        const struct projection_of *of, struct columns_scratch *scratch,
-                        struct binary *target, bool refused)
+static int64_t put_rows(const struct changes *changes, size_t index, const struct projection_of *of,
+                        struct columns_scratch *scratch, struct binary *target, bool refused)
 {
+    const struct projection *projection = projections[index];
     binary_clear(target);
     binary_header(target);
-    for (const struct change_row *row = table->first; row != NULL; row = row->next) {
+    for (const struct change_row *row = changes->tables[index].first; row != NULL;
+         row = row->next) {
+        if (!is_wanted(changes, row))
+            continue;
         arena_reset(&scratch->arena);
         binary_row(target, projection->column_count);
         projection->put(of, scratch, target, row->row, refused, row->lossy);
@@ -204,7 +235,7 @@ static int send_tables(struct changes *changes, struct pg *pg, const struct proj
     for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++) {
         if (changes->tables[i].first == NULL)
             continue;
-        if (put_rows(&changes->tables[i], projections[i], of, scratch, buffer, refused) < 0)
+        if (put_rows(changes, i, of, scratch, buffer, refused) < 0)
             return error_set(error, -ENOMEM, "no memory for the rows of a batch");
         failed = copy(pg, projections[i], buffer, error);
         if (failed == 0 && log != NULL)

@@ -31,7 +31,8 @@ struct changes {
     struct budget *budget;
     struct arena arena;
     struct changes_of_table tables[PROJECTIONS];
-    uint64_t count; /* rows, of all tables */
+    uint64_t count;       /* rows, of all tables */
+    uint64_t first, last; /* streams that are sent */
 };
 
 void changes_init(struct changes *changes, struct budget *budget);
@@ -45,6 +46,12 @@ enum changes_of { CHANGES_OF_WORKFLOWS = 1, CHANGES_OF_LOGS = 2, CHANGES_OF_ALL 
  * `scratch` is used meanwhile. 0 or ERROR_BUDGET. */
 int changes_add(struct changes *changes, const struct event_header *header, const Daa__Event *event,
                 enum changes_of which, struct columns_scratch *scratch);
+
+/* From now on only rows of these streams are sent; those of no workflow are of stream 0. */
+void changes_limit(struct changes *changes, uint64_t first, uint64_t last);
+
+/* The least and the greatest stream of the rows that are to be sent; false: there are none. */
+bool changes_streams(const struct changes *changes, uint64_t *first, uint64_t *last);
 
 /* Makes the temporary tables that the changes go through; once a connection. */
 int changes_make_tables(struct pg *pg, struct error *error);

@@ -192,21 +192,60 @@ static int delete_rows(const struct derive_remake *remake, uint64_t first, uint6
     return failed;
 }
 
-/* What the server refuses, for example by a CHECK of somebody's own, is left out. */
-int derive_send(struct pg *pg, struct batch *batch, struct binary *buffer, derive_sender *send,
+struct sending {
+    struct pg *pg;
+    struct batch *batch;
+    struct binary *buffer;
+    bool apart;
+};
+
+/* ERROR_INVALID: the server refuses a value, and all is as it was. */
+static int try_rows(const struct sending *sending, bool refused, struct error *error)
+{
+    struct pg *pg = sending->pg;
+    int failed = pg_run(pg, "SAVEPOINT rows", error);
+    if (failed == 0 && !sending->apart)
+        failed = changes_empty_tables(pg, error);
+    if (failed == 0)
+        failed = (sending->apart ? batch_send_apart : batch_send_changes)(
+            sending->batch, pg, sending->buffer, refused, error);
+    if (failed == 0)
+        return pg_run(pg, "RELEASE rows", error);
+    if (failed != ERROR_INVALID || !pg_alive(pg))
+        return failed;
+    failed = pg_run(pg, "ROLLBACK TO rows; RELEASE rows", error);
+    return failed < 0 ? failed : ERROR_INVALID;
+}
+
+/* Halves what the server refuses, down to one thing. */
+static int send_part(const struct sending *sending, uint64_t first, uint64_t last,
+                     struct error *error)
+{
+    struct changes *changes = &sending->batch->changes;
+    changes_limit(changes, first, last);
+    if (!changes_streams(changes, &first, &last))
+        return 0;
+    int failed = try_rows(sending, false, error);
+    if (failed != ERROR_INVALID || !pg_alive(sending->pg))
+        return failed;
+    if (first < last) {
+        uint64_t middle = first + (last - first) / 2;
+        failed = send_part(sending, first, middle, error);
+        return failed < 0 ? failed : send_part(sending, middle + 1, last, error);
+    }
+    failed = try_rows(sending, true, error);
+    return failed == ERROR_INVALID && pg_alive(sending->pg) ? 0 : failed;
+}
+
+int derive_send(struct pg *pg, struct batch *batch, struct binary *buffer, bool apart,
                 struct error *error)
 {
+    const struct sending sending = { pg, batch, buffer, apart };
     int failed = changes_empty_tables(pg, error);
     if (failed == 0)
-        failed = pg_run(pg, "SAVEPOINT rows", error);
-    if (failed == 0)
-        failed = send(batch, pg, buffer, false, error);
-    for (int i = 0; i < 2 && failed == ERROR_INVALID && pg_alive(pg); i++) {
-        failed = pg_run(pg, "ROLLBACK TO rows", error);
-        if (failed == 0 && i == 0)
-            failed = send(batch, pg, buffer, true, error);
-    }
-    return failed < 0 ? failed : pg_run(pg, "RELEASE rows", error);
+        failed = send_part(&sending, 0, UINT64_MAX, error);
+    changes_limit(&batch->changes, 0, UINT64_MAX);
+    return failed;
 }
 
 static int put_rows(void *context, struct batch *batch, uint64_t first, uint64_t last,
@@ -216,7 +255,7 @@ static int put_rows(void *context, struct batch *batch, uint64_t first, uint64_t
     (void)first;
     (void)last;
     remake->made += batch->changes.count;
-    return derive_send(remake->pg, batch, remake->buffer, batch_send_changes, error);
+    return derive_send(remake->pg, batch, remake->buffer, false, error);
 }
 
 int derive_remake(struct derive_remake *remake, uint64_t first, uint64_t last, struct error *error)
@@ -283,5 +322,5 @@ int derive_remake_agent(struct pg *pg, const uint8_t log[UUID_SIZE], struct batc
     int failed = derive_agent(pg, log, batch, error);
     if (failed == 0)
         failed = pg_run(pg, sql, error);
-    return failed < 0 ? failed : derive_send(pg, batch, buffer, batch_send_changes, error);
+    return failed < 0 ? failed : derive_send(pg, batch, buffer, false, error);
 }

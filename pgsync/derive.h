@@ -58,11 +58,10 @@ int derive_agent(struct pg *pg, const uint8_t log[UUID_SIZE], struct batch *batc
 int derive_remake_agent(struct pg *pg, const uint8_t log[UUID_SIZE], struct batch *batch,
                         struct binary *buffer, struct error *error);
 
-/* batch_send_changes() or batch_send_apart() within a savepoint: first whole; what the server
- * refuses so without what users gave, and else not at all. */
-typedef int derive_sender(struct batch *batch, struct pg *pg, struct binary *buffer, bool refused,
-                          struct error *error);
-int derive_send(struct pg *pg, struct batch *batch, struct binary *buffer, derive_sender *send,
+/* Sends the rows of the batch, with `apart` as batch_send_apart() does, else as
+ * batch_send_changes(). Of a thing that the server refuses what users gave is left out, and if it
+ * refuses that too, the thing; all others are whole. 0 or negative. */
+int derive_send(struct pg *pg, struct batch *batch, struct binary *buffer, bool apart,
                 struct error *error);
 
 #endif

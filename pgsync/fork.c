@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "log/record.h"
 #include "pgsync/changes.h"
+#include "pgsync/derive.h"
 #include "pgsync/family.h"
 
 #include <errno.h>
@@ -246,9 +247,12 @@ static int add_record(struct registration *r, const struct pg_rows *rows, int ro
 
 static int put_changes(struct registration *r, struct error *error)
 {
-    int failed = changes_empty_tables(r->pg, error);
+    int failed = 0;
+    if (r->refused)
+        failed = changes_empty_tables(r->pg, error);
     if (failed == 0)
-        failed = batch_send_changes(r->batch, r->pg, r->changes, r->refused, error);
+        failed = r->refused ? batch_send_changes(r->batch, r->pg, r->changes, true, error)
+                            : derive_send(r->pg, r->batch, r->changes, false, error);
     batch_begin(r->batch, r->fork->log, r->fork->owners);
     return failed;
 }

@@ -124,7 +124,7 @@ static int compare_rows(void *context, struct batch *batch, uint64_t first, uint
 {
     struct comparing *c = context;
     struct verifying *v = c->v;
-    int failed = derive_send(v->pg, batch, &v->buffer, batch_send_apart, error);
+    int failed = derive_send(v->pg, batch, &v->buffer, true, error);
     v->result->rows += batch->changes.count;
     for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++)
         if (projections[i]->by_workflow)
@@ -170,7 +170,7 @@ static int compare_agents(struct comparing *c, struct error *error)
         uuid_to_text(log, v->result->logs[i].log);
         failed = derive_agent(v->pg, v->result->logs[i].log, &v->batch, error);
         if (failed == 0)
-            failed = derive_send(v->pg, &v->batch, &v->buffer, batch_send_apart, error);
+            failed = derive_send(v->pg, &v->batch, &v->buffer, true, error);
         v->result->rows += v->batch.changes.count;
         text_init(&sql);
         text_printf(&sql, "WITH e AS (SELECT * FROM daa.agents WHERE log = '%s')", log);

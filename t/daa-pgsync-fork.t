@@ -214,17 +214,18 @@ subtest 'another history' => sub {
 
 subtest 'a value that the server refuses at the fork' => sub {
     my $log = scratch() . '/poison';
-    my ($w) = write_log($log, 'open w', 'open v');
-    write_log($log, "pause $w poison");
+    my ($w, $v) = write_log($log, 'open w', 'open v');
+    write_log($log, "pause $w poison", "pause $v kept");
     my $kept = backup($log, scratch() . '/backup-4');
     my $other = create_database();
     copies(scratch() . '/history-1', $other, 'the schema is there');
     $server->sql(q{ALTER TABLE daa.workflows ADD CHECK (reason IS DISTINCT FROM 'poison')}, $other);
-    write_log($log, "complete $w source");
+    write_log($log, "complete $w source", "complete $v source");
     copies($log, $other, 'the source');
     my $branch = restore($kept);
     write_log($branch, 'workflows 1');
     copies($branch, $other, 'stops nothing');
+    is($server->sql(q{SELECT status, reason, output IS NULL, lossy FROM daa.workflows WHERE name = 'v'}, $other), "paused\x1fkept\x1ft\x1ff", 'one beside it is whole');
     is($server->sql(q{SELECT status, reason IS NULL, output IS NULL, lossy FROM daa.workflows WHERE name = 'w'}, $other), "paused\x1ft\x1ft\x1ft", 'the row is there without it, and flagged');
 };
 

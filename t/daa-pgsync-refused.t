@@ -83,6 +83,22 @@ subtest 'a unique index of somebody\'s own' => sub {
     is(count($name, 'rejected', q{sqlstate = '23505'}), 19, 'daa.rejected has them');
 };
 
+subtest 'rows that are made anew' => sub {
+    my $dir = scratch() . '/anew';
+    make_log($dir, 'workflows 20', 'open bad', 'workflows 20');
+    my ($name) = 'd' . ++$databases;
+    $server->create_database($name);
+    copies($dir, $name, 'a copy');
+    $server->sql(q{ALTER TABLE daa.workflows ADD CONSTRAINT mine CHECK (name IS DISTINCT FROM 'bad') NOT VALID}, $name);
+    copies($dir, $name, 'then a rule, and all rows anew', '--rebuild');
+    is(count($name, 'workflows', 'name IS NOT NULL AND input IS NOT NULL AND NOT lossy'), 40, 'all others are whole');
+    is(count($name, 'workflows', q{name IS NULL AND status = 'running' AND lossy}), 1, 'the one that it refuses is there without what was given');
+    $server->sql(q{ALTER TABLE daa.workflows DROP CONSTRAINT mine; ALTER TABLE daa.workflows ADD CHECK (status <> 'running') NOT VALID}, $name);
+    copies($dir, $name, 'and one that refuses all of it', '--rebuild');
+    is(count($name, 'workflows', 'name IS NOT NULL AND output IS NOT NULL AND NOT lossy'), 40, 'all others are whole');
+    is(count($name, 'workflows'), 40, 'and that one is not there');
+};
+
 # A copier of another log has found that all are past a partition just when this one is to use it.
 subtest 'a partition that is detached' => sub {
     my $name = ruled('SELECT 1', '--partition-rows', 10);
