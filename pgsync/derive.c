@@ -295,14 +295,17 @@ int derive_agent(struct pg *pg, const uint8_t log[UUID_SIZE], struct batch *batc
                  struct error *error)
 {
     static const struct lineage nobody;
-    char sql[500], text[UUID_TEXT_SIZE];
+    char sql[1600], text[UUID_TEXT_SIZE];
     struct pg_rows *rows;
     uuid_to_text(text, log);
     (void)snprintf(sql, sizeof sql,
-                   "SELECT seq, encode(record, 'hex') FROM daa.events e WHERE log = '%s'"
-                   " AND (kind IN (%d, %d) OR seq ="
-                   " (SELECT max(seq) FROM daa.events WHERE log = '%s')) ORDER BY seq",
-                   text, DAA__EVENT__BODY_AGENT_REGISTERED, DAA__EVENT__BODY_AGENT_STOPPED, text);
+                   "SELECT seq, encode(record, 'hex') FROM " SCOPE_EVENTS_SQL " e"
+                   " WHERE log = '%s' AND (kind IN (%d, %d) OR seq = greatest("
+                   "(SELECT max(seq) FROM daa.events WHERE log = '%s'),"
+                   " (SELECT max(seq) FROM daa.rejected WHERE log = '%s' AND NOT in_events)))"
+                   " ORDER BY seq",
+                   text, DAA__EVENT__BODY_AGENT_REGISTERED, DAA__EVENT__BODY_AGENT_STOPPED, text,
+                   text);
     batch_begin(batch, log, &nobody);
     int failed = pg_query(pg, sql, &rows, error);
     if (failed < 0)

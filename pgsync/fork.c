@@ -7,6 +7,7 @@
 #include "pgsync/changes.h"
 #include "pgsync/derive.h"
 #include "pgsync/family.h"
+#include "pgsync/scope.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -185,13 +186,13 @@ static int clear_rows(struct registration *r, struct error *error)
     " FROM daa.workflows w"                                                                        \
     " JOIN history o ON o.log = w.log AND w.stream <= o.upto"                                      \
     " JOIN (TABLE history UNION ALL SELECT '%s', %" PRId64 ") h ON true"                           \
-    " JOIN daa.events e ON e.log = h.log AND e.stream = w.stream AND e.seq <= h.upto"              \
+    " JOIN " SCOPE_EVENTS_SQL " e ON e.log = h.log AND e.stream = w.stream AND e.seq <= h.upto"    \
     " WHERE w.last_seq = 0"
 
 /* As many rows are fetched at once as fit in memory when each is as large as the largest. */
 static int measure(struct registration *r, uint64_t *fetch_rows, struct error *error)
 {
-    char sql[1400];
+    char sql[2600];
     struct pg_rows *rows;
     (void)snprintf(sql, sizeof sql,
                    HISTORY_SQL " SELECT coalesce(max(octet_length(e.record)), 0)" KEPT_SQL, r->log,
@@ -208,7 +209,7 @@ static int measure(struct registration *r, uint64_t *fetch_rows, struct error *e
 
 static int open_cursor(struct registration *r, struct error *error)
 {
-    char sql[1400];
+    char sql[2600];
     (void)snprintf(sql, sizeof sql,
                    "DECLARE kept NO SCROLL CURSOR FOR " HISTORY_SQL
                    " SELECT e.seq, e.stream, encode(e.record, 'hex')" KEPT_SQL

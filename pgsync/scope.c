@@ -18,7 +18,8 @@
     " WHERE r.parent IS NOT NULL AND h.depth < %u), " CHANGES_LATER_SQL                            \
     " SELECT encode(uuid_send(h.log), 'hex'), h.upto, coalesce(r.last_seq, 0),"                    \
     " coalesce((SELECT max(l.upto) FROM later l WHERE l.log = h.log), 0),"                         \
-    " coalesce((SELECT min(e.seq) FROM daa.events e WHERE e.log = h.log AND e.seq > 0), 0)"        \
+    " coalesce(least((SELECT min(e.seq) FROM daa.events e WHERE e.log = h.log AND e.seq > 0),"     \
+    " (SELECT min(x.seq) FROM daa.rejected x WHERE x.log = h.log AND NOT x.in_events)), 0)"        \
     " FROM history h LEFT JOIN daa.replica r ON r.log = h.log ORDER BY h.depth DESC"
 
 /* Of each log of the history in turn: a gap before an event makes the rows of what was created
@@ -71,11 +72,11 @@ int scope_read(struct scope *scope, struct pg *pg, const uint8_t log[UUID_SIZE],
 static int find_gap(struct scope *scope, struct pg *pg, const char *log, uint64_t first,
                     uint64_t last, struct error *error)
 {
-    char sql[500];
+    char sql[1200];
     struct pg_rows *rows;
     (void)snprintf(sql, sizeof sql,
-                   "SELECT count(*) FROM daa.events WHERE log = '%s' AND seq BETWEEN %" PRIu64
-                   " AND %" PRIu64,
+                   "SELECT count(*) FROM " SCOPE_EVENTS_SQL
+                   " e WHERE log = '%s' AND seq BETWEEN %" PRIu64 " AND %" PRIu64,
                    log, first, last);
     int failed = pg_query(pg, sql, &rows, error);
     if (failed < 0)
@@ -84,12 +85,12 @@ static int find_gap(struct scope *scope, struct pg *pg, const char *log, uint64_
     pg_rows_free(rows);
     if (whole)
         return 0;
-    (void)snprintf(sql, sizeof sql,
-                   "SELECT coalesce(max(next), %" PRIu64 ") FROM (SELECT seq,"
-                   " lead(seq, 1, %" PRIu64 ") OVER (ORDER BY seq) AS next FROM daa.events"
-                   " WHERE log = '%s' AND seq BETWEEN %" PRIu64 " AND %" PRIu64
-                   ") s WHERE next > seq + 1",
-                   last + 1, last + 1, log, first, last);
+    (void)snprintf(
+        sql, sizeof sql,
+        "SELECT coalesce(max(next), %" PRIu64 ") FROM (SELECT seq,"
+        " lead(seq, 1, %" PRIu64 ") OVER (ORDER BY seq) AS next FROM " SCOPE_EVENTS_SQL " e"
+        " WHERE log = '%s' AND seq BETWEEN %" PRIu64 " AND %" PRIu64 ") s WHERE next > seq + 1",
+        last + 1, last + 1, log, first, last);
     failed = pg_query(pg, sql, &rows, error);
     if (failed < 0)
         return failed;
@@ -158,8 +159,9 @@ void scope_add_events(struct text *sql, const struct scope *scope, const char *c
     for (size_t i = 0; i < scope->count; i++) {
         char text[UUID_TEXT_SIZE];
         uuid_to_text(text, scope->logs[i].log);
-        text_printf(
-            sql, "%sSELECT %s FROM daa.events e WHERE e.log = '%s' AND e.seq <= %" PRIu64 " AND %s",
-            i > 0 ? " UNION ALL " : "", columns, text, scope->logs[i].upto, condition);
+        text_printf(sql,
+                    "%sSELECT %s FROM " SCOPE_EVENTS_SQL
+                    " e WHERE e.log = '%s' AND e.seq <= %" PRIu64 " AND %s",
+                    i > 0 ? " UNION ALL " : "", columns, text, scope->logs[i].upto, condition);
     }
 }

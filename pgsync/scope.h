@@ -14,6 +14,14 @@
 
 #include <stddef.h>
 
+/* log, seq, stream, kind and record of all events: what the server refused altogether is whole in
+ * daa.rejected, and its stream and kind are where a record has them. */
+#define SCOPE_EVENTS_SQL                                                                           \
+    "(SELECT log, seq, stream, kind, record FROM daa.events"                                       \
+    " UNION ALL SELECT log, seq, (SELECT sum(get_byte(record, 16 + i)::bigint << 8 * i)::bigint"   \
+    " FROM generate_series(0, 7) i), get_byte(record, 32) | (get_byte(record, 33) << 8), record"   \
+    " FROM daa.rejected WHERE NOT in_events AND octet_length(record) >= 40)"
+
 struct scope_log {
     uint8_t log[UUID_SIZE];
     uint64_t upto;  /* its last event that is of this history, and is in PostgreSQL */
@@ -45,7 +53,7 @@ bool scope_has(const struct scope *scope, uint64_t stream);
 /* The same as a condition on the columns log and stream of `alias`: "((w.log = ... ) OR ...)". */
 void scope_add_rows(struct text *sql, const struct scope *scope, const char *alias);
 
-/* "SELECT <columns> FROM daa.events e WHERE log = ... AND <condition> UNION ALL ...": the events of
+/* "SELECT <columns> FROM <events> e WHERE log = ... AND <condition> UNION ALL ...": the events of
  * this history, of each of which the index on (log, stream, seq) can be used. */
 void scope_add_events(struct text *sql, const struct scope *scope, const char *columns,
                       const char *condition);

@@ -99,6 +99,22 @@ subtest 'rows that are made anew' => sub {
     is(count($name, 'workflows'), 40, 'and that one is not there');
 };
 
+# Event 11 ends the second workflow: its row of workflows is made of it all the same.
+subtest 'rows of an event that is in daa.rejected alone' => sub {
+    my $name = ruled(refusing('RAISE check_violation', $before) =~ s/seq = 5/seq = 11/r);
+    copies($log, $name, 'a copy');
+    is($server->sql('SELECT seq, in_events FROM daa.rejected', $name), "11\x1ff", 'without that event');
+    my $good = $server->sql('SELECT * FROM daa.workflows ORDER BY stream', $name);
+    is(count($name, 'workflows', q{status = 'completed'}), 20, 'has its workflow as it is');
+    copies($log, $name, '--verify finds it so', '--verify', '--content');
+    $server->sql(q{UPDATE daa.workflows SET status = 'failed', last_seq = 1}, $name);
+    copies($log, $name, '--repair mends all rows', '--repair');
+    is($server->sql('SELECT * FROM daa.workflows ORDER BY stream', $name), $good, 'with what that event says');
+    $server->sql(q{UPDATE daa.workflows SET status = 'failed'}, $name);
+    copies($log, $name, 'so does --rebuild, also of those before it', '--rebuild');
+    is($server->sql('SELECT * FROM daa.workflows ORDER BY stream', $name), $good, 'as they were');
+};
+
 # A copier of another log has found that all are past a partition just when this one is to use it.
 subtest 'a partition that is detached' => sub {
     my $name = ruled('SELECT 1', '--partition-rows', 10);
