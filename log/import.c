@@ -50,9 +50,13 @@ static int failed_on(struct error *error, int code, const char *path)
     return error_set(error, code, "%s: %s", path, error_text(code));
 }
 
+/* A slash at the end of `dir` is no part of its name. */
 static int join(char path[PATH_MAX], const char *dir, const char *tail, struct error *error)
 {
-    if (snprintf(path, PATH_MAX, "%s%s", dir, tail) < PATH_MAX)
+    size_t size = strlen(dir);
+    while (size > 1 && dir[size - 1] == '/')
+        size--;
+    if (size < PATH_MAX && snprintf(path, PATH_MAX, "%.*s%s", (int)size, dir, tail) < PATH_MAX)
         return 0;
     return error_set(error, -ENAMETOOLONG, "%s%s: the path is too long", dir, tail);
 }

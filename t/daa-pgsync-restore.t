@@ -57,6 +57,10 @@ subtest 'a log made of a copy' => sub {
     my ($again, undef, $said) = run_program(program('daa-pgsync'), 'restore', '--url', server()->url($db), $dir);
     is($again, 1, 'a directory that is there is refused');
     like($said, qr/is there already/, 'with a sentence');
+    my $slash = scratch() . '/slash';
+    ($status, undef, $err) = run_program(program('daa-pgsync'), 'restore', '--url', server()->url($db), "$slash//");
+    is($status, 0, 'a slash behind its name changes nothing') or diag($err);
+    ok(-d "$slash/log" && !-e "$slash.importing", 'it is under its name');
     ($status, undef, $err) = pgsync($copy, $db);
     is($status, 1, 'before an agent has gone on with it, it is not copied');
     like($err, qr/restored from Postgres.*start the agent first/, 'with the way out');
