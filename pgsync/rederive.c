@@ -12,6 +12,7 @@ struct rederive {
     struct pg *pg;
     const uint8_t *log;
     char text[UUID_TEXT_SIZE];
+    uint64_t epoch; /* of the log, before */
     struct derive_remake remake;
     struct scope scope;
 };
@@ -21,12 +22,13 @@ static int is_due(struct rederive *r, struct error *error)
 {
     char sql[200];
     struct pg_rows *rows;
-    (void)snprintf(sql, sizeof sql, "SELECT derived < %d FROM daa.replica WHERE log = '%s'",
+    (void)snprintf(sql, sizeof sql, "SELECT derived < %d, epoch FROM daa.replica WHERE log = '%s'",
                    PROJECTIONS_VERSION, r->text);
     int failed = pg_query(r->pg, sql, &rows, error);
     if (failed < 0)
         return failed;
     failed = pg_rows_count(rows) == 1 && *pg_rows_text(rows, 0, 0) == 't';
+    r->epoch = failed == 1 ? (uint64_t)pg_rows_integer(rows, 0, 1) : 0;
     pg_rows_free(rows);
     return failed;
 }
@@ -53,8 +55,10 @@ static int make_window(struct rederive *r, uint64_t first, uint64_t last, bool i
         failed = derive_remake(&r->remake, first, last, error);
     if (failed == 0 && is_last)
         failed = derive_remake_agent(r->pg, r->log, r->remake.batch, r->remake.buffer, error);
-    (void)snprintf(sql, sizeof sql, "UPDATE daa.replica SET derived = %d WHERE log = '%s'",
-                   PROJECTIONS_VERSION, r->text);
+    /* Whoever took the log over meanwhile, and may have taken events away, makes them again. */
+    (void)snprintf(sql, sizeof sql,
+                   "UPDATE daa.replica SET derived = %d WHERE log = '%s' AND epoch = %" PRIu64,
+                   PROJECTIONS_VERSION, r->text, r->epoch);
     if (failed == 0 && is_last)
         failed = pg_run(r->pg, sql, error);
     if (failed == 0)

@@ -111,4 +111,28 @@ subtest 'beside a copier' => sub {
     clean($live, $db, 'it is the log');
 };
 
+# Between two windows of rows that are made anew somebody takes the log over and wants all of them anew.
+subtest 'taken over meanwhile' => sub {
+    my ($db, $long) = (create_database(), scratch() . '/long');
+    write_log($long, 'workflows 4200');
+    copies($long, $db, 'a copy');
+    my $good = workflows($db);
+    server()->sql('CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_advisory_xact_lock_shared(77); RETURN NEW; END$$;'
+        . 'CREATE TRIGGER hold BEFORE INSERT ON daa.workflows FOR EACH ROW WHEN (NEW.stream = 2) EXECUTE FUNCTION public.hold()', $db);
+    my $waits = sub { my ($what) = @_; return wait_until { server()->sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND $what", $db) > 0 } 20 };
+    my @sessions = map { open my $to, '|-', PgServer::bin_dir() . '/psql', '-qX', '-o', '/dev/null', '-d', server()->url($db) or die $!; $to->autoflush(1); $to } 1, 2;
+    print { $sessions[0] } "SELECT pg_advisory_lock(77);\n";
+    ok((wait_until { server()->sql(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 77}, $db) > 0 } 20), 'the first window is held');
+    my $pid = start_pgsync($long, $db, '--rebuild');
+    ok($waits->(q{locktype = 'advisory' AND objid = 77}), 'it is under way');
+    print { $sessions[1] } "BEGIN; LOCK TABLE daa.replica IN EXCLUSIVE MODE; UPDATE daa.replica SET derived = 0, epoch = epoch + 1;"
+        . " UPDATE daa.workflows SET status = 'failed' WHERE stream < 100; COMMIT;\n";
+    ok($waits->(q{relation = 'daa.replica'::regclass}), 'somebody else waits');
+    close $_ for @sessions;
+    end_of($pid);
+    is(server()->sql('SELECT derived FROM daa.replica', $db), 0, 'they are not called done');
+    copies($long, $db, 'and the next run');
+    is(workflows($db), $good, 'makes them');
+};
+
 done_testing();
