@@ -367,20 +367,12 @@ static int check_restore(const char *dir)
     return check_url();
 }
 
-/* "new/" is "new": what is made at first stands beside it, under a longer name. */
-static void cut_slashes(char *dir)
-{
-    for (size_t size = strlen(dir); size > 1 && dir[size - 1] == '/'; size--)
-        dir[size - 1] = '\0';
-}
-
 static int restore(int argc, char **argv)
 {
     struct timespec now;
     int status = check_restore(argc == 2 ? argv[1] : NULL);
     if (status != COMMAND_GO_ON)
         return status;
-    cut_slashes(argv[1]);
     clock_gettime(CLOCK_REALTIME, &now);
     const struct restore_options wanted = {
         .url = url,
