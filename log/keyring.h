@@ -1,0 +1,98 @@
+/* The keys with which the events of streams are encrypted, outside of the log, so that destroying
+ * one is erasure of what it encrypts. The key_id of a record is the number of a key here; 0 is none.
+ *
+ * A directory of files `keys-<10 digits>`, of 65536 keys each (log/keyring_format.h has the bytes),
+ * made ahead of time, because nobody who wants a key may wait for a sync. The bytes of keys are
+ * kept nowhere else: each keyring_get() reads, so a key that any process destroyed is gone for all
+ * from then on. Nor does anybody else write into a file that is there: what a file held before it
+ * was lost is only to be had from a copy, and a copy brings back what was destroyed behind it.
+ *
+ * An erasure is a few steps: a marker (keyring_condemn), the event in the log that says so, the key
+ * (keyring_destroy, which takes the marker away). A crash may come between any two, so whoever
+ * starts looks through the markers (keyring_condemned) and goes on, or gives up (keyring_spare).
+ *
+ * What a filesystem or a disk keeps of overwritten blocks (copy on write, snapshots, worn flash) is
+ * out of our reach, as are copies; see daa-log-format(5).
+ *
+ * Threads: any may call keyring_get(), at any time. The functions that change something belong to
+ * one thread each: keyring_prepare() to one, those of erasure to one. In one process at a time: who
+ * holds the log's lock. Readers in other processes are not disturbed. */
+#ifndef LOG_KEYRING_H
+#define LOG_KEYRING_H
+
+#include "core/base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KEYRING_KEY_SIZE 32u
+#define KEYRING_AHEAD 65536u /* keys that keyring_prepare() sees to */
+
+struct keyring;
+
+enum keyring_mode { KEYRING_READ, KEYRING_WRITE };
+
+struct keyring_options {
+    const char *dir;
+    enum keyring_mode mode;
+    /* The bytes of keys; NULL: getrandom. Called by keyring_prepare() alone. */
+    void (*random)(void *bytes, size_t size, void *context);
+    void *random_context;
+};
+
+/* Opens the directory; a writer makes it (0700) when it is missing. The caller closes *keyring,
+ * which is NULL on error. Errors: ERROR_NOT_FOUND there is no such directory (of a reader);
+ * ERROR_INVALID others than its owner may do something with it (of a writer); -errno. */
+int keyring_open(struct keyring **keyring, const struct keyring_options *options,
+                 struct error *error);
+/* Nobody may be in any other function. NULL is fine. */
+void keyring_close(struct keyring *keyring);
+
+/* The key with this number; all zero on error. The caller wipes it (explicit_bzero). `error` may be
+ * NULL. Errors:
+ *   ERROR_NOT_FOUND    it was destroyed, for good (as is 0, from the beginning)
+ *   ERROR_UNAVAILABLE  its file is missing: the sentence says which, and to put it back
+ *   ERROR_DAMAGED      its file is not what was written: the sentence says where
+ *   -errno             its file cannot be read */
+int keyring_get(struct keyring *keyring, uint32_t id, uint8_t key[KEYRING_KEY_SIZE],
+                struct error *error);
+
+/* Sees to it that the KEYRING_AHEAD keys from `next_id` on are there, durably; fewer where numbers
+ * end. May take as long as writing and syncing 8 MiB, and nothing at all when they are. `next_id`
+ * is the number that is given out next, from 1; all before it were given out. Therefore a file that
+ * has such keys is never made anew: ERROR_UNAVAILABLE when it is missing. ERROR_DAMAGED when what
+ * has its name is not a file of keys. On error no half file has a name of its own. */
+int keyring_prepare(struct keyring *keyring, uint32_t next_id, struct error *error);
+
+/* Leaves a durable marker: the key is going to be destroyed with what it encrypts, `stream`. 0 also
+ * when it is there. ERROR_INVALID: 0 is no key. */
+int keyring_condemn(struct keyring *keyring, uint32_t id, uint64_t stream, struct error *error);
+
+/* Takes the marker away, durably. 0 also when there is none. */
+int keyring_spare(struct keyring *keyring, uint32_t id, uint64_t stream, struct error *error);
+
+/* Overwrites the key, durably, whatever is in its place, and takes its markers away. 0 also when it
+ * was destroyed before. After an error it may be destroyed or not, and the markers are there: call
+ * it again. Errors as keyring_get(), but for ERROR_NOT_FOUND; ERROR_INVALID: 0 is no key. */
+int keyring_destroy(struct keyring *keyring, uint32_t id, struct error *error);
+
+/* Shows all markers that are there now, in the order of ids; `take` may take them away. Negative
+ * ends it and is returned. */
+typedef int keyring_take(uint32_t id, uint64_t stream, void *context, struct error *error);
+int keyring_condemned(struct keyring *keyring, keyring_take *take, void *context,
+                      struct error *error);
+
+struct keyring_counts {
+    uint64_t files;
+    uint64_t keys;      /* in them, those made ahead too; 0 is none */
+    uint64_t destroyed; /* of the keys */
+    uint64_t damaged;   /* of the keys; all of a file that cannot be read as one */
+    uint64_t missing;   /* files before the last one that is there */
+    uint64_t condemned; /* markers */
+};
+
+/* Reads all files. On error `error` says the first thing that is wrong (the codes of keyring_get()),
+ * and *counts holds what could be counted. */
+int keyring_count(struct keyring *keyring, struct keyring_counts *counts, struct error *error);
+
+#endif
