@@ -1,22 +1,22 @@
 /* The keys with which the events of streams are encrypted, outside of the log, so that destroying
- * one is erasure of what it encrypts. The key_id of a record is the number of a key here; 0 is none.
+ * one is erasure of what it encrypts. A record's key_id is the number of a key here; 0 is none.
  *
  * A directory of files `keys-<10 digits>`, of 65536 keys each (log/keyring_format.h has the bytes),
  * made ahead of time, because nobody who wants a key may wait for a sync. The bytes of keys are
  * kept nowhere else: each keyring_get() reads, so a key that any process destroyed is gone for all
- * from then on. Nor does anybody else write into a file that is there: what a file held before it
- * was lost is only to be had from a copy, and a copy brings back what was destroyed behind it.
+ * from then on. A file that is lost is to be had from a copy alone, and a copy brings back the keys
+ * that were destroyed behind it.
  *
  * An erasure is a few steps: a marker (keyring_condemn), the event in the log that says so, the key
  * (keyring_destroy, which takes the marker away). A crash may come between any two, so whoever
  * starts looks through the markers (keyring_condemned) and goes on, or gives up (keyring_spare).
  *
- * What a filesystem or a disk keeps of overwritten blocks (copy on write, snapshots, worn flash) is
- * out of our reach, as are copies; see daa-log-format(5).
+ * What a filesystem or a disk keeps of overwritten blocks (copy on write, snapshots, flash) is out
+ * of our reach, as are copies; see daa-log-format(5).
  *
- * Threads: any may call keyring_get(), at any time. The functions that change something belong to
- * one thread each: keyring_prepare() to one, those of erasure to one. In one process at a time: who
- * holds the log's lock. Readers in other processes are not disturbed. */
+ * Threads: any may call keyring_get(), at any time, and keyring_count(). The functions that change
+ * something belong to one thread each: keyring_prepare() to one, those of erasure to one, all of
+ * one process, which holds the log's lock. Readers in other processes are not disturbed. */
 #ifndef LOG_KEYRING_H
 #define LOG_KEYRING_H
 
@@ -53,6 +53,7 @@ void keyring_close(struct keyring *keyring);
  *   ERROR_NOT_FOUND    it was destroyed, for good (as is 0, from the beginning)
  *   ERROR_UNAVAILABLE  its file is missing: the sentence says which, and to put it back
  *   ERROR_DAMAGED      its file is not what was written: the sentence says where
+ *   ERROR_NEWER        a newer version wrote it
  *   -errno             its file cannot be read */
 int keyring_get(struct keyring *keyring, uint32_t id, uint8_t key[KEYRING_KEY_SIZE],
                 struct error *error);
@@ -91,8 +92,8 @@ struct keyring_counts {
     uint64_t condemned; /* markers */
 };
 
-/* Reads all files. On error `error` says the first thing that is wrong (the codes of keyring_get()),
- * and *counts holds what could be counted. */
+/* Reads all files. On error `error` says the first thing that is wrong (the codes of keyring_get(),
+ * but for ERROR_NOT_FOUND), and *counts holds what could be counted. */
 int keyring_count(struct keyring *keyring, struct keyring_counts *counts, struct error *error);
 
 #endif
