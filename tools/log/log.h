@@ -27,6 +27,7 @@ int log_export(int argc, char **argv);
 int log_diff(int argc, char **argv);
 int log_explain(int argc, char **argv);
 int log_prove(int argc, char **argv);
+int log_keys(int argc, char **argv);
 int log_doctor(int argc, char **argv);
 int log_bench(int argc, char **argv);
 int log_mend(int argc, char **argv);           /* "repair" */

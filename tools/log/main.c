@@ -26,6 +26,7 @@ static const struct command_entry entries[] = {
     { "hexdump", "show bytes with the names of their fields", log_hexdump },
     { "explain", "show where an event lies, byte by byte", log_explain },
     { "prove", "prove that an event is in a log, or check such a proof", log_prove },
+    { "keys", "count the keys of encrypted events, and erasures", log_keys },
     { "doctor", "say what is wrong with the disk, the machine or the spares", log_doctor },
     { "bench", "measure how fast a log is on a disk", log_bench },
     { "repair", "mend what is damaged, from a copy where one is given", log_mend },

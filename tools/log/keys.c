@@ -1,0 +1,145 @@
+/* daa-log keys. */
+#include "log/keyring.h"
+#include "tools/log/log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+static unsigned long long big(uint64_t number)
+{
+    return number;
+}
+
+/* The keys of a data directory, or of the one in which this log directory is. */
+static int find_keys(char keys[PATH_MAX], const char *dir, struct error *error)
+{
+    struct stat status;
+    int length = snprintf(keys, PATH_MAX, "%s/log", dir);
+    bool inner = length < PATH_MAX && stat(keys, &status) == 0 && S_ISDIR(status.st_mode);
+    length = snprintf(keys, PATH_MAX, "%s/%skeys", dir, inner ? "" : "../");
+    if (length >= PATH_MAX)
+        return error_set(error, -ENAMETOOLONG, "the path is too long: %s", dir);
+    return 0;
+}
+
+static int open_keys(struct keyring **keyring, const char *dir, struct error *error)
+{
+    const struct keyring_options options = { .dir = dir, .mode = KEYRING_READ };
+    int code = keyring_open(keyring, &options, error);
+    if (code == ERROR_NOT_FOUND)
+        return error_set(error, code,
+                         "%s does not exist: nothing is encrypted, or its keys are elsewhere, "
+                         "which --keys says",
+                         dir);
+    return code;
+}
+
+static int add_erasure(uint32_t id, uint64_t stream, void *context, struct error *error)
+{
+    struct text *text = context;
+    (void)error;
+    text_json_open_object(text, NULL);
+    text_json_unsigned(text, "key_id", id);
+    text_json_unsigned(text, "stream", stream);
+    text_json_close_object(text);
+    return 0;
+}
+
+static int print_erasure(uint32_t id, uint64_t stream, void *context, struct error *error)
+{
+    (void)context, (void)error;
+    printf("erasure    under way: of stream %llu, with key %u\n", big(stream), id);
+    return 0;
+}
+
+static int print_json(struct keyring *keyring, const struct keyring_counts *counts, const char *dir,
+                      struct error *error)
+{
+    struct text text;
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "dir", dir);
+    text_json_unsigned(&text, "files", counts->files);
+    text_json_unsigned(&text, "keys", counts->keys);
+    text_json_unsigned(&text, "destroyed", counts->destroyed);
+    text_json_unsigned(&text, "damaged", counts->damaged);
+    text_json_unsigned(&text, "missing_files", counts->missing);
+    text_json_open_array(&text, "erasures_under_way");
+    int code = keyring_condemned(keyring, add_erasure, &text, error);
+    text_json_close_array(&text);
+    text_json_close_object(&text);
+    if (code == 0)
+        printf("%s\n", text_string(&text));
+    text_free(&text);
+    return code;
+}
+
+static int print_text(struct keyring *keyring, const struct keyring_counts *counts,
+                      struct error *error)
+{
+    printf("keys       %llu in %llu files, those made ahead of their use too\n", big(counts->keys),
+           big(counts->files));
+    printf("destroyed  %llu\n", big(counts->destroyed));
+    if (counts->damaged > 0)
+        printf("%sdamaged    %llu%s\n", command_style(stdout, COMMAND_RED), big(counts->damaged),
+               command_style(stdout, COMMAND_PLAIN));
+    if (counts->missing > 0)
+        printf("%smissing    %llu files%s\n", command_style(stdout, COMMAND_RED),
+               big(counts->missing), command_style(stdout, COMMAND_PLAIN));
+    return keyring_condemned(keyring, print_erasure, NULL, error);
+}
+
+static int show_keys(const struct command *command, const char *dir, bool json)
+{
+    struct keyring *keyring;
+    struct keyring_counts counts;
+    struct error error, problem;
+    if (open_keys(&keyring, dir, &error) < 0)
+        return command_failed_error(command, &error);
+    int found = keyring_count(keyring, &counts, &problem);
+    begin_paging(json);
+    int code =
+        json ? print_json(keyring, &counts, dir, &error) : print_text(keyring, &counts, &error);
+    keyring_close(keyring);
+    if (found < 0)
+        (void)command_failed_error(command, &problem);
+    if (code < 0)
+        (void)command_failed_error(command, &error);
+    return found < 0 || code < 0 ? COMMAND_FAILED : COMMAND_GOOD;
+}
+
+int log_keys(int argc, char **argv)
+{
+    bool json = false;
+    const char *keys = NULL;
+    char beside[PATH_MAX];
+    struct error error;
+    const struct command_option options[] = {
+        { "json", 'j', NULL, COMMAND_FLAG, &json, "print one JSON object" },
+        { "keys", 0, "KEYS", COMMAND_TEXT, &keys, "the directory of the keys, instead of DIR" },
+        { .name = NULL },
+    };
+    const struct command command = {
+        .name = "daa-log keys",
+        .purpose =
+            "Count the keys with which events are encrypted, and those that were destroyed,\n"
+            "and list the erasures that are under way. Never shows a key.",
+        .arguments = "DIR",
+        .arguments_min = 0,
+        .arguments_max = 1,
+        .options = options,
+        .shared = log_options,
+        .notes = "The keys of DIR are in the directory \"keys\" beside that of the log.\n"
+                 "Exit status: 0 good; 1 failed, or keys are damaged or missing; 2 wrong usage.",
+    };
+    int first, status = command_parse(&command, argc, argv, &first);
+    if (status != COMMAND_GO_ON)
+        return status;
+    if ((keys != NULL) == (first < argc))
+        return command_misused(&command, "give DIR or --keys, %s",
+                               keys != NULL ? "not both" : "one of them");
+    if (keys == NULL && find_keys(beside, argv[first], &error) < 0)
+        return command_failed_error(&command, &error);
+    return show_keys(&command, keys != NULL ? keys : beside, json);
+}
