@@ -20,7 +20,7 @@ struct world {
     struct shell_documents saved;
     uint64_t saved_seq;
     uint64_t random;
-    uint64_t replays, wrong_digests, restarts, expired, checks;
+    uint64_t replays, wrong_digests, restarts, expired, checks, erased;
 };
 
 static const char *const programs[] = { "/bin/true" };
@@ -252,6 +252,12 @@ static void note_keeping(struct world *world)
         (void)shell_do(&world->shell, &command);
 }
 
+/* What was erased is not in the log any more, for whoever replays it from then on. */
+static void erase_one(struct world *world)
+{
+    world->erased += shell_erase(&world->shell, some_stream(world)) == DECISION_EVENTS;
+}
+
 /*--- Replays ---------------------------------------------------------------------------------*/
 
 static void replay_from(struct world *world, const struct shell_documents *from, uint64_t seq)
@@ -292,9 +298,9 @@ static void restart(struct world *world)
 static void act(struct world *world)
 {
     static void (*const acts[])(struct world *) = {
-        submit,     submit,       submit,      answer,      answer,      answer,
-        answer,     wild_outcome, signal_one,  signal_one,  resolve_one, resolve_one,
-        cancel_one, spawn_one,    expire_keys, note_keeping
+        submit,     submit,       submit,      answer,       answer,      answer,
+        answer,     wild_outcome, signal_one,  signal_one,   resolve_one, resolve_one,
+        cancel_one, spawn_one,    expire_keys, note_keeping, erase_one
     };
     static const struct shell_documents nothing;
     uint64_t what = below(world, 100);
@@ -333,7 +339,7 @@ static void follow(struct world *world, struct doing (*doing)[8], struct flow **
 {
     Daa__Event *event;
     uint64_t stream = record->header.stream;
-    if (event_unpack(record->header.kind, span_of(record->bytes, record->size), arena, &event) < 0)
+    if (shell_read(&world->shell, record, arena, &event) < 0)
         tap_bail_out("an event of the log cannot be read");
     switch ((int)event->body_case) {
     case DAA__EVENT__BODY_WORKFLOW_SUBMITTED:
@@ -422,6 +428,7 @@ static void round_of(uint64_t seed)
     static const struct shell_documents nothing;
     struct world world = { .random = seed * 0x9e3779b97f4a7c15ull + 1 };
     world.shell.random = seed;
+    world.shell.options.encrypt = seed % 4 != 0;
     world.shell.options.exec_enabled = true;
     world.shell.options.exec_allow = programs;
     world.shell.options.exec_allow_count = 1;
@@ -440,9 +447,9 @@ static void round_of(uint64_t seed)
     replay_from(&world, &world.saved, world.saved_seq);
     tap_note("seed %" PRIu64 ": %zu events, %zu documents, %" PRIu64 " replays, %" PRIu64
              " restarts, %" PRIu64 " documents loaded, %" PRIu64 " workflows to expire, %" PRIu64
-             " checks",
+             " erased, %" PRIu64 " checks",
              seed, world.shell.log_count, world.shell.documents.count, world.replays,
-             world.restarts, world.shell.needs, world.expired, world.checks);
+             world.restarts, world.shell.needs, world.expired, world.erased, world.checks);
     is_int(world.wrong_digests, 0, "every replay has the documents of the live agent");
     is_int(count_doubled(&world), 0, "nothing that may have happened is repeated by itself");
     is_int(count_left_behind(&world.shell), 0, "no step is left behind in a workflow that ended");

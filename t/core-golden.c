@@ -1,7 +1,8 @@
-/* The events of schema 1 as they were first written, in t/golden: what apply makes of them never
+/* The events of each schema as they were first written, in t/golden: what apply makes of them never
  * changes, only the documents' own version does. events-1 is what release 0.1 wrote of workflows;
- * events-1-keeping what came after it: clocks, snapshots, removals, expiry, forks.
- * GOLDEN_WRITE=<dir> writes both anew into its events-1 and events-1-keeping, for a new schema. */
+ * events-1-keeping what came after it: clocks, snapshots, removals, expiry, forks; events-2 are
+ * encrypted. GOLDEN_WRITE=<dir> writes all anew into directories of these names, for a new schema.
+ */
 #include "agent_shell.h"
 #include "core/base/bytes.h"
 #include "core/event/event.h"
@@ -15,7 +16,9 @@
 
 #define DOCUMENTS "documents-2.sha256" /* by DOCUMENT_VERSION */
 _Static_assert(DOCUMENT_VERSION == 2, "a new version of the documents has a digest of its own");
-#define RECORD_HEADER_SIZE 38u /* seq, stream, time, previous (8 each), kind (2), size (4) */
+/* Seq, stream, time, previous (8 each), kind (2), size (4); in schema 2 the key too (4). */
+#define RECORD_HEADER_SIZE 38u
+#define RECORD_HEADER_SIZE_MAX 42u
 
 static const char *const programs[] = { "/bin/true" };
 
@@ -228,12 +231,41 @@ static void anchors(struct agent_shell *shell)
        "the anchors are one row, and the agent knows its end");
 }
 
+/*--- What is encrypted -----------------------------------------------------------------------*/
+
+/* Two workflows that live through everything and one that waits; of the first nothing can be read
+ * any more. */
+static void encrypted(struct agent_shell *shell)
+{
+    static const char wait[] = "{\"name\":\"wait\",\"steps\":[{\"id\":\"a\",\"signal\":{\"name\":"
+                               "\"x\",\"timeout\":\"9h\"}}]}";
+    agent_close(shell->agent);
+    shell->options.encrypt = true;
+    if (agent_open(&shell->agent, &shell->options, NULL) < 0)
+        tap_bail_out("no agent");
+    agent_live(shell->agent);
+    scenario(shell);
+    uint64_t left = submit_keyed(shell, wait, 9);
+    signal_it(shell, left, "other", 0);
+    uint64_t first = 0;
+    for (size_t i = 0; first == 0; i++)
+        if (shell->log[i].header.kind == DAA__EVENT__BODY_WORKFLOW_SUBMITTED)
+            first = i + 1;
+    ok(shell_erase(shell, first) == DECISION_EVENTS, "the first workflow is erased");
+    shell_take(shell);
+}
+
 /*--- Writing and reading ---------------------------------------------------------------------*/
+
+static size_t header_size(const char *name)
+{
+    return strcmp(name, "events-2") == 0 ? RECORD_HEADER_SIZE_MAX : RECORD_HEADER_SIZE;
+}
 
 static void write_golden(const char *into, const char *name, void (*play)(struct agent_shell *))
 {
     struct agent_shell shell = a_shell();
-    uint8_t digest[SHA256_SIZE], header[RECORD_HEADER_SIZE];
+    uint8_t digest[SHA256_SIZE], header[RECORD_HEADER_SIZE_MAX];
     char dir[400], path[512], hex[2 * SHA256_SIZE + 1];
     (void)snprintf(dir, sizeof dir, "%s/%s", into, name);
     (void)mkdir(dir, 0777);
@@ -249,7 +281,8 @@ static void write_golden(const char *into, const char *name, void (*play)(struct
         bytes_put_u64(header + 24, event->header.stream_prev_seq);
         bytes_put_u16(header + 32, event->header.kind);
         bytes_put_u32(header + 34, (uint32_t)event->size);
-        (void)fwrite(header, 1, sizeof header, out);
+        bytes_put_u32(header + 38, event->header.key_id);
+        (void)fwrite(header, 1, header_size(name), out);
         (void)fwrite(event->bytes, 1, event->size, out);
     }
     ok(out != NULL && fclose(out) == 0, "%s is written", path);
@@ -261,10 +294,10 @@ static void write_golden(const char *into, const char *name, void (*play)(struct
     shell_close(&shell);
 }
 
-static void read_events(struct agent_shell *shell, const uint8_t *bytes, size_t size)
+static void read_events(struct agent_shell *shell, const uint8_t *bytes, size_t size, size_t head)
 {
     shell->log = calloc(4096, sizeof *shell->log);
-    for (size_t at = 0; at + RECORD_HEADER_SIZE <= size && shell->log_count < 4096;) {
+    for (size_t at = 0; at + head <= size && shell->log_count < 4096;) {
         struct shell_event *event = &shell->log[shell->log_count++];
         event->header = (struct event_header){ .seq = bytes_get_u64(bytes + at),
                                                .stream = bytes_get_u64(bytes + at + 8),
@@ -272,7 +305,9 @@ static void read_events(struct agent_shell *shell, const uint8_t *bytes, size_t 
                                                .stream_prev_seq = bytes_get_u64(bytes + at + 24),
                                                .kind = bytes_get_u16(bytes + at + 32) };
         event->size = bytes_get_u32(bytes + at + 34);
-        at += RECORD_HEADER_SIZE;
+        if (head == RECORD_HEADER_SIZE_MAX)
+            event->header.key_id = bytes_get_u32(bytes + at + 38);
+        at += head;
         if (event->size > size - at)
             tap_bail_out("the golden events end too early");
         event->bytes = malloc(event->size + 1);
@@ -294,7 +329,8 @@ static void has_all_kinds(const bool kinds[128])
     is_int(missing, 0, "every kind that is written is among them");
 }
 
-static void replay_golden(const char *name, bool kinds[128])
+/* `erased`: a key that was destroyed; 0: none was. */
+static void replay_golden(const char *name, uint32_t erased, bool kinds[128])
 {
     struct shell_documents documents = { NULL, 0, 0 };
     struct agent_shell shell = a_shell();
@@ -302,9 +338,10 @@ static void replay_golden(const char *name, bool kinds[128])
     char hex[2 * SHA256_SIZE + 1], path[512];
     unsigned long size;
     shell_open(&shell);
+    shell.erased[erased] = erased != 0;
     (void)snprintf(path, sizeof path, "t/golden/%s/events", name);
     unsigned char *bytes = scratch_read(path, &size);
-    read_events(&shell, bytes, size);
+    read_events(&shell, bytes, size, header_size(name));
     free(bytes);
     for (size_t i = 0; i < shell.log_count; i++)
         kinds[shell.log[i].header.kind] = true;
@@ -314,7 +351,8 @@ static void replay_golden(const char *name, bool kinds[128])
     (void)snprintf(path, sizeof path, "t/golden/%s/" DOCUMENTS, name);
     bytes = scratch_read(path, &size);
     if (!ok(size == sizeof hex && memcmp(hex, bytes, sizeof hex - 1) == 0,
-            "%s: the events give the documents that they always gave", name))
+            "%s: the events give the documents that they always gave%s", name,
+            erased ? ", also without the key of what was erased" : ""))
         tap_note("%s", hex);
     free(bytes);
     is_int(agent_check(agent, NULL), 0, "and a sound agent");
@@ -331,11 +369,14 @@ int main(void)
         write_golden(into, "events-1", scenario);
         write_golden(into, "events-1-keeping", keeping);
         write_golden(into, "events-1-anchors", anchors);
+        write_golden(into, "events-2", encrypted);
         return tap_done();
     }
-    replay_golden("events-1", kinds);
-    replay_golden("events-1-keeping", kinds);
-    replay_golden("events-1-anchors", kinds);
+    replay_golden("events-1", 0, kinds);
+    replay_golden("events-1-keeping", 0, kinds);
+    replay_golden("events-1-anchors", 0, kinds);
+    replay_golden("events-2", 0, kinds);
+    replay_golden("events-2", 1, kinds);
     has_all_kinds(kinds);
     return tap_done();
 }

@@ -162,6 +162,7 @@ void agent_counts_get(const struct agent *agent, struct agent_counts *result)
         .finished_bytes = agent->finished_bytes,
         .keys = agent->keys_there,
         .definitions_there = agent->definitions_there,
+        .keys_used = agent->keys_used,
         .idle_bytes = agent->waiting.bytes + agent->queued.bytes,
         .removed_segment = agent->removed_segment,
         .removed_seq = agent->removed_seq,

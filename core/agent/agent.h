@@ -55,6 +55,8 @@ struct agent_options {
     uint64_t idle_bytes_max;  /* of workflows in memory with nothing under way; 0: a quarter of
                                     the budget */
     uint32_t output_size_max; /* of a workflow's output, bytes; 0 or over 1 MiB: 1 MiB */
+    bool encrypt; /* each new workflow gets a key of its own (core/event/private.h), the next one:
+                     agent_counts.keys_used + 1 */
     bool exec_enabled;
     const char *const *exec_allow; /* absolute paths; the caller's, for ever */
     uint32_t exec_allow_count;
@@ -76,6 +78,7 @@ struct event_draft {
     uint64_t stream;
     uint64_t stream_prev_seq; /* newest event of that stream before this decision */
     uint64_t cause;           /* 0: the event before it in this decision, if there is one */
+    uint32_t key_id;          /* with which its private fields are to be encrypted; 0: none */
     Daa__Event event;         /* bodies and bytes in the decision's arena or the command's spans */
 };
 
@@ -200,6 +203,7 @@ struct agent_counts {
     uint64_t keys;                     /* idempotency keys */
     uint64_t definitions_there;        /* in the documents */
     uint64_t idle_bytes;               /* of workflows in memory that may leave it */
+    uint32_t keys_used;                /* the highest number of a key that a workflow has */
     uint64_t removed_segment, removed_seq;
     struct agent_anchor anchor;
     struct agent_snapshot snapshots[2]; /* the newest last */

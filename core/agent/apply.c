@@ -134,6 +134,7 @@ static int fill(struct workflow *workflow, const struct event_header *header,
 {
     workflow->stream = workflow->last_seq = header->seq;
     workflow->submitted_ns = header->time_ns;
+    workflow->key_id = header->key_id;
     int result = copy(workflow, body->name, &workflow->name);
     if (result == 0)
         result = copy(workflow, body->input, &workflow->input);
@@ -174,6 +175,8 @@ static int submit(struct agent *agent, const struct event_header *header,
     state_set_status(agent, workflow, DAA__WORKFLOW_STATUS__WORKFLOW_PENDING);
     begin_steps(agent, workflow, header->seq);
     agent->submitted++;
+    if (header->key_id > agent->keys_used)
+        agent->keys_used = header->key_id;
     agent->counts_changed = true;
     state_settle(agent, workflow);
     state_mark_changed(agent, workflow);
@@ -633,6 +636,8 @@ static int apply_to_agent(struct agent *agent, const struct event_header *header
         return expire_keys(agent, event->keys_expired);
     case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
         return expire_workflows(agent, event->workflows_expired);
+    case DAA__EVENT__BODY_WORKFLOWS_ERASED:
+        return erase_workflows(agent, event->workflows_erased);
     case DAA__EVENT__BODY_CLOCK_STEPPED:
         return clock_apply(agent, header, event->clock_stepped);
     default:

@@ -144,6 +144,7 @@ static void fill_head(Daa__WorkflowDocument *document, const struct workflow *wo
     put(&document->has_key_digest, &document->key_digest,
         span_of(workflow->key_digest, workflow->has_key ? SHA256_SIZE : 0));
     put(&document->has_reason_step, &document->reason_step, workflow->reason_step);
+    put_number(&document->has_key_id, &document->key_id, workflow->key_id);
 }
 
 int state_encode_workflow(const struct workflow *workflow, struct arena *arena, struct span *bytes)
@@ -344,6 +345,7 @@ static int give_agent(struct changes *changes)
     put_number(&document.has_finished, &document.finished, agent->finished);
     put_number(&document.has_finished_bytes, &document.finished_bytes, agent->finished_bytes);
     put_number(&document.has_keys, &document.keys, agent->keys_there);
+    put_number(&document.has_keys_used, &document.keys_used, agent->keys_used);
     put_number(&document.has_definitions, &document.definitions, agent->definitions_there);
     put_number(&document.has_removed_segment, &document.removed_segment, agent->removed_segment);
     put_number(&document.has_removed_seq, &document.removed_seq, agent->removed_seq);

@@ -29,6 +29,7 @@ enum command_kind {
     COMMAND_STOP,             /* the agent stops in order */
     COMMAND_EXPIRE_KEYS,      /* `x` documents whose time is over */
     COMMAND_EXPIRE_WORKFLOWS, /* `f` documents whose time is over, or that are too much */
+    COMMAND_ERASE,            /* of a workflow nothing shall be readable any more */
     COMMAND_SNAPSHOT,         /* a snapshot was made and verified */
     COMMAND_REMOVE,           /* segments of the log are to be deleted */
     COMMAND_ANCHOR,           /* a head of the log was signed */
@@ -112,6 +113,12 @@ struct command {
             uint32_t count; /* at most COMMAND_EXPIRE_MAX */
             struct span reason;
         } expire_workflows;
+        struct {
+            /* As the record says that submitted it: its documents may have expired. */
+            uint32_t key_id;
+            struct span key_digest; /* of its idempotency key; empty: it had none */
+            struct span reason;
+        } erase;
         struct {
             uint64_t seq, documents, bytes;
             uint8_t digest[SHA256_SIZE];

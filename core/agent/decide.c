@@ -11,10 +11,7 @@
 
 /*--- Refusals and needs ----------------------------------------------------------------------*/
 
-static void refuse(struct plan *plan, int status, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static void refuse(struct plan *plan, int status, const char *code, const char *format, ...)
+void plan_refuse(struct plan *plan, int status, const char *code, const char *format, ...)
 {
     struct decision *decision = plan->decision;
     va_list arguments;
@@ -30,10 +27,10 @@ static void refuse(struct plan *plan, int status, const char *code, const char *
 
 static void refuse_memory(struct plan *plan)
 {
-    refuse(plan, 429, "memory-budget",
-           "the memory budget is used up (owner %s): ask again when work has ended, or raise "
-           "memory.max_heap_size",
-           budget_owner_name(plan->no_memory_owner));
+    plan_refuse(plan, 429, "memory-budget",
+                "the memory budget is used up (owner %s): ask again when work has ended, or raise "
+                "memory.max_heap_size",
+                budget_owner_name(plan->no_memory_owner));
 }
 
 void plan_need(struct plan *plan, const struct document_key *key)
@@ -70,15 +67,15 @@ static struct workflow *find_workflow(struct plan *plan)
     if (workflow == NULL && plan->command->stream != 0 && !store_is_absent(plan->agent, &key))
         plan_need(plan, &key);
     else
-        refuse(plan, 404, "not-found", "there is no workflow %s", id_text(plan, id));
+        plan_refuse(plan, 404, "not-found", "there is no workflow %s", id_text(plan, id));
     return NULL;
 }
 
 static void refuse_finished(struct plan *plan, const char *what)
 {
     char id[WORKFLOW_ID_SIZE];
-    refuse(plan, 409, "invalid-transition", "the workflow %s cannot be %s: it is %s",
-           id_text(plan, id), what, workflow_status_name(plan->workflow->status));
+    plan_refuse(plan, 409, "invalid-transition", "the workflow %s cannot be %s: it is %s",
+                id_text(plan, id), what, workflow_status_name(plan->workflow->status));
 }
 
 /* The last eighth of the budget is for ending what was begun, which gives memory back: if new work
@@ -124,11 +121,12 @@ static bool is_replay(struct plan *plan, const struct key_entry *key)
         return true;
     }
     lineage_id_to_text(id, &plan->agent->logs, key->stream);
-    refuse(plan, 422, "idempotency-key-reused",
-           "the idempotency key \"%.*s\" was used for another request, which made the workflow %s: "
-           "send a new key with a new request",
-           command->key.size > 100 ? 100 : (int)command->key.size, (const char *)command->key.bytes,
-           id);
+    plan_refuse(
+        plan, 422, "idempotency-key-reused",
+        "the idempotency key \"%.*s\" was used for another request, which made the workflow %s: "
+        "send a new key with a new request",
+        command->key.size > 100 ? 100 : (int)command->key.size, (const char *)command->key.bytes,
+        id);
     return true;
 }
 
@@ -138,7 +136,7 @@ static bool is_exec_refused(struct plan *plan, const struct flow *flow)
     for (uint32_t i = 0; flow->uses_exec && i < flow->step_count; i++)
         if (flow->steps[i].kind == FLOW_EXEC &&
             plan_exec_allowed(plan->agent, &flow->steps[i].exec, &error) < 0) {
-            refuse(plan, 403, "exec-not-allowed", "%s", error.text);
+            plan_refuse(plan, 403, "exec-not-allowed", "%s", error.text);
             return true;
         }
     return false;
@@ -159,6 +157,8 @@ static void plan_submitted(struct plan *plan, const struct flow *flow)
     const struct command *command = plan->command;
     Daa__WorkflowSubmitted *body =
         plan_event(plan, DAA__EVENT__BODY_WORKFLOW_SUBMITTED, &daa__workflow_submitted__descriptor);
+    if (plan->agent->options.encrypt)
+        plan->decision->events[plan->decision->event_count - 1].key_id = plan->agent->keys_used + 1;
     body->has_status = body->has_name = body->has_definition = 1;
     body->status = DAA__WORKFLOW_STATUS__WORKFLOW_PENDING;
     body->name = plan_bytes(plan, flow->name);
@@ -207,11 +207,12 @@ static bool are_keys_too_many(struct plan *plan, const struct key_entry *entry)
     if (!plan->command->keyed || agent->options.keys_max == 0 || (entry != NULL && entry->there) ||
         agent->keys_there < agent->options.keys_max)
         return false;
-    refuse(plan, 429, "too-many-keys",
-           "%" PRIu64 " idempotency keys are known, which is what idempotency.max_bytes allows: "
-           "none is forgotten early, so ask again when some have expired, or send the request "
-           "without a key",
-           agent->keys_there);
+    plan_refuse(plan, 429, "too-many-keys",
+                "%" PRIu64
+                " idempotency keys are known, which is what idempotency.max_bytes allows: "
+                "none is forgotten early, so ask again when some have expired, or send the request "
+                "without a key",
+                agent->keys_there);
     return true;
 }
 
@@ -245,16 +246,24 @@ static void decide_submit(struct plan *plan)
         is_exec_refused(plan, flow) || is_memory_short(plan) || are_keys_too_many(plan, entry))
         return;
     if (agent->unfinished >= agent->options.max_pending) {
-        refuse(plan, 429, "too-many-workflows",
-               "%" PRIu64 " workflows have not ended, and orchestrator.max_pending allows %" PRIu64
-               ": ask again when some have ended",
-               agent->unfinished, agent->options.max_pending);
+        plan_refuse(plan, 429, "too-many-workflows",
+                    "%" PRIu64
+                    " workflows have not ended, and orchestrator.max_pending allows %" PRIu64
+                    ": ask again when some have ended",
+                    agent->unfinished, agent->options.max_pending);
+        return;
+    }
+    if (agent->options.encrypt && agent->keys_used == UINT32_MAX) {
+        plan_refuse(plan, 503, "no-keys-left",
+                    "each of the 4294967295 keys that a log can have was used: begin another log, "
+                    "or set log.encryption = false");
         return;
     }
     if (command->submit.input.size + command->submit.metadata.size > workflow_size_max(plan)) {
-        refuse(plan, 413, "workflow-too-large",
-               "input and metadata have %zu bytes, and a workflow holds at most %zu: send less",
-               command->submit.input.size + command->submit.metadata.size, workflow_size_max(plan));
+        plan_refuse(
+            plan, 413, "workflow-too-large",
+            "input and metadata have %zu bytes, and a workflow holds at most %zu: send less",
+            command->submit.input.size + command->submit.metadata.size, workflow_size_max(plan));
         return;
     }
     if (definition == NULL || definition->removed)
@@ -325,17 +334,18 @@ static void decide_signal(struct plan *plan)
     if (is_memory_short(plan))
         return;
     if (is_too_large(plan, 2 * plan->command->signal.payload.size)) {
-        refuse(plan, 413, "workflow-too-large",
-               "the workflow %s would hold more than %zu bytes with this signal: send less",
-               id_text(plan, id), workflow_size_max(plan));
+        plan_refuse(plan, 413, "workflow-too-large",
+                    "the workflow %s would hold more than %zu bytes with this signal: send less",
+                    id_text(plan, id), workflow_size_max(plan));
         return;
     }
     int64_t step = find_waiting(workflow, name);
     if (step < 0 && workflow->signal_count >= STATE_SIGNALS_KEPT_MAX) {
-        refuse(plan, 429, "too-many-signals",
-               "the workflow %s keeps %u signals that no step has taken yet, which is the limit: "
-               "ask again when it has gone on",
-               id_text(plan, id), workflow->signal_count);
+        plan_refuse(
+            plan, 429, "too-many-signals",
+            "the workflow %s keeps %u signals that no step has taken yet, which is the limit: "
+            "ask again when it has gone on",
+            id_text(plan, id), workflow->signal_count);
         return;
     }
     plan_signal(plan, step);
@@ -422,18 +432,19 @@ static void decide_resolve(struct plan *plan)
     int shown = step.size > 100 ? 100 : (int)step.size;
     int64_t index = flow_find_step(workflow->flow, step);
     if (index < 0) {
-        refuse(plan, 404, "not-found", "the workflow %s has no step \"%.*s\"", id_text(plan, id),
-               shown, (const char *)step.bytes);
+        plan_refuse(plan, 404, "not-found", "the workflow %s has no step \"%.*s\"",
+                    id_text(plan, id), shown, (const char *)step.bytes);
         return;
     }
     int status = workflow->steps[index].status;
     if (workflow->status != DAA__WORKFLOW_STATUS__WORKFLOW_PAUSED ||
         state_step_class(&workflow->flow->steps[index], status) != STEP_IS_PARKED) {
-        refuse(plan, 409, "invalid-transition",
-               "the step \"%.*s\" of the workflow %s is %s, and the workflow %s: there is nothing "
-               "to resolve",
-               shown, (const char *)step.bytes, id_text(plan, id), step_status_name(status),
-               workflow_status_name(workflow->status));
+        plan_refuse(
+            plan, 409, "invalid-transition",
+            "the step \"%.*s\" of the workflow %s is %s, and the workflow %s: there is nothing "
+            "to resolve",
+            shown, (const char *)step.bytes, id_text(plan, id), step_status_name(status),
+            workflow_status_name(workflow->status));
         return;
     }
     switch (plan->command->resolve.resolution) {
@@ -450,7 +461,7 @@ static void decide_resolve(struct plan *plan)
         resolve_failed(plan, (uint32_t)index);
         return;
     default:
-        refuse(plan, 422, "invalid-resolution", "a resolution is done, failed or retry");
+        plan_refuse(plan, 422, "invalid-resolution", "a resolution is done, failed or retry");
     }
 }
 
@@ -661,6 +672,9 @@ void agent_decide(struct agent *agent, const struct command *command,
     case COMMAND_EXPIRE_WORKFLOWS:
         plan_expire_workflows(&plan);
         break;
+    case COMMAND_ERASE:
+        plan_erase(&plan);
+        break;
     case COMMAND_SNAPSHOT:
         plan_snapshot(&plan);
         break;
@@ -681,8 +695,8 @@ void agent_decide(struct agent *agent, const struct command *command,
         return;
     case COMMAND_CLOCK:
         if (!clock_decide(&plan))
-            refuse(&plan, 409, "clock-not-stepped",
-                   "there is nothing to accept: the wall clock is not stepped");
+            plan_refuse(&plan, 409, "clock-not-stepped",
+                        "there is nothing to accept: the wall clock is not stepped");
         break;
     }
     if (plan.no_memory)

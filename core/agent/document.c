@@ -318,6 +318,7 @@ int document_workflow_summary(struct span bytes, struct arena *arena,
     summary->metadata = span_of_data(document->metadata);
     summary->submitted_ns = document->submitted_ns;
     summary->last_seq = document->last_seq;
+    summary->key_id = (uint32_t)document->key_id;
     return 0;
 }
 

@@ -124,6 +124,7 @@ struct document_summary {
     struct span metadata;   /* JSON; empty: none */
     uint64_t submitted_ns;
     uint64_t last_seq; /* newest event of its stream */
+    uint32_t key_id;   /* with which its events are encrypted; 0: they are not */
 };
 int document_workflow_summary(struct span document, struct arena *arena,
                               struct document_summary *summary);

@@ -86,6 +86,44 @@ static int expire_workflow(struct agent *agent, const Daa__ExpiredWorkflow *body
     return 0;
 }
 
+/* The key is kept for its time, so that nothing is done twice; not what was asked with it. */
+static int forget_request(struct agent *agent, const Daa__ErasedWorkflow *body)
+{
+    if (!body->has_key_digest)
+        return 0;
+    struct key_entry *key = store_key(agent, body->key_digest.data);
+    if (key == NULL)
+        return ERROR_NOT_FOUND;
+    if (!key->there || key->stream != body->stream)
+        return ERROR_DAMAGED;
+    memset(key->request_digest, 0, SHA256_SIZE);
+    store_changed(&agent->keys, key);
+    return 0;
+}
+
+/* What is left of it goes as if it had expired. */
+static int erase_workflow(struct agent *agent, const Daa__ErasedWorkflow *body)
+{
+    Daa__ExpiredWorkflow documents = DAA__EXPIRED_WORKFLOW__INIT;
+    int result = body->stream == 0 ? ERROR_DAMAGED : forget_request(agent, body);
+    if (result < 0 || !body->has_definition)
+        return result;
+    documents.stream = body->stream;
+    documents.ended_ns = body->ended_ns;
+    documents.size = body->size;
+    documents.has_definition = 1;
+    documents.definition = body->definition;
+    return expire_workflow(agent, &documents);
+}
+
+int erase_workflows(struct agent *agent, const Daa__WorkflowsErased *body)
+{
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < body->n_workflows; i++)
+        result = erase_workflow(agent, body->workflows[i]);
+    return result;
+}
+
 int expire_workflows(struct agent *agent, const Daa__WorkflowsExpired *body)
 {
     int result = 0;

@@ -32,15 +32,37 @@ static bool submitted_needs(const struct agent *agent, const Daa__WorkflowSubmit
     return store_key(agent, body->key_digest.data) == NULL && !store_is_absent(agent, key);
 }
 
+static bool usage_needed(const struct agent *agent, protobuf_c_boolean has_definition,
+                         ProtobufCBinaryData definition, struct document_key *key)
+{
+    if (!has_definition || store_usage(agent, definition.data) != NULL)
+        return false;
+    *key = document_usage_key(definition.data);
+    return true;
+}
+
 static bool expired_needs(const struct agent *agent, const Daa__WorkflowsExpired *body,
                           struct document_key *key)
 {
+    for (size_t i = 0; i < body->n_workflows; i++)
+        if (usage_needed(agent, body->workflows[i]->has_definition, body->workflows[i]->definition,
+                         key))
+            return true;
+    return false;
+}
+
+static bool erased_needs(const struct agent *agent, const Daa__WorkflowsErased *body,
+                         struct document_key *key)
+{
     for (size_t i = 0; i < body->n_workflows; i++) {
-        const Daa__ExpiredWorkflow *one = body->workflows[i];
-        if (!one->has_definition || store_usage(agent, one->definition.data) != NULL)
+        const Daa__ErasedWorkflow *one = body->workflows[i];
+        if (usage_needed(agent, one->has_definition, one->definition, key))
+            return true;
+        if (!one->has_key_digest || store_key(agent, one->key_digest.data) != NULL)
             continue;
-        *key = document_usage_key(one->definition.data);
-        return true;
+        *key = document_idempotency_key(one->key_digest.data);
+        if (!store_is_absent(agent, key))
+            return true;
     }
     return false;
 }
@@ -63,6 +85,8 @@ bool agent_event_needs(struct agent *agent, const struct event_header *header,
         return submitted_needs(agent, event->workflow_submitted, key);
     case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
         return expired_needs(agent, event->workflows_expired, key);
+    case DAA__EVENT__BODY_WORKFLOWS_ERASED:
+        return erased_needs(agent, event->workflows_erased, key);
     default:
         break;
     }
@@ -176,6 +200,7 @@ static int load_agent(struct agent *agent, const Daa__AgentDocument *from)
     agent->finished_bytes = from->finished_bytes;
     agent->keys_there = from->keys;
     agent->definitions_there = from->definitions;
+    agent->keys_used = (uint32_t)from->keys_used;
     agent->removed_segment = from->removed_segment;
     agent->removed_seq = from->removed_seq;
     agent->anchor = (struct agent_anchor){ .event = from->anchor_event,
@@ -314,6 +339,7 @@ static int load_all(struct workflow *workflow, const Daa__WorkflowDocument *from
     workflow->started_ns = from->started_ns;
     workflow->ended_ns = from->ended_ns;
     workflow->ended_shift_ns = from->ended_shift_ns;
+    workflow->key_id = (uint32_t)from->key_id;
     workflow->listed = !finished;
     workflow->has_key = from->key_digest.len == SHA256_SIZE;
     if (workflow->has_key)

@@ -179,6 +179,7 @@ void *plan_event(struct plan *plan, int kind, const ProtobufCMessageDescriptor *
     if (plan->workflow != NULL) {
         draft->stream = plan->workflow->stream;
         draft->stream_prev_seq = plan->workflow->last_seq;
+        draft->key_id = plan->workflow->key_id;
     }
     fill_envelope(plan, &draft->event);
     draft->event.body_case = (Daa__Event__BodyCase)kind;

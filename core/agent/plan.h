@@ -70,6 +70,9 @@ void plan_fail_step(struct plan *plan, uint32_t index, int outcome, struct span 
 void plan_fire_timer(struct plan *plan, uint32_t index, int status);
 void plan_unblock(struct plan *plan, uint32_t index);
 
+/* The decision is a refusal then; `format` is of a sentence. */
+void plan_refuse(struct plan *plan, int status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* Asks for a document; the decision is NEEDS then. */
 void plan_need(struct plan *plan, const struct document_key *key);
 void *plan_allocate(struct plan *plan, size_t size); /* NULL: plan->no_memory is set */
@@ -80,6 +83,9 @@ void plan_expire_workflows(struct plan *plan);
 void plan_snapshot(struct plan *plan);
 void plan_remove(struct plan *plan);
 void plan_anchor(struct plan *plan);
+
+/* plan_erase.c */
+void plan_erase(struct plan *plan);
 
 /* The workflow. */
 void plan_pause(struct plan *plan, uint32_t index, const char *why);

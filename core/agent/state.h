@@ -116,6 +116,7 @@ enum ready_queue { READY_NONE, READY_IDLE, READY_ACTIVE };
 struct workflow {
     struct arena arena;
     uint64_t stream, last_seq;
+    uint32_t key_id; /* 0: none */
     struct definition *definition;
     const struct flow *flow;                      /* the definition's */
     int status;                                   /* Daa__WorkflowStatus */
@@ -176,6 +177,7 @@ struct agent {
     uint64_t unfinished, pending, running, paused;
     uint64_t finished, finished_bytes;      /* that have not expired, and their documents */
     uint64_t keys_there, definitions_there; /* documents */
+    uint32_t keys_used;                     /* by workflows, to encrypt */
     struct lineage logs;
     struct agent_snapshot snapshots[2]; /* the newest last; seq 0: none */
     uint64_t removed_segment, removed_seq;
@@ -289,6 +291,7 @@ int store_remove_document(struct agent *agent, const struct document_key *key);
 /* expire.c */
 int expire_keys(struct agent *agent, const Daa__KeysExpired *body);
 int expire_workflows(struct agent *agent, const Daa__WorkflowsExpired *body);
+int erase_workflows(struct agent *agent, const Daa__WorkflowsErased *body);
 
 /* effect.c */
 struct effect *effect_new(struct agent *agent, enum effect_kind kind, uint64_t stream);

@@ -6,7 +6,9 @@
 #include "core/base/json.h"
 #include "core/base/sha256.h"
 #include "core/base/utf8.h"
+#include "core/event/fields.h"
 #include "core/event/message.h"
+#include "core/event/private.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,6 +45,7 @@ static const struct {
     { DAA__EVENT__BODY_LOG_ANCHORED, "log.anchored" },
     { DAA__EVENT__BODY_KEYS_EXPIRED, "keys.expired" },
     { DAA__EVENT__BODY_WORKFLOWS_EXPIRED, "workflows.expired" },
+    { DAA__EVENT__BODY_WORKFLOWS_ERASED, "workflows.erased" },
 };
 
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
@@ -107,72 +110,19 @@ const char *outcome_name(int outcome)
                                                                           : names[0];
 }
 
-/*--- What the fields hold --------------------------------------------------------------------*/
-
-/* Every bytes field of the events is a digest, an id or a signature of fixed size, JSON, or
- * text. */
-enum content { CONTENT_TEXT, CONTENT_JSON, CONTENT_DIGEST, CONTENT_ID, CONTENT_SIGNATURE };
-
-static bool ends_with(const char *name, const char *end)
-{
-    size_t size = strlen(name), end_size = strlen(end);
-    return size >= end_size && strcmp(name + size - end_size, end) == 0;
-}
-
-static enum content content_of(const ProtobufCFieldDescriptor *field)
-{
-    static const char *const json[] = { "input", "metadata", "output", "payload", "source" };
-    for (size_t i = 0; i < sizeof json / sizeof json[0]; i++)
-        if (strcmp(field->name, json[i]) == 0)
-            return CONTENT_JSON;
-    if (strcmp(field->name, "definition") == 0 || ends_with(field->name, "digest") ||
-        strcmp(field->name, "chain") == 0 || strcmp(field->name, "merkle_root") == 0 ||
-        strcmp(field->name, "public_key") == 0)
-        return CONTENT_DIGEST; /* or what has its size */
-    if (strcmp(field->name, "signature") == 0)
-        return CONTENT_SIGNATURE;
-    if (strcmp(field->name, "boot_id") == 0 || strcmp(field->name, "log_uuid") == 0)
-        return CONTENT_ID;
-    return CONTENT_TEXT;
-}
-
-/* Where the field's value lies; NULL when the message does not have it. */
-static const void *field_value(const ProtobufCMessage *message,
-                               const ProtobufCFieldDescriptor *field)
-{
-    const uint8_t *base = (const uint8_t *)message;
-    const void *value = base + field->offset;
-    if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
-        const uint32_t *which = (const void *)(base + field->quantifier_offset);
-        return *which == field->id ? value : NULL;
-    }
-    if (field->label == PROTOBUF_C_LABEL_REPEATED)
-        return *(const size_t *)(const void *)(base + field->quantifier_offset) > 0 ? value : NULL;
-    if (field->type == PROTOBUF_C_TYPE_MESSAGE)
-        return *(ProtobufCMessage *const *)value != NULL ? value : NULL;
-    const protobuf_c_boolean *has = (const void *)(base + field->quantifier_offset);
-    return *has ? value : NULL;
-}
-
-/* Only messages are repeated. How many of them `value`, a field_value(), holds. */
-static size_t field_count(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
-{
-    const uint8_t *count = (const uint8_t *)message + field->quantifier_offset;
-    CHECK(field->type == PROTOBUF_C_TYPE_MESSAGE);
-    return *(const size_t *)(const void *)count;
-}
-
 /*--- Unpacking -------------------------------------------------------------------------------*/
 
 static int check_bytes(const ProtobufCFieldDescriptor *field, const ProtobufCBinaryData *data)
 {
-    switch (content_of(field)) {
+    switch (field_content(field)) {
     case CONTENT_DIGEST:
         return data->len == SHA256_SIZE ? 0 : ERROR_DAMAGED;
     case CONTENT_ID:
         return data->len == 16 ? 0 : ERROR_DAMAGED;
     case CONTENT_SIGNATURE:
         return data->len == ED25519_SIGNATURE_SIZE ? 0 : ERROR_DAMAGED;
+    case CONTENT_ENCRYPTED:
+        return 0;
     case CONTENT_TEXT:
     case CONTENT_JSON:
         break;
@@ -189,7 +139,7 @@ static int check_fields(const ProtobufCMessage *message)
         int result = 0;
         if (value == NULL)
             continue;
-        if (field->label == PROTOBUF_C_LABEL_REPEATED)
+        if (field->label == PROTOBUF_C_LABEL_REPEATED && field->type == PROTOBUF_C_TYPE_MESSAGE)
             for (size_t j = 0; result == 0 && j < field_count(message, field); j++)
                 result = check_fields((*(ProtobufCMessage *const *const *)value)[j]);
         else if (field->type == PROTOBUF_C_TYPE_BYTES)
@@ -204,21 +154,18 @@ static int check_fields(const ProtobufCMessage *message)
     return 0;
 }
 
-static const ProtobufCMessage *body_of(const Daa__Event *event)
-{
-    return event->body_case == DAA__EVENT__BODY__NOT_SET ? NULL : &event->agent_registered->base;
-}
-
-static int check_event(uint16_t kind, const Daa__Event *event)
+int event_check(uint16_t kind, const Daa__Event *event)
 {
     if (!event->has_schema || event->schema == 0)
         return ERROR_DAMAGED;
-    if (event->schema > EVENT_SCHEMA)
+    if (event->schema > EVENT_SCHEMA_NEWEST)
         return ERROR_NEWER;
-    const ProtobufCMessage *body = body_of(event);
+    const ProtobufCMessage *body = event_body(event);
     if (body == NULL || event_kind(event) != kind)
         return ERROR_DAMAGED;
-    int result = check_fields(&event->base);
+    int result = event_check_private(event);
+    if (result == 0)
+        result = check_fields(&event->base);
     if (result == 0 && event->actor != NULL)
         result = check_fields(&event->actor->base);
     return result < 0 ? result : check_fields(body);
@@ -234,7 +181,7 @@ int event_unpack(uint16_t kind, struct span payload, struct arena *arena, Daa__E
     if (result < 0)
         return result;
     Daa__Event *unpacked = (Daa__Event *)message;
-    result = check_event(kind, unpacked);
+    result = event_check(kind, unpacked);
     if (result == 0)
         *event = unpacked;
     return result;
@@ -265,7 +212,7 @@ static void bytes_to_json(const ProtobufCFieldDescriptor *field, struct span byt
                           struct arena *arena, struct text *text)
 {
     struct json json;
-    switch (content_of(field)) {
+    switch (field_content(field)) {
     case CONTENT_DIGEST:
     case CONTENT_ID:
     case CONTENT_SIGNATURE:
@@ -277,24 +224,18 @@ static void bytes_to_json(const ProtobufCFieldDescriptor *field, struct span byt
             return;
         }
         break;
+    case CONTENT_ENCRYPTED: /* shown as a whole, by event_to_json() */
     case CONTENT_TEXT:
         break;
     }
     text_json_string(text, field->name, bytes);
 }
 
-/* A time, unless it is one of the few that say how long. */
-static bool is_time(const char *name)
-{
-    return ends_with(name, "_ns") && strcmp(name, "key_ttl_ns") != 0 &&
-           strcmp(name, "shift_ns") != 0;
-}
-
 static void unsigned_to_json(const char *name, uint64_t value, struct text *text)
 {
     char time[32];
     text_json_unsigned(text, name, value);
-    if (is_time(name)) {
+    if (field_name_is_time(name)) {
         (void)snprintf(time, sizeof time, "%.*s", (int)(strlen(name) - 3), name);
         text_json_time(text, time, value);
     }
@@ -354,13 +295,22 @@ static void message_to_json(const ProtobufCMessage *message, const char *key, st
 void event_payload_to_json(const Daa__Event *event, const char *key, struct arena *arena,
                            struct text *text)
 {
-    message_to_json(body_of(event), key, arena, text);
+    message_to_json(event_body(event), key, arena, text);
 }
 
-void event_to_json(uint16_t kind, struct span payload, struct arena *arena, struct text *text)
+static void withheld_to_json(const Daa__Event *event, uint32_t key_id, struct text *text)
+{
+    text_json_open_object(text, "withheld");
+    text_json_unsigned(text, "key_id", key_id);
+    text_json_unsigned(text, "bytes", event->encrypted.len);
+    text_json_close_object(text);
+}
+
+void event_to_json(const struct event_header *header, struct span payload,
+                   const struct event_keys *keys, struct arena *arena, struct text *text)
 {
     Daa__Event *event;
-    if (event_unpack(kind, payload, arena, &event) < 0) {
+    if (event_open(header, payload, keys, arena, &event) < 0) {
         text_json_null(text, "actor");
         text_json_open_object(text, "payload");
         text_json_hex(text, "undecoded", payload);
@@ -376,4 +326,6 @@ void event_to_json(uint16_t kind, struct span payload, struct arena *arena, stru
     if (event->has_traceparent)
         text_json_string(text, "traceparent", span_of_data(event->traceparent));
     event_payload_to_json(event, "payload", arena, text);
+    if (event_is_withheld(event))
+        withheld_to_json(event, header->key_id, text);
 }

@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         (event->actor == NULL || event->actor->base.n_unknown_fields == 0))
         again(kind, event, &arena);
     text_json_open_object(&text, NULL);
-    event_to_json(kind, payload, &arena, &text);
+    event_to_json(&(struct event_header){ .kind = kind }, payload, NULL, &arena, &text);
     text_json_close_object(&text);
     CHECK(text.failed == 0);
     /* Values as deep as they may be lie deeper here. */

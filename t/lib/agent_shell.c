@@ -1,7 +1,7 @@
 #include "agent_shell.h"
 
 #include "core/agent/check_documents.h"
-#include "core/event/event.h"
+#include "core/event/private.h"
 #include "tap.h"
 
 #include <inttypes.h>
@@ -214,9 +214,42 @@ static void load(struct agent *agent, const struct shell_documents *documents, s
         tap_bail_out("a document (%c) cannot be loaded: %d", key.bytes[0], result);
 }
 
+/* Each key is its number, over and over. */
+static int find_key(void *context, uint32_t key_id, uint8_t key[AEAD_KEY_SIZE])
+{
+    const struct agent_shell *shell = context;
+    memset(key, (int)key_id, AEAD_KEY_SIZE);
+    if (key_id >= sizeof shell->erased)
+        tap_bail_out("more keys than a shell has");
+    return shell->erased[key_id] ? ERROR_NOT_FOUND : 0;
+}
+
+int shell_read(struct agent_shell *shell, const struct shell_event *record, struct arena *arena,
+               Daa__Event **event)
+{
+    const struct event_keys keys = { find_key, shell };
+    int result =
+        event_open(&record->header, span_of(record->bytes, record->size), &keys, arena, event);
+    return result < 0 ? result : event_blank(*event, arena);
+}
+
+static const Daa__Event *encrypt(struct agent_shell *shell, const struct event_header *header,
+                                 const Daa__Event *event)
+{
+    uint8_t key[AEAD_KEY_SIZE], nonce[AEAD_NONCE_SIZE] = { (uint8_t)header->seq };
+    if (header->key_id == 0)
+        return event;
+    if (find_key(shell, header->key_id, key) < 0)
+        tap_bail_out("an event of a workflow that was erased");
+    Daa__Event *withheld = event_withhold(event, &shell->decision.arena);
+    event_encrypt(withheld, header, key, nonce);
+    return withheld;
+}
+
 static void append(struct agent_shell *shell, const struct event_header *header,
                    const Daa__Event *event)
 {
+    event = encrypt(shell, header, event);
     if (shell->log_count == shell->log_capacity) {
         shell->log_capacity = shell->log_capacity * 2 + 256;
         shell->log = realloc(shell->log, shell->log_capacity * sizeof *shell->log);
@@ -240,6 +273,7 @@ static void apply_all(struct agent_shell *shell)
         header.stream = draft->creates ? header.seq : draft->stream != 0 ? draft->stream : created;
         header.cause = i > 0 ? header.seq - 1 : 0;
         header.kind = event_kind(&draft->event);
+        header.key_id = draft->key_id;
         header.stream_prev_seq = draft->creates ? 0 : draft->stream_prev_seq;
         for (uint32_t j = 0; j < i; j++)
             if (shell->log[first - 1 + j].header.stream == header.stream)
@@ -364,6 +398,33 @@ struct command shell_submission(struct flow *flow, const char *input)
     return command;
 }
 
+static void read_subject(struct agent_shell *shell, struct command *command, struct arena *arena)
+{
+    Daa__Event *event;
+    const struct shell_event *record = &shell->log[command->stream - 1];
+    if (record->header.kind != DAA__EVENT__BODY_WORKFLOW_SUBMITTED)
+        return;
+    command->erase.key_id = record->header.key_id;
+    if (event_unpack(record->header.kind, span_of(record->bytes, record->size), arena, &event) < 0)
+        tap_bail_out("an event of the log cannot be read");
+    if (event->workflow_submitted->has_key_digest)
+        command->erase.key_digest = span_of_data(event->workflow_submitted->key_digest);
+}
+
+enum decision_kind shell_erase(struct agent_shell *shell, uint64_t stream)
+{
+    struct command command = { .kind = COMMAND_ERASE, .stream = stream };
+    struct arena arena;
+    arena_init(&arena, &shell->budget, BUDGET_READERS, 4096);
+    if (stream > 0 && stream <= shell->log_count)
+        read_subject(shell, &command, &arena);
+    enum decision_kind kind = shell_decide(shell, &command);
+    arena_free(&arena);
+    if (kind == DECISION_EVENTS)
+        shell->erased[command.erase.key_id] = true;
+    return kind;
+}
+
 uint64_t shell_submit(struct agent_shell *shell, const char *source, const char *input)
 {
     struct flow *flow = shell_flow(shell, source);
@@ -473,8 +534,7 @@ struct agent *shell_replay(struct agent_shell *shell, struct shell_documents *do
     for (size_t i = applied_seq; i < shell->log_count; i++) {
         const struct shell_event *record = &shell->log[i];
         arena_reset(&arena);
-        int result =
-            event_unpack(record->header.kind, span_of(record->bytes, record->size), &arena, &event);
+        int result = shell_read(shell, record, &arena, &event);
         while (result == 0 && agent_event_needs(agent, &record->header, event, &key))
             load(agent, documents, document_key_span(&key));
         if (result == 0)

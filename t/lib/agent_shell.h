@@ -37,6 +37,7 @@ struct agent_shell {
     struct effect *effects; /* due and not answered, the newest first */
     uint64_t finished;      /* EFFECT_FINISHED seen */
     uint64_t commands, needs;
+    bool erased[4096]; /* by key: it is destroyed (shell_erase) */
     bool lazy_changes; /* agent_take_changes() only when shell_take() is called */
 };
 
@@ -56,6 +57,11 @@ struct flow *shell_flow(struct agent_shell *shell, const char *source);
 struct command shell_submission(struct flow *flow, const char *input);
 /* Submits; the stream, or 0 when it was refused. */
 uint64_t shell_submit(struct agent_shell *shell, const char *source, const char *input);
+/* Erases a workflow, whose key is destroyed when that is not refused. */
+enum decision_kind shell_erase(struct agent_shell *shell, uint64_t stream);
+/* As whoever reads the log does: 0, or negative. */
+int shell_read(struct agent_shell *shell, const struct shell_event *record, struct arena *arena,
+               Daa__Event **event);
 /* Answers the oldest effect of this step; false when there is none. */
 bool shell_answer(struct agent_shell *shell, uint64_t stream, uint32_t index, int outcome,
                   const char *output, const char *error);

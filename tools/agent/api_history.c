@@ -1,5 +1,6 @@
 /* The history of a workflow, and what is said of one that is not there. */
 #include "core/base/check.h"
+#include "log/event.h"
 #include "log/reader.h"
 #include "tools/agent/operation.h"
 #include "tools/agent/state.h"
@@ -35,7 +36,9 @@ static void event_text(struct history *history, const struct record *record)
     text_json_unsigned(text, "stream", record->stream);
     text_json_cstring(text, "kind", kind ? kind : "unknown");
     text_json_unsigned(text, "cause", record->cause);
-    event_to_json(record->kind, record->payload, &history->exchange->arena, text);
+    struct event_header header = event_header_of(record);
+    struct event_keys keys = event_keys_of(history->exchange->api->boot->keyring);
+    event_to_json(&header, record->payload, &keys, &history->exchange->arena, text);
     text_json_close_object(text);
     arena_reset(&history->exchange->arena);
 }
@@ -231,7 +234,15 @@ bool workflow_was_there(struct exchange *exchange, uint64_t stream)
 enum MHD_Result workflow_gone(struct exchange *exchange, bool asked_postgres)
 {
     struct problem problem;
+    uint64_t stream;
     struct span id = exchange->parameters[0];
+    if (operation_stream(exchange, &stream, &problem) && workflow_was_erased(exchange, stream)) {
+        problem_set(&problem, 410, "erased",
+                    "the workflow %.*s was erased: what it was given and gave cannot be read any "
+                    "more",
+                    (int)id.size, (const char *)id.bytes);
+        return operation_problem(exchange, &problem);
+    }
     problem_set(&problem, 410, "expired",
                 "the workflow %.*s has ended and left the state (state.finished_ttl and "
                 "state.finished_max_bytes): its events are in the log (daa-log cat --stream) as "

@@ -301,6 +301,7 @@ enum MHD_Result status_all(struct exchange *exchange)
         add_log(boot, &text);
         add_disk(boot, &text);
         anchor_add_status(boot, &text);
+        eraser_add_status(boot, &text);
         scrub_add_status(boot, &text);
         add_state(boot, &text);
         add_housekeeping(boot, &text);

@@ -327,6 +327,20 @@ enum MHD_Result workflow_cancel(struct exchange *exchange)
     return operation_ask(exchange);
 }
 
+enum MHD_Result workflow_erase(struct exchange *exchange)
+{
+    static const char *const known[] = { "reason", NULL };
+    struct problem problem = { 0 };
+    struct command *command = &exchange->request.command;
+    struct json json;
+    *command = (struct command){ .kind = COMMAND_ERASE };
+    if (!operation_stream(exchange, &command->stream, &problem) ||
+        !optional_body(exchange, &json, &problem) || !only_known(&json, known, &problem) ||
+        !member_string(exchange, &json, "reason", false, &command->erase.reason, &problem))
+        return operation_problem(exchange, &problem);
+    return workflow_erase_begin(exchange);
+}
+
 static bool read_resolution(struct span as, int *resolution, struct problem *problem)
 {
     if (span_is(as, "done"))

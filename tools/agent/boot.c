@@ -5,6 +5,7 @@
 #include "iouring/file.h"
 #include "iouring/io.h"
 #include "log/ballast.h"
+#include "log/keyring.h"
 #include "log/log.h"
 #include "log/reader.h"
 #include "log/restore.h"
@@ -12,6 +13,7 @@
 #include "tools/agent/disk.h"
 #include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
+#include "tools/agent/eraser.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
 #include "tools/agent/inbox.h"
@@ -229,7 +231,7 @@ static int open_log(struct boot *boot, struct error *error)
         .io = boot->io,
         .budget = &boot->budget,
         .segment_size = config->log.segment_size,
-        .event_schema = EVENT_SCHEMA,
+        .event_schema = EVENT_SCHEMA_NEWEST,
         .frames_in_flight_max = (uint32_t)config->log.frames_in_flight,
         .spares = (uint32_t)config->log.spares,
         .sync = sync_of(config),
@@ -249,6 +251,34 @@ static int open_log(struct boot *boot, struct error *error)
     if (boot->recovery.exists && memcmp(boot->log_uuid, boot->recovery.log_uuid, UUID_SIZE) != 0)
         say_fork(boot);
     return 0;
+}
+
+/*--- The keys of workflows ---------------------------------------------------------------------*/
+
+/* A log may hold encrypted events though new ones are not to be. */
+static int open_keyring(struct boot *boot, struct error *error)
+{
+    const struct config *config = boot->config;
+    struct keyring_options options = { .dir = boot->keys_dir, .mode = KEYRING_WRITE };
+    if (!config->log.encryption && access(boot->keys_dir, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    return keyring_open(&boot->keyring, &options, error);
+}
+
+/* Its keys are there before the first workflow is. */
+static int open_eraser(struct boot *boot, struct error *error)
+{
+    struct agent_counts counts;
+    agent_counts_get(boot->agent, &counts);
+    struct eraser_options options = { .keyring = boot->keyring,
+                                      .inbox = boot->inbox,
+                                      .snapshots = boot->snapshots,
+                                      .state = boot->state,
+                                      .log_dir = boot->log_dir,
+                                      .budget = &boot->budget,
+                                      .keys_used = counts.keys_used,
+                                      .makes_keys = boot->config->log.encryption };
+    return boot->keyring ? eraser_open(&boot->eraser, &options, error) : 0;
 }
 
 /*--- Effects that were under way ---------------------------------------------------------------*/
@@ -297,6 +327,7 @@ static int open_agent(struct boot *boot, struct error *error)
         .keys_max = config->idempotency.max_bytes / KEY_SIZE_ON_DISK,
         .idle_bytes_max = config->state.idle_bytes,
         .output_size_max = log_payload_size_max(boot->log) / 2,
+        .encrypt = config->log.encryption,
         .exec_enabled = config->exec.enabled,
         .exec_allow = (const char *const *)config->exec.allow.items,
         .exec_allow_count = (uint32_t)config->exec.allow.count,
@@ -319,6 +350,7 @@ static int rebuild(struct boot *boot, const struct state_found *found, struct er
                                        .state = boot->state,
                                        .found = found,
                                        .agent = boot->agent,
+                                       .keyring = boot->keyring,
                                        .budget = &boot->budget,
                                        .progress = &boot->progress,
                                        .say = say };
@@ -417,8 +449,11 @@ static int open_workers(struct boot *boot, struct error *error)
                                            .ballast_bytes = boot->config->log.ballast },
                                  .changed = wake_loop,
                                  .context = boot->inbox };
-    if (status == 0)
-        status = disk_open(&boot->disk, &disk, error);
+    return status == 0 ? disk_open(&boot->disk, &disk, error) : status;
+}
+
+static int open_loop(struct boot *boot, struct error *error)
+{
     struct loop_options loop = { .agent = boot->agent,
                                  .log = boot->log,
                                  .state = boot->state,
@@ -428,14 +463,14 @@ static int open_workers(struct boot *boot, struct error *error)
                                  .host_clock = boot->host_clock,
                                  .accepts_clock =
                                      boot->config->clock.on_step == CONFIG_ON_STEP_ACCEPT,
+                                 .keyring = boot->keyring,
+                                 .eraser = boot->eraser,
                                  .disk = boot->disk,
                                  .budget = &boot->budget,
                                  .before_read_ahead = boot->before_read_ahead,
                                  .ended = boot->hooks.ended,
                                  .context = boot->hooks.context };
-    if (status == 0)
-        status = loop_open(&boot->loop, &loop, error);
-    return status;
+    return loop_open(&boot->loop, &loop, error);
 }
 
 /*--- Snapshots ---------------------------------------------------------------------------------*/
@@ -581,9 +616,12 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (snprintf(boot->log_dir, sizeof boot->log_dir, "%s/log", data_dir) >= PATH_MAX ||
         snprintf(boot->db_dir, sizeof boot->db_dir, "%s/db", data_dir) >= PATH_MAX ||
         snprintf(boot->snapshots_dir, sizeof boot->snapshots_dir, "%s/snapshots", data_dir) >=
-            PATH_MAX)
+            PATH_MAX ||
+        !config_path(boot->config, boot->config->log.keys_dir, boot->keys_dir))
         return error_set(error, -ENAMETOOLONG, "data directory: the path is too long");
-    int status = open_engine(boot, error);
+    int status = open_keyring(boot, error);
+    if (status == 0)
+        status = open_engine(boot, error);
     if (status == 0)
         status = open_log(boot, error);
     if (status == 0)
@@ -592,6 +630,10 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
         status = open_workers(boot, error);
     if (status == 0)
         status = open_snapshots(boot, error);
+    if (status == 0)
+        status = open_eraser(boot, error);
+    if (status == 0)
+        status = open_loop(boot, error);
     if (status == 0)
         status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
                              error);
@@ -622,6 +664,7 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
         snapshots_stop(boot->snapshots);
     notary_close(boot->notary);
     boot->notary = NULL;
+    eraser_close(boot->eraser);
     /* Each calls the other: both threads end before either is released. */
     housekeeper_join(atomic_load(&boot->housekeeper));
     snapshots_close(boot->snapshots);
@@ -650,7 +693,10 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     if (boot->io)
         io_close(boot->io);
     replicator_close(boot->replicator); /* the last: it may have to wait for its server */
+    keyring_close(boot->keyring);
     boot->replicator = NULL;
+    boot->eraser = NULL;
+    boot->keyring = NULL;
     boot->effects = NULL;
     boot->loop = NULL;
     boot->inbox = NULL;

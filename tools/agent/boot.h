@@ -26,10 +26,12 @@ struct agent;
 struct disk;
 struct doctor;
 struct effects;
+struct eraser;
 struct host_clock;
 struct housekeeper;
 struct inbox;
 struct io;
+struct keyring;
 struct log;
 struct loop;
 struct notary;
@@ -55,7 +57,9 @@ struct boot_hooks {
 struct boot {
     const struct config *config;
     struct budget budget;
-    char log_dir[PATH_MAX], db_dir[PATH_MAX], snapshots_dir[PATH_MAX];
+    char log_dir[PATH_MAX], db_dir[PATH_MAX], snapshots_dir[PATH_MAX], keys_dir[PATH_MAX];
+    struct keyring *keyring; /* of workflows; NULL: no event was or will be encrypted */
+    struct eraser *eraser;   /* NULL as well */
     struct io *io;
     struct log *log;
     struct log_recovery recovery;        /* what was found */

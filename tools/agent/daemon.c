@@ -4,6 +4,7 @@
 #include "tools/agent/boot.h"
 #include "tools/agent/doctor.h"
 #include "tools/agent/effects.h"
+#include "tools/agent/eraser.h"
 #include "tools/agent/host.h"
 #include "tools/agent/housekeeper.h"
 #include "tools/agent/loop.h"
@@ -165,6 +166,7 @@ static int stop(struct daemon *daemon, struct error *error)
     struct boot *boot = &daemon->boot;
     notify_send("STOPPING=1");
     housekeeper_stop(atomic_load(&boot->housekeeper));
+    eraser_stop(boot->eraser);
     notary_refuse(boot->notary);
     api_drain(daemon->api);
     snapshots_stop(boot->snapshots);

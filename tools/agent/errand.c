@@ -26,7 +26,6 @@ void errand_free(struct errand *errand)
 bool errand_run(struct errand *errand, const struct command *command)
 {
     errand->request = (struct request){ .command = *command, .done = answered };
-    errand->request.command.actor.type = DAA__ACTOR__TYPE__SYSTEM;
     errand->answered = false;
     if (inbox_put_request(errand->inbox, &errand->request) < 0)
         return false;

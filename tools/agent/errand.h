@@ -20,9 +20,9 @@ struct errand {
 void errand_init(struct errand *errand, struct inbox *inbox);
 void errand_free(struct errand *errand);
 
-/* Asks in the name of the system and waits until the answer is durable. True: it is, and
- * request.seq is the event, 0 if there was nothing to do. False: it was not done, or that is not
- * known. */
+/* Asks, in the name of the system unless the command says in whose, and waits until the answer is
+ * durable. True: it is, and request.seq is the event, 0 if there was nothing to do. False: it was
+ * not done, or that is not known (request.answer; 0: it was not taken). */
 bool errand_run(struct errand *errand, const struct command *command);
 
 #endif

@@ -535,7 +535,7 @@ static void sign(struct exchange *exchange, const char *path, struct sha256 *sha
     sha256_more(sha256, exchange->key, strlen(exchange->key));
 }
 
-static void fill_command(struct exchange *exchange)
+void operation_fill_command(struct exchange *exchange)
 {
     struct command *command = &exchange->request.command;
     command->actor.type = exchange->principal.actor_type;
@@ -592,7 +592,7 @@ static void read_ahead(struct exchange *exchange)
 
 enum MHD_Result operation_ask(struct exchange *exchange)
 {
-    fill_command(exchange);
+    operation_fill_command(exchange);
     read_ahead(exchange);
     exchange->request.size = exchange->body_size + COMMAND_OVERHEAD;
     exchange->request.done = answered;

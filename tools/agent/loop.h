@@ -41,8 +41,10 @@ struct loop_options {
     struct effects *effects;
     struct log_clock clock; /* as it stands after the start */
     const struct host_clock *host_clock;
-    bool accepts_clock; /* a wall clock that was stepped and is steady, by itself */
-    struct disk *disk;  /* NULL: it is not watched */
+    bool accepts_clock;      /* a wall clock that was stepped and is steady, by itself */
+    struct keyring *keyring; /* of workflows whose events are encrypted; NULL: there is none */
+    struct eraser *eraser;   /* that is told which keys are used; NULL: none */
+    struct disk *disk;       /* NULL: it is not watched */
     struct budget *budget;
     void (*before_read_ahead)(void); /* tests (tools/agent/warmer.h); NULL */
     /* A workflow has ended, durably; on the agent thread. */

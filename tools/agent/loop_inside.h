@@ -7,6 +7,8 @@
 
 #include "core/agent/clock.h"
 #include "core/base/check.h"
+#include "core/event/private.h"
+#include "log/event.h"
 #include "tools/agent/handover.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/warmer.h"
@@ -16,6 +18,15 @@
 
 #define TELL_STALL_EVERY_NS 60000000000ull
 #define STALL_NS 2000000000ull /* without room in the log, until requests are refused */
+
+/* The key of the decision's workflow, wiped when its events are written; and random bytes that were
+ * not used yet. */
+#define LOOP_NONCES 256u
+struct loop_keys {
+    uint8_t key[AEAD_KEY_SIZE];
+    uint8_t nonces[LOOP_NONCES][AEAD_NONCE_SIZE];
+    unsigned nonces_left;
+};
 
 /* What waits for one turn's events to be durable. */
 struct turn {
@@ -43,8 +54,10 @@ struct loop {
     bool warming;                      /* it is at work for us */
     uint64_t warm[WARMER_STREAMS_MAX]; /* workflows whose documents it has read for us */
     uint32_t warm_count;
-    uint8_t *payload; /* one event, packed */
+    Daa__Event *written[DECISION_EVENTS_MAX]; /* the decision's events as they go into the log */
+    uint8_t *payload;                         /* one of them, packed */
     size_t payload_capacity;
+    struct loop_keys keys;
 
     struct turn *open;          /* of this turn; NULL: nothing yet */
     struct turn *first, **last; /* not durable yet, oldest first */
@@ -93,6 +106,14 @@ void turn_answer(struct loop *loop, struct request *request, enum request_answer
 int documents_load(struct loop *loop, const struct document_key *key, bool may_wait);
 /* What was read ahead is there now? */
 void documents_look(struct loop *loop);
+
+/* loop_write.c: the events of a decision, into the log. */
+
+/* Makes loop->written of them; *payload_size: of all of them. 0; ERROR_TOO_LARGE: one is larger
+ * than a record may be; ERROR_BUDGET; else their key cannot be had, and `error` says why. */
+int write_prepare(struct loop *loop, uint64_t *payload_size, struct error *error);
+/* Applies and appends them. */
+void write_events(struct loop *loop, uint64_t first_seq, struct request *request);
 
 /* loop_perform.c: one command. `request` is NULL for the shell's own. */
 enum performed perform(struct loop *loop, const struct command *command, struct request *request);

@@ -72,98 +72,6 @@ static enum performed decide(struct loop *loop, const struct command *command, b
     }
 }
 
-/* Sizes of all events of the decision, or 0 when one is larger than a record may be. */
-static bool events_fit(struct loop *loop, uint64_t *payload_size)
-{
-    const struct decision *decision = &loop->decision;
-    *payload_size = 0;
-    size_t largest = 0;
-    for (uint32_t i = 0; i < decision->event_count; i++) {
-        size_t size = event_size(&decision->events[i].event);
-        *payload_size += size;
-        largest = size > largest ? size : largest;
-    }
-    if (largest > log_payload_size_max(loop->options.log))
-        return false;
-    if (largest > loop->payload_capacity) {
-        free(loop->payload);
-        loop->payload_capacity = largest * 2;
-        loop->payload = malloc(loop->payload_capacity);
-        CHECK(loop->payload);
-    }
-    return true;
-}
-
-static uint64_t newest_of_stream(const struct record *records, uint32_t count, uint64_t stream,
-                                 uint64_t before)
-{
-    for (uint32_t i = count; i-- > 0;)
-        if (records[i].stream == stream)
-            return records[i].seq;
-    return before;
-}
-
-static void append_one(struct loop *loop, const struct record *record, struct event_draft *draft)
-{
-    struct event_header header = { .seq = record->seq,
-                                   .stream = record->stream,
-                                   .time_ns = record->time_ns,
-                                   .cause = record->cause,
-                                   .stream_prev_seq = record->stream_prev_seq,
-                                   .kind = record->kind };
-    int status = agent_apply(loop->options.agent, &header, &draft->event);
-    CHECK(status == 0);
-    size_t size = event_size(&draft->event);
-    event_pack(&draft->event, loop->payload);
-    struct record full = *record;
-    full.payload = span_of(loop->payload, size);
-    log_append(loop->options.log, &full);
-}
-
-/* An event of housekeeping may name fewer than it was offered. */
-static uint64_t count_expired(const Daa__Event *event)
-{
-    switch ((int)event->body_case) {
-    case DAA__EVENT__BODY_KEYS_EXPIRED:
-        return event->keys_expired->n_keys;
-    case DAA__EVENT__BODY_WORKFLOWS_EXPIRED:
-        return event->workflows_expired->n_workflows;
-    default:
-        return 0;
-    }
-}
-
-static void append_events(struct loop *loop, uint64_t first_seq, struct request *request)
-{
-    struct decision *decision = &loop->decision;
-    struct record records[DECISION_EVENTS_MAX];
-    uint64_t created = 0;
-    for (uint32_t i = 0; i < decision->event_count; i++) {
-        struct event_draft *draft = &decision->events[i];
-        uint64_t seq = first_seq + i;
-        if (draft->creates && created == 0)
-            created = seq;
-        uint64_t stream = draft->creates ? seq : draft->stream ? draft->stream : created;
-        uint64_t cause = draft->cause ? draft->cause : i > 0 ? seq - 1 : 0;
-        records[i] = (struct record){ .seq = seq,
-                                      .stream = stream,
-                                      .time_ns = loop->now_ns,
-                                      .cause = cause,
-                                      .kind = event_kind(&draft->event) };
-        records[i].stream_prev_seq =
-            newest_of_stream(records, i, stream, draft->creates ? 0 : draft->stream_prev_seq);
-        append_one(loop, &records[i], draft);
-        if (request && records[i].kind == DAA__EVENT__BODY_WORKFLOW_SUBMITTED)
-            request->stream = request->seq = seq;
-    }
-    if (request && request->command.kind != COMMAND_SUBMIT) {
-        request->stream = request->command.stream;
-        request->seq = first_seq;
-        request->expired = count_expired(&decision->events[0].event);
-    }
-    loop->changed = true;
-}
-
 /* A refusal that tells of the state waits until that is durable, as any other answer: "it has
  * completed" must not be said of what a crash may take back. */
 void perform_answer_refusal(struct loop *loop, struct request *request)
@@ -215,12 +123,40 @@ static void give_up(struct loop *loop, const struct command *command)
     agent_give_up(loop->options.agent, command);
 }
 
+/* Room in the log for the events of the decision. The decision is a refusal when there is none for
+ * good; ERROR_FULL: not yet. */
+static int reserve(struct loop *loop, bool gives_up, uint64_t *first_seq)
+{
+    uint64_t payload_size;
+    struct error error = { 0 };
+    int status = write_prepare(loop, &payload_size, &error);
+    if (status < 0 && error.code < 0) {
+        perform_refuse(loop, 503, "key-unavailable", error.text);
+        return 0;
+    }
+    if (status == 0)
+        status =
+            log_reserve(loop->options.log, loop->decision.event_count, payload_size, first_seq);
+    if (status == ERROR_FULL && !gives_up)
+        return status;
+    if (status == ERROR_UNAVAILABLE)
+        loop->failed = true;
+    if (status == ERROR_TOO_LARGE)
+        perform_refuse(loop, 413, "event-too-large",
+                       "what this would record is larger than an event may be; send less");
+    else if (status == ERROR_BUDGET)
+        perform_refuse(loop, 429, "memory-budget", "the memory budget is used up; try again");
+    else if (status < 0)
+        refuse_for_log(loop);
+    return 0;
+}
+
 /* Requests had their documents read ahead by the API's threads; of our own commands, timers and
  * what is ready wait for theirs while others go on. */
 enum performed perform(struct loop *loop, const struct command *command, struct request *request)
 {
     struct decision *decision = &loop->decision;
-    uint64_t first_seq, payload_size;
+    uint64_t first_seq = 0;
     bool may_wait =
         !request && (command->kind == COMMAND_TIMER || command->kind == COMMAND_ADVANCE);
     loop->commands++;
@@ -230,24 +166,11 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
         answer_without_events(loop, request);
         return PERFORMED;
     }
-    int status = 0;
     if (request && decision->kind == DECISION_EVENTS && command->kind == COMMAND_SUBMIT)
         refuse_for_disk(loop);
-    if (decision->kind == DECISION_EVENTS) {
-        status = ERROR_TOO_LARGE;
-        if (events_fit(loop, &payload_size))
-            status =
-                log_reserve(loop->options.log, decision->event_count, payload_size, &first_seq);
-        if (status == ERROR_FULL && !(request && perform_gives_up(loop)))
-            return NO_ROOM;
-        if (status == ERROR_UNAVAILABLE)
-            loop->failed = true;
-        if (status == ERROR_TOO_LARGE)
-            perform_refuse(loop, 413, "event-too-large",
-                           "what this would record is larger than an event may be; send less");
-        else if (status < 0)
-            refuse_for_log(loop);
-    }
+    if (decision->kind == DECISION_EVENTS &&
+        reserve(loop, request && perform_gives_up(loop), &first_seq) == ERROR_FULL)
+        return NO_ROOM;
     if (decision->kind == DECISION_REFUSED) {
         /* Memory comes back; an outcome, a timer or a ready step that was given up would leave its
          * workflow waiting for nothing. */
@@ -259,7 +182,7 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
         return PERFORMED;
     }
     loop->stalled_since_ns = 0;
-    append_events(loop, first_seq, request);
+    write_events(loop, first_seq, request);
     loop_follow_clock(loop);
     turn_answer(loop, request, REQUEST_DURABLE);
     return PERFORMED;

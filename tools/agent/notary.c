@@ -358,26 +358,16 @@ static void *run(void *argument)
 
 /*--- Opening and asking ------------------------------------------------------------------------*/
 
-/* A relative path is inside the data directory. */
-static int path_of(const struct config *config, const char *name, char path[PATH_MAX],
-                   struct error *error)
-{
-    int size = name[0] == '/' ? snprintf(path, PATH_MAX, "%s", name)
-                              : snprintf(path, PATH_MAX, "%s/%s", config->agent.data_dir, name);
-    return size >= PATH_MAX ? error_set(error, -ENAMETOOLONG, "%s: the path is too long", name) : 0;
-}
-
 static int open_parts(struct notary *notary, struct error *error)
 {
     const struct config *config = notary->options.config;
     struct log_reader_options reader = { .dir = notary->options.log_dir,
                                          .budget = notary->options.budget };
     char key[PATH_MAX];
-    int code = path_of(config, config->anchor.file, notary->file, error);
-    if (code == 0)
-        code = path_of(config, config->anchor.key, key, error);
-    if (code == 0)
-        code = anchor_key_open(key, config->agent.data_dir, notary->private_key, error);
+    if (!config_path(config, config->anchor.file, notary->file) ||
+        !config_path(config, config->anchor.key, key))
+        return error_set(error, -ENAMETOOLONG, "[anchor] file or key: the path is too long");
+    int code = anchor_key_open(key, config->agent.data_dir, notary->private_key, error);
     if (code == 0)
         code = log_reader_open(&notary->reader, &reader, error);
     return code;

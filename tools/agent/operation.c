@@ -18,6 +18,8 @@ const struct operation operations[] = {
       workflow_changed, "cancels a workflow" },
     { "POST", "/api/v1/workflows/{id}:resolve", AUTH_ADMIN, false, workflow_resolve,
       workflow_changed, "decides an uncertain step: done, failed or retry" },
+    { "POST", "/api/v1/workflows/{id}:erase", AUTH_ADMIN, false, workflow_erase, workflow_erase_end,
+      "makes what a workflow that has ended was given and gave unreadable for ever" },
     { "GET", "/api/v1/workflows/{id}", AUTH_READ, false, workflow_get, workflow_get,
       "shows a workflow" },
     { "GET", "/api/v1/workflows/{id}/history", AUTH_READ, false, workflow_history, NULL,

@@ -17,6 +17,7 @@
 #include "tools/agent/boot.h"
 #include "tools/agent/connection.h"
 #include "tools/agent/definitions.h"
+#include "tools/agent/eraser.h"
 #include "tools/agent/inbox.h"
 #include "tools/agent/problem.h"
 #include "tools/agent/snapshot.h"
@@ -63,7 +64,8 @@ struct api {
     _Atomic uint64_t under_way; /* not answered yet */
     _Atomic uint64_t request_ids;
     _Atomic uint64_t answer_bytes; /* of large answers that are not sent yet */
-    _Atomic bool digest_under_way, snapshot_under_way, anchor_under_way; /* one of each at a time */
+    /* One of each at a time. */
+    _Atomic bool digest_under_way, snapshot_under_way, anchor_under_way, erase_under_way;
     _Atomic unsigned long_under_way;   /* threads that answer one of these */
     _Atomic unsigned checks_under_way; /* requests that wait for one */
     pthread_mutex_t reader_lock;
@@ -101,6 +103,7 @@ struct exchange {
     struct snapshot_info snapshot;
     uint64_t check; /* number of the check that it waits for */
     struct error error;
+    struct erasure erasure;
     struct inquiry *inquiry; /* to PostgreSQL, until the request is completed; NULL: none */
 };
 
@@ -120,6 +123,9 @@ enum MHD_Result operation_answer_plain(struct exchange *exchange, struct text *t
 /* The two answers that every operation_ask() may get: REQUEST_REFUSED, REQUEST_UNKNOWN. */
 enum MHD_Result operation_refusal(struct exchange *exchange);
 enum MHD_Result operation_unknown(struct exchange *exchange);
+
+/* Fills in what all commands have in common: who asks, under which names. */
+void operation_fill_command(struct exchange *exchange);
 
 /* Suspends the connection and sends exchange->request, whose command is filled in but for what all
  * have in common. */
@@ -145,6 +151,11 @@ bool operation_stream(struct exchange *exchange, uint64_t *stream, struct proble
 operation_function workflow_submit, workflow_submitted;
 operation_function workflow_list, workflow_listed, workflow_get, workflow_history;
 operation_function workflow_signal, workflow_cancel, workflow_resolve, workflow_changed;
+operation_function workflow_erase, workflow_erase_end;
+/* The command is there, but for what all have in common. */
+enum MHD_Result workflow_erase_begin(struct exchange *exchange);
+bool workflow_was_erased(struct exchange *exchange, uint64_t stream); /* as its key says */
+void eraser_add_status(const struct boot *boot, struct text *text);   /* a member "encryption" */
 operation_function status_health, status_ready, status_all;
 operation_function state_digest_begin, state_digest_end;
 operation_function state_snapshot_begin, state_snapshot_end, state_snapshot_list;

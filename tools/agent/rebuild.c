@@ -2,6 +2,7 @@
 
 #include "core/agent/agent.h"
 #include "core/base/check.h"
+#include "log/event.h"
 #include "log/format.h"
 #include "log/reader.h"
 #include "tools/agent/host.h"
@@ -306,18 +307,42 @@ static int not_applied(const struct record *record, int status, struct error *er
                      status == ERROR_BUDGET ? "; raise [memory] max_heap_size" : "");
 }
 
+/* ERROR_UNAVAILABLE with a sentence: its key is missing. One whose key was destroyed is blank. */
+static int open_event(struct rebuild *rebuild, const struct record *record, Daa__Event **event,
+                      struct error *error)
+{
+    struct keyring *keyring = rebuild->options->keyring;
+    struct event_header header = event_header_of(record);
+    struct event_keys keys = event_keys_of(keyring);
+    struct error why = { 0 };
+    uint8_t key[KEYRING_KEY_SIZE];
+    int status = event_open(&header, record->payload, &keys, &rebuild->arena, event);
+    if (status == 0 && event_is_withheld(*event) && keyring == NULL)
+        return error_set(error, ERROR_UNAVAILABLE,
+                         "event %" PRIu64 " is encrypted, and there are no keys: put the directory "
+                         "of the keys back, or say where it is",
+                         record->seq);
+    if (status == 0)
+        return event_blank(*event, &rebuild->arena);
+    if (record->key_id == 0 || keyring == NULL)
+        return status;
+    int found = keyring_get(keyring, record->key_id, key, &why);
+    explicit_bzero(key, sizeof key);
+    if (found == 0)
+        return status;
+    return error_set(error, ERROR_UNAVAILABLE, "event %" PRIu64 " is encrypted: %s", record->seq,
+                     why.text);
+}
+
 static int replay_event(struct rebuild *rebuild, const struct record *record, struct error *error)
 {
     struct agent *agent = rebuild->options->agent;
-    struct event_header header = { .seq = record->seq,
-                                   .stream = record->stream,
-                                   .time_ns = record->time_ns,
-                                   .cause = record->cause,
-                                   .stream_prev_seq = record->stream_prev_seq,
-                                   .kind = record->kind };
+    struct event_header header = event_header_of(record);
     Daa__Event *event;
     arena_reset(&rebuild->arena);
-    int status = event_unpack(record->kind, record->payload, &rebuild->arena, &event);
+    int status = open_event(rebuild, record, &event, error);
+    if (status == ERROR_UNAVAILABLE)
+        return status;
     if (status == 0) {
         status = load_needs(rebuild, &header, event, error);
         if (status < 0)

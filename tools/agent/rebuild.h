@@ -27,6 +27,7 @@
 void rebuild_progress_text(const struct rebuild_progress *progress, char *text, size_t size);
 
 struct agent;
+struct keyring;
 
 struct rebuild_options {
     const char *log_dir;
@@ -35,6 +36,7 @@ struct rebuild_options {
     struct state *state;
     const struct state_found *found; /* by state_open() */
     struct agent *agent;             /* new; not live */
+    struct keyring *keyring; /* of encrypted events; NULL: there is none, and such events end it */
     struct budget *budget;
     uint64_t until_seq;                /* 0: all that is durable */
     struct rebuild_progress *progress; /* NULL: nobody looks */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 static const struct command_entry entries[] = {
-    { "workflow", "submit workflows, look at them, signal, cancel, resolve", cli_workflow },
+    { "workflow", "submit workflows, look at them, signal, cancel, resolve, erase", cli_workflow },
     { "status", "show what the agent says about itself", cli_status },
     { "state", "show what the agent's state amounts to", cli_state },
     { "clock", "show log time and wall time, accept a wall clock that jumped", cli_clock },

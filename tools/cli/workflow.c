@@ -1,4 +1,4 @@
-/* daa-cli workflow: submit, list, get, history, signal, cancel, resolve. */
+/* daa-cli workflow: submit, list, get, history, signal, cancel, resolve, erase. */
 #include "tools/cli/cli.h"
 #include "tools/cli/client.h"
 
@@ -595,6 +595,26 @@ static int send_signal(int argc, char **argv)
     return status;
 }
 
+/* POSTs to ID:VERB, with a reason if there is one. */
+static int post_with_reason(const struct command *command, const char *id, const char *verb,
+                            const char *reason)
+{
+    struct text path, body;
+    text_init(&body);
+    text_json_open_object(&body, NULL);
+    if (reason != NULL)
+        text_json_cstring(&body, "reason", reason);
+    text_json_close_object(&body);
+    workflow_path(&path, id, verb);
+    struct client_request request = { .method = "POST",
+                                      .path = text_string(&path),
+                                      .body = text_span(&body) };
+    int status = ask(command, &request, print_short);
+    text_free(&path);
+    text_free(&body);
+    return status;
+}
+
 static int cancel(int argc, char **argv)
 {
     const char *reason = NULL;
@@ -610,22 +630,33 @@ static int cancel(int argc, char **argv)
                                      .options = options,
                                      .shared = cli_options };
     int first, status = command_parse(&command, argc, argv, &first);
+    return status != COMMAND_GO_ON ? status
+                                   : post_with_reason(&command, argv[first], ":cancel", reason);
+}
+
+static int erase(int argc, char **argv)
+{
+    const char *reason = NULL;
+    bool yes = false;
+    const struct command_option options[] = {
+        { "reason", 'r', "TEXT", COMMAND_TEXT, &reason, "why; it stays in the log for ever" },
+        { "yes", 'y', NULL, COMMAND_FLAG, &yes, "it is meant" },
+        { .name = NULL },
+    };
+    const struct command command = { .name = "daa-cli workflow erase",
+                                     .purpose = "Make what a workflow that has ended was given and "
+                                                "gave unreadable for ever.",
+                                     .arguments = "ID",
+                                     .arguments_min = 1,
+                                     .arguments_max = 1,
+                                     .options = options,
+                                     .shared = cli_options };
+    int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
-    struct text path, body;
-    text_init(&body);
-    text_json_open_object(&body, NULL);
-    if (reason != NULL)
-        text_json_cstring(&body, "reason", reason);
-    text_json_close_object(&body);
-    workflow_path(&path, argv[first], ":cancel");
-    struct client_request request = { .method = "POST",
-                                      .path = text_string(&path),
-                                      .body = text_span(&body) };
-    status = ask(&command, &request, print_short);
-    text_free(&path);
-    text_free(&body);
-    return status;
+    if (!yes)
+        return command_misused(&command, "this cannot be undone: add --yes if it is meant");
+    return post_with_reason(&command, argv[first], ":erase", reason);
 }
 
 static int resolve(int argc, char **argv)
@@ -682,7 +713,7 @@ int cli_workflow(int argc, char **argv)
 {
     static const struct command command = {
         .name = "daa-cli workflow",
-        .purpose = "Submit workflows, look at them, signal, cancel, resolve.",
+        .purpose = "Submit workflows, look at them, signal, cancel, resolve, erase.",
         .shared = cli_options
     };
     static const struct command_entry entries[] = {
@@ -693,6 +724,7 @@ int cli_workflow(int argc, char **argv)
         { "signal", "send a signal to a workflow", send_signal },
         { "cancel", "cancel a workflow", cancel },
         { "resolve", "decide about an uncertain step", resolve },
+        { "erase", "make a workflow's data unreadable for ever", erase },
         { "pause", "pause a workflow", NULL },
         { "resume", "resume a paused workflow", NULL },
         { "watch", "follow a workflow", NULL },

@@ -294,6 +294,13 @@ static int apply_variable(struct config *config, const char *variable, struct er
     return 0;
 }
 
+bool config_path(const struct config *config, const char *name, char path[PATH_MAX])
+{
+    int size = name[0] == '/' ? snprintf(path, PATH_MAX, "%s", name)
+                              : snprintf(path, PATH_MAX, "%s/%s", config->agent.data_dir, name);
+    return size < PATH_MAX;
+}
+
 static int derive(struct config *config, struct error *error)
 {
     const char *socket = config->api.socket, *dir = config->agent.data_dir;

@@ -17,6 +17,7 @@
 #include "core/base/error.h"
 #include "core/base/text.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +53,8 @@ struct config {
         uint64_t space_low, space_critical; /* free bytes; see log/space.h */
         uint64_t ballast;                   /* 0: none */
         uint64_t scrub_interval;            /* 0: never by itself */
+        bool encryption;
+        char *keys_dir; /* as written: config_path() */
     } log;
     struct {
         uint64_t max_body_size;
@@ -147,6 +150,10 @@ int config_load_text(struct config *config, const char *name, struct span toml,
 int config_set(struct config *config, const char *key, const char *value, struct error *error);
 
 void config_free(struct config *config);
+
+/* A file or directory that the configuration names; a relative one is inside the data directory.
+ * False: its path is longer than PATH_MAX. */
+bool config_path(const struct config *config, const char *name, char path[PATH_MAX]);
 
 /* The effective configuration as TOML. Sources of secrets are shown, values never. */
 void config_print(const struct config *config, struct text *text);

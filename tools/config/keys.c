@@ -150,6 +150,15 @@ const struct key keys[] = {
     { "log", "seal", KEY_TRUTH, AT(log.seal), .fallback = "true",
       .doc = "Packs files of the log that are over, to a fraction of their size. Reading does not\n"
              "change, and \"zstd -dc\" unpacks them too." },
+    { "log", "encryption", KEY_TRUTH, AT(log.encryption), .fallback = "false",
+      .doc =
+          "Gives each new workflow a key of its own (AES-256-GCM), with which its input, outputs,\n"
+          "errors, metadata and signals are encrypted in the log, so that \"daa-cli workflow\n"
+          "erase\" can make them unreadable for ever, in every copy of the log. The keys are not\n"
+          "in backups of the log: keep a copy of them, or what they encrypt is lost with them." },
+    { "log", "keys_dir", KEY_TEXT, AT(log.keys_dir), .fallback = "keys", .check = is_path,
+      .expected = "a directory", .example = "/mnt/elsewhere/keys",
+      .doc = "Where the keys are. A relative path is inside data_dir." },
     { "log", "space_low", KEY_SIZE, AT(log.space_low), 0, TB, "1GB",
       .doc = "With less free space for the log the agent warns (event storage.space, /status). At\n"
              "most a tenth of the filesystem, at least four segments." },

@@ -1,4 +1,4 @@
-#include "core/event/event.h"
+#include "log/event.h"
 #include "log/storage.h"
 #include "tools/log/log.h"
 
@@ -43,7 +43,8 @@ static void add_content(struct printer *printer, const struct record *record)
 {
     struct text *line = &printer->line;
     if (record->kind > LOG_KIND_OWN_MAX) {
-        event_to_json(record->kind, record->payload, &printer->arena, line);
+        struct event_header header = event_header_of(record);
+        event_to_json(&header, record->payload, NULL, &printer->arena, line);
         return;
     }
     text_json_null(line, "actor");
