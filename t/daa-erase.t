@@ -113,7 +113,20 @@ spew($agent->dir . "/keys/erase-2-$second", '');
 $agent->start_again;
 ok(wait_until(sub { $agent->get("/api/v1/workflows/$ids[1]")->{status} == 410 }),
     'an erasure that was interrupted is gone on with at the next start');
-ok(wait_until(sub { !glob $agent->dir . '/keys/erase-*' }), 'until nothing of it is left to do');
+ok(wait_until(sub { !(() = glob $agent->dir . '/keys/erase-*') }), 'until nothing of it is left to do');
+$agent->stop;
+
+#--- Keys from a copy ------------------------------------------------------------------------------
+
+run_program('cp', '-a', $agent->dir . '/keys', $agent->dir . '/copy');
+$agent->start_again;
+is($agent->post("/api/v1/workflows/$ids[2]:erase", {}, $admin)->{status}, 200, '(a third is erased)');
+$agent->stop;
+run_program('rm', '-r', $agent->dir . '/keys');
+run_program('mv', $agent->dir . '/copy', $agent->dir . '/keys');
+$agent->start_again;
+ok(wait_until(sub { $agent->said =~ /had come back with a copy/ }), 'a destroyed key that a copy brings back is destroyed again');
+is($agent->get("/api/v1/workflows/$ids[2]")->{json}{code}, 'erased', 'so what was erased stays erased');
 $agent->stop;
 
 #--- Keys that are not there ----------------------------------------------------------------------
@@ -128,7 +141,7 @@ like($agent->said, qr/is encrypted, and there are no keys/, 'and says why');
 rename $agent->dir . '/elsewhere', $agent->dir . '/keys';
 $agent->{wait_ready} = 1;
 $agent->start_again;
-is($agent->get("/api/v1/workflows/$ids[2]")->{json}{input}{name}, "$secret-input-3",
+is($agent->get("/api/v1/workflows/$ids[3]")->{json}{input}{name}, "$secret-input-4",
     'with them it does, also when new workflows are not encrypted any more');
 $agent->stop;
 done_testing;

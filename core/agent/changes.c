@@ -361,6 +361,18 @@ static int give_agent(struct changes *changes)
     return result < 0 ? result : give(changes, &key, &document.base);
 }
 
+static void give_removal(struct changes *changes, const struct removal *removal)
+{
+    uint8_t value[DOCUMENT_ERASED_SIZE];
+    if (removal->erased == 0) {
+        give_deleted(changes, &removal->key);
+        return;
+    }
+    bytes_put_u64(value, removal->erased);
+    changes->change(document_key_span(&removal->key), span_of(value, sizeof value),
+                    changes->context);
+}
+
 /* What goes comes first: a definition may be there again. The agent's own document comes last, for
  * it counts the others. */
 static int give_all(struct changes *changes)
@@ -368,7 +380,7 @@ static int give_all(struct changes *changes)
     const struct agent *agent = changes->agent;
     int result = 0;
     for (const struct removal *at = agent->removals; at != NULL; at = at->next)
-        give_deleted(changes, &at->key);
+        give_removal(changes, at);
     for (const struct definition *at = agent->changed_definitions; result == 0 && at != NULL;
          at = at->changed_next)
         result = give_definition(changes, at);

@@ -170,6 +170,19 @@ static int check_u(struct check_documents *check, struct span key, struct span b
                        : check_found(check, key, "workflows use a definition that is not there");
 }
 
+/*--- What was erased ---------------------------------------------------------------------------*/
+
+static int check_erased(struct check_documents *check, struct span key, struct span bytes)
+{
+    uint32_t key_id;
+    struct span workflow;
+    if (!document_erased_of_key(key, &key_id) || key_id == 0 || bytes.size != DOCUMENT_ERASED_SIZE)
+        return check_found(check, key, "it names no key, or no workflow");
+    struct document_key workflow_key = document_workflow_key(bytes_get_u64(bytes.bytes));
+    int status = check_get(check, &workflow_key, &workflow);
+    return status != 1 ? status : check_found(check, key, "the workflow was erased, and is there");
+}
+
 /*--- The agent's document ----------------------------------------------------------------------*/
 
 static int check_lists(struct check_documents *check, struct span key,
@@ -290,6 +303,7 @@ int check_documents_add(struct check_documents *check, struct span key, struct s
     } kinds[] = {
         { 'a', 9, check_active },
         { 'd', 1 + SHA256_SIZE, check_d },
+        { 'e', 9, check_erased },
         { 'f', 17, check_finished },
         { 'g', 1, check_g },
         { 'k', 1 + SHA256_SIZE, check_key },

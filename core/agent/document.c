@@ -76,6 +76,11 @@ struct document_key document_finished_key(uint64_t ended_ns, uint64_t stream)
     return key_of_number('f', ended_ns, &sorted, sizeof sorted);
 }
 
+struct document_key document_erased_key(uint32_t key_id)
+{
+    return key_of_number('e', key_id, NULL, 0);
+}
+
 struct document_key document_agent_key(void)
 {
     return key_of('g', NULL, 0);
@@ -86,6 +91,14 @@ bool document_stream_of_key(struct span key, uint64_t *stream)
     if (key.size != 9 || (key.bytes[0] != 'w' && key.bytes[0] != 'a'))
         return false;
     *stream = number_at(key, 1);
+    return true;
+}
+
+bool document_erased_of_key(struct span key, uint32_t *key_id)
+{
+    if (key.size != 9 || key.bytes[0] != 'e' || number_at(key, 1) > UINT32_MAX)
+        return false;
+    *key_id = (uint32_t)number_at(key, 1);
     return true;
 }
 

@@ -8,6 +8,7 @@
  *   u<digest>                document_usage: how many `w` documents use this definition
  *   k<key digest>            KeyDocument
  *   x<expires_ns><digest>    empty: an idempotency key whose time will be over
+ *   e<key id>                document_erased: a workflow was erased, and its key is destroyed
  *   g                        AgentDocument
  *
  * Numbers in keys are 8 bytes, big-endian, so that keys sort as the numbers do. A cold start walks
@@ -47,6 +48,7 @@ struct document_key document_idempotency_key(const uint8_t digest[SHA256_SIZE]);
 struct document_key document_usage_key(const uint8_t digest[SHA256_SIZE]);
 struct document_key document_expiry_key(uint64_t expires_ns, const uint8_t digest[SHA256_SIZE]);
 struct document_key document_finished_key(uint64_t ended_ns, uint64_t stream);
+struct document_key document_erased_key(uint32_t key_id);
 struct document_key document_agent_key(void);
 
 /* Splits keys again; false for another kind of key. */
@@ -88,6 +90,11 @@ struct document_finished {
 void document_finished_encode(uint8_t value[DOCUMENT_FINISHED_SIZE],
                               const struct document_finished *finished);
 bool document_finished_decode(struct span value, struct document_finished *finished);
+
+/* The value of an `e` document: the stream. */
+#define DOCUMENT_ERASED_SIZE 8u
+/* The key that it stands for; false for another key. */
+bool document_erased_of_key(struct span key, uint32_t *key_id);
 
 /* The value of a `u` document: 8 bytes. */
 #define DOCUMENT_USAGE_SIZE 8u

@@ -105,7 +105,13 @@ static int forget_request(struct agent *agent, const Daa__ErasedWorkflow *body)
 static int erase_workflow(struct agent *agent, const Daa__ErasedWorkflow *body)
 {
     Daa__ExpiredWorkflow documents = DAA__EXPIRED_WORKFLOW__INIT;
-    int result = body->stream == 0 ? ERROR_DAMAGED : forget_request(agent, body);
+    int result = body->stream == 0 || body->key_id == 0 ? ERROR_DAMAGED : 0;
+    if (result == 0)
+        result = store_reserve_removals(agent, ERASE_REMOVALS);
+    if (result == 0)
+        result = forget_request(agent, body);
+    if (result == 0)
+        result = store_note_erased(agent, body->key_id, body->stream);
     if (result < 0 || !body->has_definition)
         return result;
     documents.stream = body->stream;

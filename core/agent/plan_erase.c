@@ -68,7 +68,7 @@ static bool is_ready(struct plan *plan, const struct workflow *workflow, const u
     if (plan->decision->kind == DECISION_NEEDS)
         return false;
     plan->no_memory_owner = BUDGET_DOCUMENTS;
-    plan->no_memory = store_reserve_removals(plan->agent, 3) < 0;
+    plan->no_memory = store_reserve_removals(agent, ERASE_REMOVALS) < 0;
     return !plan->no_memory;
 }
 

@@ -105,10 +105,11 @@ struct usage {
     uint64_t count;
 };
 
-/* A document that goes with the next changes. */
+/* A document that goes with the next changes; or with a stream, the `e` document that comes. */
 struct removal {
     struct removal *next;
     struct document_key key;
+    uint64_t erased; /* 0: it goes */
 };
 
 enum ready_queue { READY_NONE, READY_IDLE, READY_ACTIVE };
@@ -287,10 +288,13 @@ void store_forget_absent(struct agent *agent, const struct document_key *key);
 /* Room for `count` removals. 0 or ERROR_BUDGET. */
 int store_reserve_removals(struct agent *agent, uint32_t count);
 int store_remove_document(struct agent *agent, const struct document_key *key);
+/* The `e` document of this key; counts as a removal. */
+int store_note_erased(struct agent *agent, uint32_t key_id, uint64_t stream);
 
 /* expire.c */
 int expire_keys(struct agent *agent, const Daa__KeysExpired *body);
 int expire_workflows(struct agent *agent, const Daa__WorkflowsExpired *body);
+#define ERASE_REMOVALS 4u /* of each workflow: its two documents, its definition, and `e` */
 int erase_workflows(struct agent *agent, const Daa__WorkflowsErased *body);
 
 /* effect.c */

@@ -276,15 +276,27 @@ int store_reserve_removals(struct agent *agent, uint32_t count)
     return arena_prepare(&agent->removals_arena, count * ((sizeof(struct removal) + 15) / 16 * 16));
 }
 
-int store_remove_document(struct agent *agent, const struct document_key *key)
+static int add_removal(struct agent *agent, const struct document_key *key, uint64_t erased)
 {
     struct removal *removal = arena_allocate(&agent->removals_arena, sizeof *removal);
     if (removal == NULL)
         return ERROR_BUDGET;
     removal->key = *key;
+    removal->erased = erased;
     *agent->removals_end = removal;
     agent->removals_end = &removal->next;
     return 0;
+}
+
+int store_remove_document(struct agent *agent, const struct document_key *key)
+{
+    return add_removal(agent, key, 0);
+}
+
+int store_note_erased(struct agent *agent, uint32_t key_id, uint64_t stream)
+{
+    struct document_key key = document_erased_key(key_id);
+    return add_removal(agent, &key, stream);
 }
 
 static bool is_removed(const struct agent *agent, const struct document_key *key)

@@ -194,12 +194,22 @@ static int finish(struct eraser *eraser, struct erasure *erasure, const struct s
     return status;
 }
 
-static bool is_destroyed(struct eraser *eraser, uint32_t key_id)
+static int look_at_key(struct eraser *eraser, uint32_t key_id)
 {
     uint8_t key[KEYRING_KEY_SIZE];
     int status = keyring_get(eraser->options.keyring, key_id, key, NULL);
     explicit_bzero(key, sizeof key);
-    return status == ERROR_NOT_FOUND;
+    return status;
+}
+
+static bool is_destroyed(struct eraser *eraser, uint32_t key_id)
+{
+    return look_at_key(eraser, key_id) == ERROR_NOT_FOUND;
+}
+
+static bool has_key(struct eraser *eraser, uint32_t key_id)
+{
+    return look_at_key(eraser, key_id) == 0;
 }
 
 /* One without a key is refused by the agent, which knows why. */
@@ -251,14 +261,65 @@ static int go_on(uint32_t key_id, uint64_t stream, void *context, struct error *
     return status;
 }
 
+/*--- Keys that came back -----------------------------------------------------------------------*/
+
+#define REVIVED_MAX 256u
+
+struct revived {
+    struct eraser *eraser;
+    uint32_t keys[REVIVED_MAX], count;
+    struct document_key last; /* looked at */
+    bool more;
+};
+
+static bool look_at_erased(struct span key, struct span bytes, void *context)
+{
+    struct revived *revived = context;
+    uint32_t key_id;
+    (void)bytes;
+    if (!document_erased_of_key(key, &key_id))
+        return true;
+    revived->last = document_erased_key(key_id);
+    if (has_key(revived->eraser, key_id))
+        revived->keys[revived->count++] = key_id;
+    revived->more = revived->count == REVIVED_MAX;
+    return !revived->more;
+}
+
+/* Who puts keys back from a copy brings back those that were destroyed since. */
+static int destroy_revived(struct eraser *eraser, struct error *error)
+{
+    struct revived revived = { .eraser = eraser };
+    uint64_t count = 0;
+    int status = 0;
+    do {
+        struct document_key from = revived.last;
+        revived.count = 0;
+        revived.more = false;
+        status = state_walk(eraser->options.state, span_of_text("e"), document_key_span(&from),
+                            false, look_at_erased, &revived);
+        if (status < 0)
+            return error_set(error, status, "the documents cannot be read: %s", error_text(status));
+        for (uint32_t i = 0; status == 0 && i < revived.count; i++, count++)
+            status = keyring_destroy(eraser->options.keyring, revived.keys[i], error);
+    } while (status == 0 && revived.more);
+    if (count > 0)
+        host_say("%" PRIu64 " keys of workflows that were erased had come back with a copy of the "
+                 "keys: they are destroyed again",
+                 count);
+    return status;
+}
+
 static void look_at_markers(struct eraser *eraser)
 {
     struct error error = { 0 };
     pthread_mutex_lock(&eraser->erasing);
     int status = keyring_condemned(eraser->options.keyring, go_on, eraser, &error);
+    if (status == 0)
+        status = destroy_revived(eraser, &error);
     pthread_mutex_unlock(&eraser->erasing);
     if (status < 0)
-        error_wrap(&error, status, "an erasure that was interrupted cannot be gone on with");
+        error_wrap(&error, status, "erasures that were begun cannot be ended");
     note_trouble(eraser, &error);
     pthread_mutex_lock(&eraser->lock);
     eraser->looked = status == 0;
