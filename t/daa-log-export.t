@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Daa qw(program scratch slurp spew run_program);
+use Digest::SHA qw(sha256_hex);
 use JSON::PP ();
 use LogMaker qw(daa_log lines make_log copy_of patch flip need_log_tools start_maker say_to stop);
 use Test::More;
@@ -81,6 +82,21 @@ subtest 'CSV' => sub {
     ($header, @rows) = csv((daa_log('export', '--format=csv', '-k', 'step.*', '--from', 10, '--to', 60, $dir))[1]);
     is_deeply([map { $_->[0] } @rows], [map { $_->{seq} } grep { $_->{kind} =~ /^step\./ && $_->{seq} >= 10 && $_->{seq} <= 60 } @events], 'filters hold');
     is((daa_log('export', '--format', 'xml', $dir))[0], 2, 'another format is wrong usage');
+};
+
+subtest 'records' => sub {
+    my ($status, $said) = daa_log('export', '--format', 'records', $dir);
+    is($status, 0, 'the export is good');
+    my @records = lines($said);
+    is_deeply([map { [@$_{qw(seq time kind)}] } @records], [map { [@$_{qw(seq time kind)}] } @events], 'each event has its line');
+    is(scalar(grep { join(' ', sort keys %$_) ne 'kind log record seq time' } @records), 0, 'with the members that are documented');
+    my ($name) = map { $_->{log} } lines((daa_log('stat', '--json', $dir))[1]);
+    is(scalar(grep { $_->{log} ne $name } @records), 0, 'under the name of the log');
+    my %of = map { $_ => sha256_hex(pack 'H*', $records[$_ - 1]{record}) } 1 .. @records;
+    my @listed = map { [split] } split /\n/, (run_program(LogMaker::maker(), $dir, 'list'))[1];
+    is_deeply({ map { @$_ } @listed }, \%of, 'and the bytes are those in the segments');
+    ($status, undef, my $complained) = daa_log('export', '--format', 'records', '--no-payload', $dir);
+    ok($status == 2 && $complained =~ /a record's bytes hold its payload/, 'it has no --no-payload');
 };
 
 subtest 'a file' => sub {

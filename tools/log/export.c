@@ -1,5 +1,5 @@
-/* daa-log export: events as JSON lines or CSV, to standard output or to a file that is there only
- * when it is whole. */
+/* daa-log export: events as JSON lines, as CSV, or as the bytes of their records, to standard
+ * output or to a file that is there only when it is whole. */
 #include "iouring/file.h"
 #include "tools/command/progress.h"
 #include "tools/log/export_row.h"
@@ -16,7 +16,8 @@
 struct exporting {
     const struct command *command;
     struct listing listing;
-    const char *format, *path;
+    const char *format_name, *path;
+    enum export_format format;
     bool no_payload, json;
 
     FILE *out;
@@ -36,8 +37,7 @@ static int write_event(const struct record *record, const struct log_place *plac
 {
     struct exporting *exporting = context;
     const struct text *line = &exporting->row.line;
-    (void)place;
-    exporting->failed = export_row_fill(&exporting->row, record);
+    exporting->failed = export_row_fill(&exporting->row, place->log_uuid, record);
     if (exporting->failed == 0 && fwrite(line->bytes, 1, line->size, exporting->out) != line->size)
         exporting->failed = errno != 0 ? -errno : -EIO;
     if (exporting->failed < 0)
@@ -124,7 +124,7 @@ static int run(struct exporting *exporting)
     (void)signal(SIGXFSZ, SIG_IGN);
     if (open_file(exporting, &error) < 0)
         return command_failed_error(exporting->command, &error);
-    export_row_begin(&exporting->row, strcmp(exporting->format, "csv") == 0, exporting->no_payload);
+    export_row_begin(&exporting->row, exporting->format, exporting->no_payload);
     fputs(export_row_header(&exporting->row), exporting->out);
     progress_begin(&exporting->progress, "exporting", PROGRESS_ITEMS, 0);
     exporting->listing.command = exporting->command;
@@ -147,12 +147,32 @@ static int run(struct exporting *exporting)
     return status;
 }
 
+/* COMMAND_GO_ON, or that the options do not go together. */
+static int choose_format(struct exporting *exporting)
+{
+    static const char *const names[] = { "jsonl", "csv", "records" };
+    const struct command *command = exporting->command;
+    size_t count = sizeof names / sizeof names[0], i = 0;
+    while (i < count && strcmp(exporting->format_name, names[i]) != 0)
+        i++;
+    if (i == count)
+        return command_misused(command, "--format: '%s' is none of jsonl, csv and records",
+                               exporting->format_name);
+    exporting->format = (enum export_format)i;
+    if (exporting->format == EXPORT_RECORDS && exporting->no_payload)
+        return command_misused(command, "--no-payload: a record's bytes hold its payload");
+    if (exporting->json && exporting->path == NULL)
+        return command_misused(command, "--json: standard output is for the events; give --output");
+    return COMMAND_GO_ON;
+}
+
 int log_export(int argc, char **argv)
 {
-    static struct exporting exporting = { .format = "jsonl" };
+    static struct exporting exporting = { .format_name = "jsonl" };
     const struct command_option options[] = {
-        { "format", 0, "FORMAT", COMMAND_TEXT, &exporting.format,
-          "jsonl, as cat --json prints (default), or csv" },
+        { "format", 0, "FORMAT", COMMAND_TEXT, &exporting.format_name,
+          "jsonl, as cat --json prints (default); csv; or records, JSON lines with the\n"
+          "exact bytes of each, of which daa-log import makes the log again" },
         { "output", 'o', "FILE", COMMAND_TEXT, &exporting.path,
           "write FILE.part, and name it FILE when it is whole and durable" },
         { "no-payload", 0, NULL, COMMAND_FLAG, &exporting.no_payload, "leave payloads out" },
@@ -179,13 +199,8 @@ int log_export(int argc, char **argv)
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
-    if (strcmp(exporting.format, "jsonl") != 0 && strcmp(exporting.format, "csv") != 0)
-        return command_misused(&command, "--format: '%s' is neither jsonl nor csv",
-                               exporting.format);
-    if (exporting.json && exporting.path == NULL)
-        return command_misused(&command,
-                               "--json: standard output is for the events; give --output");
     exporting.command = &command;
     exporting.listing.dir = argv[first];
-    return run(&exporting);
+    status = choose_format(&exporting);
+    return status == COMMAND_GO_ON ? run(&exporting) : status;
 }

@@ -11,10 +11,11 @@ struct envelope {
     struct span actor_id, request_id, traceparent;
 };
 
-void export_row_begin(struct export_row *row, bool csv, bool no_payload)
+void export_row_begin(struct export_row *row, enum export_format format, bool no_payload)
 {
-    *row = (struct export_row){ .csv = csv, .no_payload = no_payload };
+    *row = (struct export_row){ .format = format, .no_payload = no_payload };
     printer_begin(&row->printer, true);
+    record_line_begin(&row->record);
     text_init(&row->line);
     text_init(&row->payload);
     row->line.size_max = row->payload.size_max = row->printer.line.size_max;
@@ -23,13 +24,14 @@ void export_row_begin(struct export_row *row, bool csv, bool no_payload)
 void export_row_end(struct export_row *row)
 {
     printer_end(&row->printer);
+    record_line_end(&row->record);
     text_free(&row->line);
     text_free(&row->payload);
 }
 
 const char *export_row_header(const struct export_row *row)
 {
-    if (!row->csv)
+    if (row->format != EXPORT_CSV)
         return "";
     return row->no_payload
                ? "seq,time,stream,kind,cause,actor_type,actor_id,request_id,traceparent\r\n"
@@ -176,17 +178,22 @@ static void fill_json(struct export_row *row, const struct record *record,
     text_add(line, "\n", 1);
 }
 
-int export_row_fill(struct export_row *row, const struct record *record)
+int export_row_fill(struct export_row *row, const uint8_t log_uuid[UUID_SIZE],
+                    const struct record *record)
 {
     struct envelope envelope = { .actor_type = NULL };
     text_clear(&row->line);
-    if (!row->csv && !row->no_payload) {
+    if (row->format == EXPORT_RECORDS) {
+        record_line_write(&row->record, log_uuid, record, &row->line);
+        return row->line.failed;
+    }
+    if (row->format == EXPORT_JSONL && !row->no_payload) {
         text_add_string(&row->line, printer_line(&row->printer, record));
         text_add(&row->line, "\n", 1);
         return row->line.failed;
     }
     read_event(row, record, &envelope);
-    if (row->csv)
+    if (row->format == EXPORT_CSV)
         fill_csv(row, record, &envelope);
     else
         fill_json(row, record, &envelope);
