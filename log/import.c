@@ -6,6 +6,7 @@
 #include "log/fork.h"
 #include "log/frame.h"
 #include "log/segment.h"
+#include "log/storage.h"
 #include "log/verify.h"
 
 #include <dirent.h>
@@ -35,6 +36,7 @@ struct log_import {
     uint32_t prev_blocks; /* of that frame; 0: none */
     /* The log so far. */
     uint64_t prev_link, last_seq;
+    uint8_t log_uuid[UUID_SIZE]; /* of its last record */
     uint8_t chain[SHA256_SIZE];
     uint64_t segments;
     /* The open frame. */
@@ -101,6 +103,8 @@ static int open_stage(struct log_import *import, struct error *error)
         return code;
     if (faccessat(AT_FDCWD, dir, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return error_set(error, ERROR_INVALID, "%s is there already: name a new directory", dir);
+    if (import->options.check_only)
+        return 0;
     code = file_make_dir(import->stage, error);
     if (code == 0)
         code = lock_stage(import, error);
@@ -275,6 +279,44 @@ static int make_room(struct log_import *import, const uint8_t log_uuid[UUID_SIZE
     return code == 0 ? begin_segment(import, log_uuid, time_ns, error) : code;
 }
 
+static int add_to_frame(struct log_import *import, const uint8_t log_uuid[UUID_SIZE],
+                        const struct record *record, struct error *error)
+{
+    size_t size = record_size(record->payload.size);
+    int code = make_room(import, log_uuid, size, record->time_ns, error);
+    if (code < 0)
+        return code;
+    if (import->record_count == 0) {
+        import->first_seq = record->seq;
+        import->base_time_ns = record->time_ns;
+    }
+    record_encode(import->frame + FRAME_HEADER_SIZE + import->body_size, record);
+    import->body_size += (uint32_t)size;
+    import->record_count++;
+    return 0;
+}
+
+/* Whether the log of this name has such a record there. */
+static bool name_holds(const struct log_import *import, const uint8_t log_uuid[UUID_SIZE],
+                       const struct record *record)
+{
+    struct storage_opened opened;
+    if (record->kind != LOG_KIND_OPENED)
+        return import->last_seq > 0 && memcmp(log_uuid, import->log_uuid, UUID_SIZE) == 0;
+    return storage_opened_decode(record->payload, &opened) == 0 &&
+           memcmp(log_uuid, opened.log_uuid, UUID_SIZE) == 0;
+}
+
+static int set_other_name(const uint8_t log_uuid[UUID_SIZE], uint64_t seq, struct error *error)
+{
+    char name[UUID_TEXT_SIZE];
+    uuid_to_text(name, log_uuid);
+    return error_set(error, ERROR_CONFLICT,
+                     "event %llu is not of log %s: no event storage.opened says that the log goes "
+                     "on under this name there",
+                     (unsigned long long)seq, name);
+}
+
 int log_import_add(struct log_import *import, const uint8_t log_uuid[UUID_SIZE],
                    const struct record *record, struct error *error)
 {
@@ -287,17 +329,13 @@ int log_import_add(struct log_import *import, const uint8_t log_uuid[UUID_SIZE],
                          "event %llu has %zu bytes, which is more than a segment of %llu allows",
                          (unsigned long long)record->seq, size,
                          (unsigned long long)import->header.capacity);
-    int code = make_room(import, log_uuid, size, record->time_ns, error);
+    if (!name_holds(import, log_uuid, record))
+        return set_other_name(log_uuid, record->seq, error);
+    int code = import->options.check_only ? 0 : add_to_frame(import, log_uuid, record, error);
     if (code < 0)
         return code;
-    if (import->record_count == 0) {
-        import->first_seq = record->seq;
-        import->base_time_ns = record->time_ns;
-    }
-    record_encode(import->frame + FRAME_HEADER_SIZE + import->body_size, record);
-    import->body_size += (uint32_t)size;
-    import->record_count++;
     import->last_seq = record->seq;
+    memcpy(import->log_uuid, log_uuid, UUID_SIZE);
     return 0;
 }
 
@@ -317,21 +355,35 @@ static int write_checkpoint(struct log_import *import, struct error *error)
     return file_replace(import->log, LOG_CHECKPOINT_NAME, blocks, sizeof blocks, error);
 }
 
+struct checking {
+    const struct log_import_options *options;
+    struct error first; /* finding */
+};
+
 static void keep_first(const struct log_finding *finding, void *context)
 {
-    struct error *error = context;
-    if (error->code == 0)
-        error_set(error, ERROR_DAMAGED, "%s at offset %llu: %s", finding->file,
+    struct checking *checking = context;
+    if (checking->first.code == 0)
+        error_set(&checking->first, ERROR_DAMAGED, "%s at offset %llu: %s", finding->file,
                   (unsigned long long)finding->offset, finding->text);
+}
+
+static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context)
+{
+    const struct checking *checking = context;
+    if (checking->options->progress != NULL)
+        checking->options->progress(done_bytes, all_bytes, checking->options->context);
 }
 
 static int check_whole(struct log_import *import, struct error *error)
 {
-    struct error first = { 0 };
+    struct checking checking = { .options = &import->options };
     struct log_verify_result got;
     const struct log_verify_options verify = { .dir = import->log,
+                                               .stop = import->options.stop,
                                                .finding = keep_first,
-                                               .context = &first };
+                                               .progress = show_progress,
+                                               .context = &checking };
     int code = log_verify(&verify, &got, error);
     if (code < 0)
         return code;
@@ -339,7 +391,8 @@ static int check_whole(struct log_import *import, struct error *error)
         memcmp(got.chain, import->chain, SHA256_SIZE) == 0)
         return 0;
     return error_set(error, ERROR_DAMAGED, "what was written to %s is not sound: %s", import->log,
-                     first.code != 0 ? first.text : "it ends at another event than it should");
+                     checking.first.code != 0 ? checking.first.text
+                                              : "it ends at another event than it should");
 }
 
 /* Everything is durable in the stage: it gets its name. */
@@ -358,8 +411,11 @@ int log_import_finish(struct log_import *import, struct log_import_result *resul
                       struct error *error)
 {
     CHECK(!import->finished);
-    if (import->segments == 0)
+    if (import->last_seq == 0)
         return error_set(error, ERROR_NOT_FOUND, "there is no event to make a log of");
+    *result = (struct log_import_result){ .last_seq = import->last_seq };
+    if (import->options.check_only)
+        return 0;
     int code = end_segment(import, error);
     if (code == 0)
         code = write_checkpoint(import, error);
@@ -371,7 +427,6 @@ int log_import_finish(struct log_import *import, struct log_import_result *resul
         code = file_sync_dir(import->stage, error);
     if (code < 0)
         return code;
-    result->last_seq = import->last_seq;
     result->segments = import->segments;
     memcpy(result->chain, import->chain, SHA256_SIZE);
     return publish(import, error);

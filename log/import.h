@@ -1,4 +1,4 @@
-/* Makes a log of records that are kept elsewhere, for example in a database: each with its own
+/* Makes a log of records that are kept elsewhere, in a database or an export: each with its own
  * bytes and number, under the name that it was written under.
  *
  *   log_import_open -> log_import_add x n -> log_import_finish -> log_import_close
@@ -21,6 +21,8 @@
 #include "core/base/sha256.h"
 #include "log/record.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct log_import;
@@ -30,6 +32,11 @@ struct log_import_options {
     uint64_t segment_size; /* bytes; 0: LOG_SEGMENT_SIZE */
     uint16_t event_schema; /* the highest that the records may have */
     uint64_t time_ns;      /* wall clock, to be noted */
+    bool check_only;       /* writes nothing: only says whether records and `dir` are taken */
+    /* Of log_import_finish(), which reads all that was written. */
+    const atomic_bool *stop; /* gives up soon after it is set: -ECANCELED; may be NULL */
+    void (*progress)(uint64_t done_bytes, uint64_t all_bytes, void *context); /* may be NULL */
+    void *context;
 };
 
 struct log_import_result {
@@ -43,13 +50,15 @@ int log_import_open(struct log_import **import, const struct log_import_options 
                     struct error *error);
 
 /* Appends a record of the log of this name. The first one is number 1 and each one more than that
- * before it, else ERROR_INVALID; where the name changes, a log left the one before. ERROR_TOO_LARGE
- * the record does not fit a segment of this size; -errno with the file. */
+ * before it, else ERROR_INVALID; where the name changes, a log left the one before. No checksum is
+ * over a name: it is held against storage.opened, with which each name begins, else ERROR_CONFLICT.
+ * ERROR_TOO_LARGE the record does not fit a segment of this size; -errno with the file. */
 int log_import_add(struct log_import *import, const uint8_t log_uuid[UUID_SIZE],
                    const struct record *record, struct error *error);
 
-/* Ends it, checks it and gives it its name. ERROR_NOT_FOUND without a record; ERROR_DAMAGED what
- * was written cannot be read back; -errno. */
+/* Ends it, checks it and gives it its name. With check_only there is nothing to end: the result has
+ * no segments and no chain. ERROR_NOT_FOUND without a record; ERROR_DAMAGED what was written cannot
+ * be read back; -errno. */
 int log_import_finish(struct log_import *import, struct log_import_result *result,
                       struct error *error);
 
