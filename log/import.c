@@ -106,7 +106,9 @@ static int open_stage(struct log_import *import, struct error *error)
     if (import->options.check_only)
         return 0;
     code = file_make_dir(import->stage, error);
-    if (code == 0)
+    if (code < 0)
+        (void)rmdir(import->stage); /* it may be there and not durable */
+    else
         code = lock_stage(import, error);
     if (code == 0)
         code = remove_files(import->log, error);
