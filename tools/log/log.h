@@ -24,6 +24,7 @@ int log_stat(int argc, char **argv);
 int log_check(int argc, char **argv); /* "verify" */
 int log_hexdump(int argc, char **argv);
 int log_export(int argc, char **argv);
+int log_make_import(int argc, char **argv); /* "import" */
 int log_diff(int argc, char **argv);
 int log_explain(int argc, char **argv);
 int log_prove(int argc, char **argv);

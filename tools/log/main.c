@@ -33,6 +33,7 @@ static const struct command_entry entries[] = {
     { "backup", "copy a live log", log_make_backup },
     { "restore", "make a log of a backup", log_restore_backup },
     { "export", "write events in another format", log_export },
+    { "import", "make a log of an export", log_make_import },
     { "replay", "rebuild the state as of an event or a time", log_state_replay },
     { "diff", "compare two logs", log_diff },
     { .name = NULL },
