@@ -239,8 +239,11 @@ subtest 'usage' => sub {
         my ($status, $said) = daa_log($command, '--help');
         ok($status == 0 && $said =~ /\Q$command\E/, "$command has help");
     }
-    my ($status, $said, $complained) = daa_log('cat', scratch() . '/nowhere');
-    ok($status == 1 && $complained =~ /nowhere/, 'a directory that is not there is named');
+    my ($status, $said, $complained);
+    for my $command (qw(cat tail stat)) {
+        ($status, $said, $complained) = daa_log($command, scratch() . '/nowhere');
+        ok($status == 1 && $complained =~ /\A[^\n]*nowhere[^\n]*\n\z/, "$command: a directory that is not there is named, once") or diag($complained);
+    }
     ($status) = daa_log('verify', scratch() . '/nowhere');
     is($status, 2, 'and verify exits 2');
     mkdir scratch() . '/empty';

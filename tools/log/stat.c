@@ -251,7 +251,9 @@ static int count_all(struct stat_run *run, struct listing *listing)
     statistics_finish(s);
     s->skipped = listing->skipped;
     s->live = listing->live;
-    if (status != COMMAND_USAGE && log_lineage_read(&s->lineage, listing->dir, &error) < 0)
+    if (status == COMMAND_USAGE || listing->reader == NULL) /* which is said */
+        return status;
+    if (log_lineage_read(&s->lineage, listing->dir, &error) < 0)
         status = command_failed_error(listing->command, &error);
     count_files(s, listing->dir);
     s->begins = beginning_state(&s->beginning, s->first_seq, listing->dir);
