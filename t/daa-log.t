@@ -231,7 +231,7 @@ subtest 'a live log' => sub {
 };
 
 subtest 'usage' => sub {
-    for my $case (['cat'], ['cat', '--no-such', $dir], ['no-such'], ['explain', 'x', $dir], ['cat', $dir, $dir]) {
+    for my $case (['cat'], ['cat', '--no-such', $dir], ['no-such'], ['explain', 'x', $dir], ['cat', $dir, $dir], ['cat', '--from', 2, '--to', 1, $dir]) {
         my ($status, $said, $complained) = daa_log(@$case);
         ok($status == 2 && $complained ne '', "wrong usage: @$case");
     }

@@ -45,6 +45,9 @@ int filter_begin(struct filter *filter, const char *dir, struct error *error)
 {
     struct moment_clock clock = moment_local();
     int code = 0;
+    if (filter->to != 0 && filter->from > filter->to)
+        return error_set(error, ERROR_SYNTAX, "--from %llu is behind --to %llu",
+                         (unsigned long long)filter->from, (unsigned long long)filter->to);
     if (filter->since != NULL)
         code = moment_parse(filter->since, &clock, &filter->since_ns, error);
     if (code == 0 && filter->until != NULL)
