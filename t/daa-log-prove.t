@@ -141,4 +141,6 @@ print $hole "\0" x 8;
 close $hole;
 ($status, undef, $said) = prove($seq, $dir);
 is($status, 1, 'of a damaged segment nothing is proven');
+($status, undef, $said) = run_program(program('daa-log'), 'prove', '--check', $dir);
+ok($status == 1 && $said eq "daa-log prove: cannot read $dir: Is a directory\n", 'a directory is no proof') or diag($said);
 done_testing;

@@ -69,7 +69,7 @@ static int read_text(const char *path, struct text *text, struct error *error)
     text->size_max = PROOF_SIZE_MAX;
     while ((size = fread(buffer, 1, sizeof buffer, in)) > 0)
         text_add(text, buffer, size);
-    int code = ferror(in) ? -EIO : text->failed;
+    int code = ferror(in) ? -errno : text->failed;
     fclose(in);
     return code < 0 ? error_set(error, code, "cannot read %s: %s", path, error_text(code)) : 0;
 }
