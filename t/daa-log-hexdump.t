@@ -163,4 +163,10 @@ subtest 'a sealed log' => sub {
     ok($status == 1 && $said =~ /^  !! at 0x0: seg-0000000002\.zlog: /m, 'a damaged one is named') or diag($said);
 };
 
+subtest 'behind the end' => sub {
+    my $size = -s "$dir/seg-0000000001.log";
+    my ($status, $said, $complained) = daa_log('hexdump', $dir, "1:$size");
+    ok($status == 1 && $said eq '' && $complained =~ /seg-0000000001\.log has $size bytes, none at 0x/, 'there is nothing to be shown, which is said') or diag($complained);
+};
+
 done_testing();

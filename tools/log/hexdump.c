@@ -9,6 +9,7 @@
 #include "tools/log/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -253,6 +254,9 @@ static int dump_segment(struct hexdump *h, size_t index, uint64_t from, uint64_t
     int state = directory_segment(&h->directory, index, &h->source, &h->header, &what);
     if (state < 0)
         return command_failed_error(h->command, &what);
+    if (from >= h->source.size && from > 0)
+        return command_failed(h->command, "%s has %" PRIu64 " bytes, none at %#" PRIx64, name,
+                              h->source.size, from);
     h->has_header = state == SEGMENT_BEGUN;
     dump_begin(&h->dump, h->dump.json, name);
     h->dump.from = from;
