@@ -121,6 +121,8 @@ subtest 'a file' => sub {
     ok($bad == 1 && $why =~ /cannot write .*no\/such\/file\.part/, 'a place that is not there is named');
     ($bad, undef, $why) = daa_log('export', '-o', $file, scratch() . '/nowhere');
     ok($bad == 1 && !-e "$file.part" && slurp($file) eq 'old', 'without a log no file is made');
+    ($bad, undef, $why) = daa_log('export', '-o', scratch(), $dir);
+    ok($bad == 1 && $why =~ /cannot write \S+: it is a directory: name a file in it/ && !-e scratch() . '.part', 'nor is a directory written to');
     is((daa_log('export', '--json', $dir))[0], 2, '--json without a file is wrong usage');
 };
 

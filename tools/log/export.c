@@ -58,6 +58,10 @@ static int open_file(struct exporting *exporting, struct error *error)
     exporting->out = stdout;
     if (exporting->path == NULL)
         return 0;
+    struct stat there;
+    if (stat(exporting->path, &there) == 0 && S_ISDIR(there.st_mode))
+        return error_set(error, -EISDIR, "cannot write %s: it is a directory: name a file in it",
+                         exporting->path);
     if (snprintf(exporting->part, sizeof exporting->part, "%s.part", exporting->path) >= PATH_MAX)
         return error_set(error, -ENAMETOOLONG, "%s: the path is too long", exporting->path);
     /* What agents did is nobody else's business, as in the log itself. */
