@@ -201,7 +201,7 @@ subtest 'the place' => sub {
     }
     my ($status, $out, $err) = daa_log('import', $file, "$there/log//");
     ok($status == 0 && -d "$there/log/log" && !-e "$there/log.importing", 'a slash behind its name changes nothing') or diag($err);
-    for my $wrong ([], [$file], ['--segment-size', '100KiB', $file, 'x'], ['--nothing', $file, 'x']) {
+    for my $wrong ([], [$file], [$file, ''], ['--segment-size', '100KiB', $file, 'x'], ['--nothing', $file, 'x']) {
         ($status, $out, $err) = daa_log('import', @$wrong);
         ok($status == 2 && $err =~ /^Try 'daa-log import --help'/m, "wrong usage: @$wrong") or diag("$status $err");
     }

@@ -290,6 +290,8 @@ int log_make_import(int argc, char **argv)
                                         importing.segment_size % LOG_BLOCK_SIZE != 0))
         return command_misused(&command, "--segment-size: a segment has 256KiB to 1GiB, in whole "
                                          "blocks of 4KiB");
+    if (argv[argc - 1][0] == '\0')
+        return command_misused(&command, "TARGET is empty");
     importing.command = &command;
     importing.target = argv[argc - 1];
     importing.lines = (struct lines){ .paths = (const char *const *)(argv + first),
