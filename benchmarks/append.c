@@ -1,6 +1,8 @@
 /* Appends events through the log's writer as the daemon does: so many in flight, and another for
- * each that became durable. Chain on, spares made beside. Counts what a durable event costs: time,
- * frames, syncs, allocations of this thread, bytes on disk, and hops to a kernel thread. */
+ * each that became durable. Chain on, spares made beside; with --seal segments that are over are
+ * sealed beside too, and how far that falls behind is told, and how long it takes to catch up when
+ * nothing is appended any more. Counts what a durable event costs: time, frames, syncs, allocations
+ * of this thread, bytes on disk, and hops to a kernel thread. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -16,8 +18,9 @@
 
 #include "iouring/io.h"
 #include "log/log.h"
+#include "payload.h"
 
-enum { IN_FLIGHT_MAX = 65536, BUCKETS = 64 * 128, OPS_MAX = 64 };
+enum { IN_FLIGHT_MAX = 65536, BUCKETS = 64 * 128, OPS_MAX = 64, LOOK_NS = 100000000 };
 
 static __thread uint64_t allocations; /* of this thread */
 
@@ -49,12 +52,13 @@ struct run {
     uint64_t segment_size;
     double seconds;
     enum log_sync sync;
-    bool no_chain;
+    bool no_chain, seal;
 
     struct log *log;
     struct io *io;
     struct budget budget;
     char path[4096];
+    char *payloads;
     uint64_t appended_ns[IN_FLIGHT_MAX]; /* by sequence number */
     uint64_t latencies[BUCKETS];         /* 128 for each doubling */
     uint64_t events, acknowledged;
@@ -65,6 +69,8 @@ struct run {
     int punts_fd; /* -1: not to be had */
     uint64_t punts;
     double cpu;
+    uint64_t looked_ns, unsealed_max; /* segments */
+    double catch_up_seconds;
 };
 
 static _Noreturn void fail(const char *text)
@@ -143,9 +149,9 @@ static uint64_t percentile_ns(const struct run *run, double part)
 /* As many as there is room for. False when it stopped early, the log being full for the moment. */
 static bool append_events(struct run *run, uint64_t now_ns)
 {
-    static uint8_t payload[LOG_PAYLOAD_SIZE_MAX];
     uint64_t time_ns = clock_ns(CLOCK_REALTIME);
     while (log_next_seq(run->log) <= run->acknowledged + run->in_flight) {
+        char *payload = run->payloads + log_next_seq(run->log) % PAYLOADS * run->size;
         struct record record = { .kind = 100,
                                  .time_ns = time_ns,
                                  .payload = span_of(payload, run->size) };
@@ -175,6 +181,32 @@ static void take_durable(struct run *run)
     }
 }
 
+static void look_at_sealing(struct run *run, uint64_t now_ns)
+{
+    struct log_stats stats;
+    if (!run->seal || now_ns < run->looked_ns + LOOK_NS)
+        return;
+    run->looked_ns = now_ns;
+    log_stats_get(run->log, &stats);
+    if (stats.seal_error[0] != '\0')
+        fail(stats.seal_error);
+    run->unsealed_max = stats.unsealed > run->unsealed_max ? stats.unsealed : run->unsealed_max;
+}
+
+static void await_sealing(struct run *run)
+{
+    struct log_stats stats;
+    uint64_t begun_ns = clock_ns(CLOCK_MONOTONIC), now_ns = begun_ns;
+    do {
+        if (log_wait(run->log, -1, 10000000) < 0)
+            fail(log_failure(run->log));
+        now_ns = clock_ns(CLOCK_MONOTONIC);
+        look_at_sealing(run, now_ns);
+        log_stats_get(run->log, &stats);
+    } while (stats.unsealed > 0);
+    run->catch_up_seconds = (double)(now_ns - begun_ns) / 1e9;
+}
+
 static void append_for_a_while(struct run *run)
 {
     run->acknowledged = log_durable_seq(run->log);
@@ -191,6 +223,7 @@ static void append_for_a_while(struct run *run)
             fail(log_failure(run->log));
         take_durable(run);
         now_ns = clock_ns(CLOCK_MONOTONIC);
+        look_at_sealing(run, now_ns);
     }
     run->allocations = allocations - allocations_before;
     run->punts = read_punts(run) - punts_before;
@@ -215,6 +248,7 @@ static void open_all(struct run *run)
                                    .spares = 4,
                                    .sync = run->sync,
                                    .no_chain = run->no_chain,
+                                   .seal = run->seal,
                                    .start_time_ns = clock_ns(CLOCK_REALTIME) };
     if (log_open(&run->log, &options, NULL, &error) < 0)
         fail(error.text);
@@ -225,6 +259,7 @@ static void open_all(struct run *run)
             fail(log_failure(run->log));
     } while (stats.spares < options.spares);
     run->punts_fd = open_punts();
+    run->payloads = payloads_make(run->size);
 }
 
 static void close_all(struct run *run)
@@ -242,6 +277,16 @@ static void close_all(struct run *run)
 static double per(uint64_t count, double of)
 {
     return of > 0 ? (double)count / of : 0;
+}
+
+static void print_sealing(const struct run *run)
+{
+    printf("\"unsealed_max\":%" PRIu64 ",\"unsealed_after\":%" PRIu64
+           ",\"sealed_bytes_per_second\":%.0f,\"catch_up_seconds\":%.2f,",
+           run->unsealed_max, run->after.unsealed,
+           per(run->after.sealed_raw_bytes - run->before.sealed_raw_bytes,
+               (double)(run->ended_ns - run->began_ns) / 1e9),
+           run->catch_up_seconds);
 }
 
 static void print(const struct run *run)
@@ -266,6 +311,8 @@ static void print(const struct run *run)
         printf("\"punts_per_1000_commits\":%.2f,", per(run->punts * 1000, frames));
     else
         printf("\"punts_per_1000_commits\":\"not measured\",");
+    if (run->seal)
+        print_sealing(run);
     printf("\"allocations_per_append\":%.6f,\"disk_bytes_per_event_byte\":%.3f,"
            "\"disk_bytes_per_second\":%.0f,\"rolls\":%" PRIu64 ",\"spare_waits\":%" PRIu64
            ",\"cpu_seconds\":%.3f}\n",
@@ -279,7 +326,7 @@ static _Noreturn void usage(int status)
 {
     fputs("usage: append [--dir DIR] [--size BYTES] [--in-flight N] [--seconds S]\n"
           "              [--engine ring|plain] [--sync dsync|fdatasync|probe] [--no-chain]\n"
-          "              [--segment-size BYTES]\n"
+          "              [--segment-size BYTES] [--seal]\n"
           "Appends events of BYTES (200) with N (1) in flight for S seconds (3) and prints one "
           "JSON object.\n",
           status == 0 ? stdout : stderr);
@@ -300,6 +347,8 @@ static bool set(struct run *run, int option)
         run->engine = optarg;
     else if (option == 'c')
         run->no_chain = true;
+    else if (option == 'l')
+        run->seal = true;
     else if (option == 'g')
         run->segment_size = strtoull(optarg, NULL, 10);
     else if (option == 'y')
@@ -321,6 +370,7 @@ int main(int argc, char **argv)
                                              { "sync", required_argument, NULL, 'y' },
                                              { "no-chain", no_argument, NULL, 'c' },
                                              { "segment-size", required_argument, NULL, 'g' },
+                                             { "seal", no_argument, NULL, 'l' },
                                              { "help", no_argument, NULL, 'h' },
                                              { 0 } };
     static struct run run = { .dir = ".",
@@ -337,6 +387,8 @@ int main(int argc, char **argv)
         usage(2);
     open_all(&run);
     append_for_a_while(&run);
+    if (run.seal)
+        await_sealing(&run);
     close_all(&run);
     print(&run);
     return 0;

@@ -22,6 +22,7 @@
 #include "log/reader.h"
 #include "log/sealed.h"
 #include "log/sealing.h"
+#include "payload.h"
 
 struct run {
     const char *dir;
@@ -48,21 +49,6 @@ static _Noreturn void fail(const struct run *run)
     exit(1);
 }
 
-/* As an event has it: ids that differ, words that repeat, and a little that nothing predicts. */
-static size_t make_payload(char *payload, size_t size, uint64_t seq)
-{
-    uint64_t noise = seq * 0x9e3779b97f4a7c15ull;
-    size_t used = (size_t)snprintf(payload, size,
-                                   "{\"workflow\":\"wf-8d1f02ab77c6d1e5-%" PRIu64
-                                   "\",\"step\":\"s%" PRIu64 "\",\"status\":\"completed\","
-                                   "\"token\":\"%016" PRIx64 "\",\"output\":{\"total\":%" PRIu64
-                                   ",\"currency\":\"EUR\",\"note\":\"",
-                                   seq / 8 * 8, seq % 8, noise, noise % 100000);
-    for (; used < size; used++)
-        payload[used] = "paid in full, thank you "[used % 24];
-    return size;
-}
-
 static void append_some(struct run *run, struct log *log, uint64_t time_ns)
 {
     static char payload[65536];
@@ -70,12 +56,12 @@ static void append_some(struct run *run, struct log *log, uint64_t time_ns)
     for (int i = 0; i < 64; i++) {
         while (log_reserve(log, 1, run->size, &seq) == ERROR_FULL)
             (void)log_wait(log, -1, 1000000);
-        size_t size = make_payload(payload, run->size, seq);
+        payload_make(payload, run->size, seq);
         struct record record = { .seq = seq,
                                  .stream = seq > 8 ? seq / 8 * 8 : seq,
                                  .time_ns = time_ns + seq * 1000,
                                  .kind = (uint16_t)(16 + seq % 8),
-                                 .payload = span_of(payload, size) };
+                                 .payload = span_of(payload, run->size) };
         log_append(log, &record);
     }
     (void)log_flush(log);
