@@ -22,14 +22,21 @@ sub settled_digest {
     });
 }
 
-for my $case ([ '1MB', 4 ], [ '200MB', 4 ]) {
-    my ($size, $segments) = @$case;
+for my $case ([ '1MB', 4 ], [ '200MB', 4 ], [ '2MB', 8, 'full' ]) {
+    my ($size, $segments, @full) = @$case;
     my $dir = scratch() . "/data-$size";
     mkdir $dir, 0700;
-    my ($status, $out, $err) = run_program($maker, "$dir/log", $size);
+    my ($status, $out, $err) = run_program($maker, "$dir/log", $size, @full);
     is($status, 0, "$size: it is made") or diag($err);
     my ($last_seq, $bytes, $written) = $out =~ /^segments $segments last_seq (\d+) bytes (\d+) written (\d+)$/;
-    ok($bytes >= 1 << 20 && $written < $bytes, '... of so many segments, mostly holes') or diag($out);
+    my @sealed = glob "$dir/log/*.zlog";
+    if (@full) {
+        ok($written > 0.75 * $bytes, '... of so many segments, full of events') or diag($out);
+        is(scalar @sealed, $segments - 1, '... and all but the newest are sealed');
+    } else {
+        ok($bytes >= 1 << 20 && $written < 0.75 * $bytes, '... of so many segments, mostly holes') or diag($out);
+        is(scalar @sealed, 0, '... and none is sealed');
+    }
     ($status, $out, $err) = run_program(program('daa-log'), 'verify', $dir);
     is($status, 0, '... it is sound') or diag($out, $err);
     # What it holds is old: nothing of it shall leave the state while digests are taken.
@@ -47,4 +54,6 @@ for my $case ([ '1MB', 4 ], [ '200MB', 4 ]) {
 }
 my ($status) = run_program($maker, scratch() . '/x', '1XB');
 is($status, 2, 'a size that is none is refused');
+($status) = run_program($maker, scratch() . '/x', '1MB', 'empty');
+is($status, 2, 'and so is a word that is not known');
 done_testing();

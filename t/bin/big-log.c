@@ -1,15 +1,24 @@
 /* Writes a log of any apparent size in moments, to measure what must not depend on it.
  *
- *   big-log DIR SIZE     SIZE in bytes, or with KB, MB, GB: 1MB, 100GB
+ *   big-log DIR SIZE [full]    SIZE in bytes, or with KB, MB, GB: 1MB, 100GB
  *
  * The bytes are a real log's: headers, frames, links, chain, index. All segments but the last hold
  * some `agent.registered` and SEAL, and are holes behind that. The last holds what an agent did:
  * workflows that slept and completed, and SLEEPING that still sleep. It ends with CLOSE. Segments
- * are 64 MiB, of a log under 64 MiB 256 KiB. Says "segments N last_seq N bytes N written N". */
+ * are 64 MiB, of a log under 64 MiB 256 KiB.
+ *
+ * With `full` there are no holes: the segments are filled to the end with events of 200 bytes, and
+ * sealed, each when the next is there. That takes minutes for 100GB, and a tenth of the room.
+ *
+ * Says "segments N last_seq N bytes N written N"; `written` is before the sealing. */
 #include "agent_shell.h"
 #include "core/base/check.h"
 #include "core/event/event.h"
+#include "log/directory.h"
+#include "log/sealing.h"
+#include "log/storage.h"
 #include "log_maker.h"
+#include "payload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +35,9 @@
 #define RECORDS 16u          /* of one of its frames */
 #define REAL_MAX (16u << 20) /* bytes of frames in the last segment, if it has so much room */
 #define FRAME_RECORDS_MAX 64u
+#define EVENT_SIZE_MAX 256u
+#define HOST_SIZE 180u         /* of an event in a full segment: 200 bytes with the rest */
+#define FRAME_ROOM (32u << 10) /* for one more frame of these */
 
 static uint64_t written;
 
@@ -79,34 +91,74 @@ static void now_durable(struct log_maker *maker)
     maker->durable_seq = maker->next_seq - 1;
 }
 
-static void fill_middle(struct log_maker *maker, uint64_t step_ns)
+/* One event of the middle; `host` may be empty. Returns its size. */
+static size_t pack_registered(uint8_t payload[EVENT_SIZE_MAX], uint64_t pid, struct span host)
 {
-    static uint8_t payload[256];
     Daa__AgentRegistered body = DAA__AGENT_REGISTERED__INIT;
     Daa__Event event = DAA__EVENT__INIT;
-    struct record records[RECORDS];
     body.version = data_of_span(span_of_text("0.1.0"));
     body.has_version = body.has_pid = true;
-    body.pid = maker->header.segment_no;
+    body.has_host = host.size > 0;
+    body.host = data_of_span(host);
+    body.pid = pid;
     event.has_schema = true;
     event.schema = EVENT_SCHEMA;
     event.body_case = DAA__EVENT__BODY_AGENT_REGISTERED;
     event.agent_registered = &body;
-    CHECK(event_size(&event) <= sizeof payload);
+    CHECK(event_size(&event) <= EVENT_SIZE_MAX);
     event_pack(&event, payload);
-    for (uint32_t frame = 0; frame < FRAMES; frame++) {
-        for (uint32_t i = 0; i < RECORDS; i++)
-            records[i] = (struct record){
-                .seq = maker->next_seq + i,
-                .stream = maker->next_seq + i,
-                .time_ns = maker->time_ns + i * step_ns,
-                .kind = DAA__EVENT__BODY_AGENT_REGISTERED,
-                .payload = span_of(payload, event_size(&event)),
-            };
-        log_maker_records(maker, 0, records, RECORDS);
-        maker->time_ns += step_ns;
-        now_durable(maker);
+    return event_size(&event);
+}
+
+static void put_registered(struct log_maker *maker, uint32_t count, uint64_t step_ns,
+                           const char *hosts)
+{
+    static uint8_t payloads[FRAME_RECORDS_MAX][EVENT_SIZE_MAX];
+    struct record records[FRAME_RECORDS_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t seq = maker->next_seq + i;
+        const char *host = hosts != NULL ? hosts + seq % PAYLOADS * HOST_SIZE : NULL;
+        size_t size = pack_registered(payloads[i], maker->header.segment_no,
+                                      span_of(host, host != NULL ? HOST_SIZE : 0));
+        records[i] = (struct record){
+            .seq = seq,
+            .stream = seq,
+            .time_ns = maker->time_ns + i * step_ns,
+            .kind = DAA__EVENT__BODY_AGENT_REGISTERED,
+            .payload = span_of(payloads[i], size),
+        };
     }
+    log_maker_records(maker, 0, records, count);
+    maker->time_ns += step_ns;
+    now_durable(maker);
+}
+
+/* Takes `duration_ns` of log time, about. */
+static void fill_middle(struct log_maker *maker, uint64_t duration_ns, const char *hosts)
+{
+    uint32_t blocks = (uint32_t)(maker->header.capacity / LOG_BLOCK_SIZE);
+    uint64_t end = maker->header.capacity - storage_sealed_size(blocks) - FRAME_ROOM;
+    if (hosts == NULL) {
+        for (uint32_t frame = 0; frame < FRAMES; frame++)
+            put_registered(maker, RECORDS, duration_ns / (FRAMES * RECORDS), NULL);
+        return;
+    }
+    while (maker->offset < end)
+        put_registered(maker, FRAME_RECORDS_MAX, duration_ns / (end / HOST_SIZE), hosts);
+}
+
+/* Those behind which another one begins. */
+static void seal_closed(const char *dir)
+{
+    struct directory directory;
+    struct error error = { 0 };
+    struct sealing sealing = { .directory = &directory };
+    if (directory_open(&directory, dir, &error) < 0 || directory.count < 2 ||
+        sealing_segment(&sealing, directory.count - 2, &error) != 1) {
+        fprintf(stderr, "big-log: cannot seal a segment of %s: %s\n", dir, error.text);
+        exit(1);
+    }
+    directory_close(&directory);
 }
 
 /*--- The last one ----------------------------------------------------------------------------*/
@@ -176,11 +228,12 @@ const char *__asan_default_options(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
-        fprintf(stderr, "usage: big-log DIR SIZE\n");
+    bool full = argc == 4 && strcmp(argv[3], "full") == 0;
+    if (argc != 3 && !full) {
+        fprintf(stderr, "usage: big-log DIR SIZE [full]\n");
         return 2;
     }
-    const char *dir = argv[1];
+    const char *dir = argv[1], *hosts = full ? payloads_make(HOST_SIZE) : NULL;
     uint64_t size = size_of_text(argv[2]);
     uint64_t capacity = size < LOG_SEGMENT_SIZE ? LOG_SEGMENT_SIZE_MIN : LOG_SEGMENT_SIZE;
     uint64_t count = (size + capacity - 1) / capacity;
@@ -196,15 +249,19 @@ int main(int argc, char **argv)
     log_maker_open(&maker);
     now_durable(&maker);
     for (uint64_t i = 1; i < count; i++) {
-        fill_middle(&maker, 365 * day_ns / (count * FRAMES * RECORDS));
+        fill_middle(&maker, 365 * day_ns / count, hosts);
         log_maker_seal(&maker, FRAME_SEAL);
         write_segment(&maker, dir);
+        if (full && i > 1)
+            seal_closed(dir);
         now_durable(&maker);
         log_maker_next(&maker, 0);
     }
     fill_last(&maker);
     log_maker_seal(&maker, FRAME_CLOSE);
     write_segment(&maker, dir);
+    if (full && count > 1)
+        seal_closed(dir);
     log_maker_write_checkpoint(&maker, dir, maker.next_seq - 1);
     printf("segments %" PRIu64 " last_seq %" PRIu64 " bytes %" PRIu64 " written %" PRIu64 "\n",
            count, maker.next_seq - 1, count * capacity, written);
