@@ -90,9 +90,9 @@ static struct year_options options = {
     .long_run_to = 322,
     .config = "[state]\nfinished_ttl = \"7d\"\nsnapshot_interval = \"0s\"\n"
               "[idempotency]\nttl = \"1d\"\n[retention]\nmax_age = \"30d\"\n"
-              "max_bytes = \"208MB\"\n[memory]\nmax_heap_size = \"64MB\"\n",
+              "max_bytes = \"30MB\"\n[memory]\nmax_heap_size = \"64MB\"\n",
     .finished_ttl_ns = 7 * YEAR_DAY_NS,
-    .retention_bytes = UINT64_C(208) << 20,
+    .retention_bytes = UINT64_C(30) << 20,
     .retention_days = 30,
     .jumps = jumps,
     .jump_count = sizeof jumps / sizeof jumps[0],
