@@ -212,7 +212,7 @@ static int run(struct restoring *r, struct restore_result *result, struct error 
     const struct log_import_options wanted = {
         .dir = r->options->dir,
         .segment_size = r->options->segment_size,
-        .event_schema = EVENT_SCHEMA,
+        .event_schema = EVENT_SCHEMA_NEWEST,
         .time_ns = r->options->time_ns,
     };
     int failed = open_all(r, result->log, error);

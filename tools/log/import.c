@@ -149,7 +149,7 @@ static int open_all(struct importing *importing, struct error *error)
     const struct log_import_options options = {
         .dir = importing->target,
         .segment_size = importing->segment_size,
-        .event_schema = EVENT_SCHEMA,
+        .event_schema = EVENT_SCHEMA_NEWEST,
         .time_ns = wall_clock_ns(),
         .check_only = importing->check_only,
         .stop = &stopped,
