@@ -279,7 +279,7 @@ static void replay_from(struct world *world, const struct shell_documents *from,
 
 static void check_documents(struct world *world)
 {
-    const char *findings = shell_check(&world->shell.budget, &world->shell.documents, NULL);
+    const char *findings = shell_check(&world->shell, &world->shell.documents, NULL);
     if (findings[0] != 0)
         tap_bail_out("the documents: %s", findings);
     world->checks++;

@@ -178,7 +178,7 @@ static void begin(void)
 static void found(char kind, const char *words, const char *name)
 {
     uint64_t used = world.shell.budget.used;
-    const char *findings = shell_check(&world.shell.budget, &world.documents, NULL);
+    const char *findings = shell_check(&world.shell, &world.documents, NULL);
     bool there = false;
     for (const char *at = findings; *at != 0; at = strchr(at, '\n') + 1) {
         size_t size = strcspn(at, "\n");
@@ -454,7 +454,7 @@ static void clean(void)
     static const struct shell_documents nothing;
     make_world();
     begin();
-    is_str(shell_check(&world.shell.budget, &world.documents, &result), "",
+    is_str(shell_check(&world.shell, &world.documents, &result), "",
            "what an agent hands over is clean");
     is_int(result.findings, 0, "nothing is found");
     is_int(result.documents, world.documents.count, "every document was looked at");
@@ -462,7 +462,7 @@ static void clean(void)
     is_int(result.definitions, 3, "definitions");
     is_int(result.keys, 2, "and keys");
     ok(result.usages_checked, "and how often definitions are used");
-    is_str(shell_check(&world.shell.budget, &nothing, NULL), "", "and so is nothing at all");
+    is_str(shell_check(&world.shell, &nothing, NULL), "", "and so is nothing at all");
 }
 
 static int get_nothing(struct span key, struct span *bytes, void *context)
@@ -607,7 +607,7 @@ static void any_bytes(void)
         begin();
         for (uint64_t count = 1 + below(4); count > 0; count--)
             mutate();
-        noticed += shell_check(&world.shell.budget, &world.documents, NULL)[0] != 0;
+        noticed += shell_check(&world.shell, &world.documents, NULL)[0] != 0;
         if (world.shell.budget.used != used)
             tap_bail_out("memory is not given back");
     }

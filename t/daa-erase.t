@@ -50,7 +50,7 @@ my $before = $agent->get("/api/v1/workflows/$ids[0]")->{json};
 is($before->{input}{name}, "$secret-input-1", 'and is shown as any other');
 my $history = $agent->get("/api/v1/workflows/$ids[0]/history")->{json}{items};
 is($history->[0]{payload}{input}{name}, "$secret-input-1", 'its history too');
-is(files_with($agent->dir . '/log', $secret), '', 'no file of the log holds what is private');
+is(files_with($agent->dir, $secret), '', 'no file of the data directory holds what is private');
 is((stat $agent->dir . '/keys')[2] & 0777, 0700, 'the keys are beside it, for nobody else');
 
 $agent->kill;

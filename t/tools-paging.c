@@ -53,7 +53,7 @@ static int status_of(struct loop_daemon *daemon, uint64_t stream)
     size_t size = 0;
     arena_init(&arena, &daemon->boot.budget, BUDGET_READERS, 4096);
     if (state_get(daemon->boot.state, document_key_span(&key), &bytes, &size) != 1 ||
-        document_workflow_summary(span_of(bytes, size), &arena, &summary) < 0)
+        document_workflow_summary(span_of(bytes, size), NULL, &arena, &summary) < 0)
         tap_bail_out("workflow %llu has no document", (unsigned long long)stream);
     free(bytes);
     arena_free(&arena);

@@ -39,6 +39,7 @@
 #include "core/base/error.h"
 #include "core/base/lineage.h"
 #include "core/event/event.h"
+#include "core/event/private.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,6 +56,8 @@ struct agent_options {
     uint64_t idle_bytes_max;  /* of workflows in memory with nothing under way; 0: a quarter of
                                     the budget */
     uint32_t output_size_max; /* of a workflow's output, bytes; 0 or over 1 MiB: 1 MiB */
+    struct event_keys keys;   /* of workflows that have one; `context` must stay. Without a context
+                               what is encrypted is blank */
     bool encrypt; /* each new workflow gets a key of its own (core/event/private.h), the next one:
                      agent_counts.keys_used + 1 */
     bool exec_enabled;

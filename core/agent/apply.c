@@ -134,7 +134,6 @@ static int fill(struct workflow *workflow, const struct event_header *header,
 {
     workflow->stream = workflow->last_seq = header->seq;
     workflow->submitted_ns = header->time_ns;
-    workflow->key_id = header->key_id;
     int result = copy(workflow, body->name, &workflow->name);
     if (result == 0)
         result = copy(workflow, body->input, &workflow->input);
@@ -161,6 +160,8 @@ static int submit(struct agent *agent, const struct event_header *header,
         return ERROR_BUDGET;
     }
     int result = fill(workflow, header, body);
+    if (result == 0 && workflow->key_id != header->key_id)
+        result = state_take_cipher_key(agent, workflow, header->key_id);
     if (result == 0)
         result = take_key(agent, workflow, body);
     if (result == 0)

@@ -156,6 +156,9 @@ int state_encode_workflow(const struct workflow *workflow, struct arena *arena, 
         result = fill_signals(&document, workflow, arena);
     if (result == 0)
         result = fill_digests(&document, workflow, arena);
+    if (result == 0 && workflow->key_id != 0)
+        result = document_workflow_encrypt(
+            &document, workflow->has_cipher_key ? workflow->cipher_key : NULL, arena);
     return result < 0 ? result : pack(&document.base, arena, bytes);
 }
 

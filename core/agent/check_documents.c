@@ -331,7 +331,7 @@ int check_documents_open(struct check_documents **opened,
                          budget_owner_name(BUDGET_READERS));
     *check = (struct check_documents){ .options = *options, .result = { .usages_checked = true } };
     arena_init(&check->arena, budget, BUDGET_READERS, 4096);
-    struct agent_options agent = { .budget = budget };
+    struct agent_options agent = { .budget = budget, .keys = options->keys };
     int status = agent_open(&check->agent, &agent, error);
     if (status < 0) {
         budget_free(budget, BUDGET_READERS, check, sizeof *check);

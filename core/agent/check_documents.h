@@ -26,6 +26,7 @@
 #include "core/base/budget.h"
 #include "core/base/error.h"
 #include "core/base/span.h"
+#include "core/event/private.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +38,7 @@
 
 struct check_documents_options {
     struct budget *budget;
+    struct event_keys keys; /* without a context, or the key, what is encrypted is not looked at */
     /* The document of a key: 1 with *bytes, valid until the check is closed; 0 there is none;
      * negative ends the check with this code. */
     int (*get)(struct span key, struct span *bytes, void *context);

@@ -177,6 +177,17 @@ static void plan_submitted(struct plan *plan, const struct flow *flow)
     body->key_ttl_ns = plan->agent->options.idempotency_ttl_ns;
 }
 
+/* False: the decision is made, since its key cannot be had. */
+static bool take_cipher_key(struct plan *plan, struct workflow *workflow)
+{
+    uint32_t key_id = plan->decision->events[plan->decision->event_count - 1].key_id;
+    if (state_take_cipher_key(plan->agent, workflow, key_id) == 0)
+        return true;
+    plan_refuse(plan, 503, "key-unavailable",
+                "key %" PRIu32 " of the keyring cannot be had now: ask again in a moment", key_id);
+    return false;
+}
+
 /* What the two events will be applied with. False: no memory. */
 static bool prepare_submit(struct plan *plan, struct definition *definition)
 {
@@ -193,6 +204,8 @@ static bool prepare_submit(struct plan *plan, struct definition *definition)
     agent->prepared.workflow = state_workflow_new(agent, definition, plan->memory);
     if (agent->prepared.workflow == NULL)
         return false;
+    if (!take_cipher_key(plan, agent->prepared.workflow))
+        return true;
     if (command->keyed && store_key(agent, command->key_digest) == NULL) {
         agent->prepared.key = store_new(agent, &agent->keys, command->key_digest);
         return agent->prepared.key != NULL;
@@ -269,7 +282,8 @@ static void decide_submit(struct plan *plan)
     if (definition == NULL || definition->removed)
         plan_definition(plan, flow);
     plan_submitted(plan, flow);
-    if (plan->no_memory || !prepare_submit(plan, definition) || !plan_end(plan))
+    if (plan->no_memory || !prepare_submit(plan, definition) ||
+        (plan->decision->kind == DECISION_EVENTS && !plan_end(plan)))
         refuse_memory(plan);
 }
 

@@ -6,6 +6,7 @@
 #include "core/base/id.h"
 #include "core/event/event.h"
 #include "core/event/message.h"
+#include "core/event/privacy.h"
 #include "core/flow/flow.h"
 
 #include <string.h>
@@ -160,16 +161,79 @@ bool document_finished_decode(struct span value, struct document_finished *finis
     return true;
 }
 
+/*--- What is encrypted -------------------------------------------------------------------------*/
+
+/* Not the stream: no two have the same key. */
+static struct span place_of(const Daa__WorkflowDocument *document, uint8_t bytes[12])
+{
+    memcpy(bytes, "document", 8);
+    bytes_put_u32(bytes + 8, (uint32_t)document->key_id);
+    return span_of(bytes, 12);
+}
+
+int document_workflow_encrypt(Daa__WorkflowDocument *document, const uint8_t *key,
+                              struct arena *arena)
+{
+    struct privacy privacy;
+    uint8_t place[12];
+    if (!privacy_wanted(&document->base))
+        return 0;
+    int result = privacy_take(&document->base, arena, &privacy);
+    if (result < 0)
+        return result;
+    if (key != NULL)
+        privacy_encrypt_again(&privacy, key, place_of(document, place));
+    else
+        privacy_wipe(&privacy);
+    document->has_encrypted = 1;
+    document->encrypted = privacy.encrypted;
+    document->private_sizes = privacy.sizes;
+    document->n_private_sizes = privacy.count;
+    return 0;
+}
+
+int document_workflow_decrypt(Daa__WorkflowDocument *document, const uint8_t *key,
+                              struct arena *arena)
+{
+    struct privacy privacy = { document->encrypted, document->private_sizes,
+                               document->n_private_sizes };
+    uint8_t place[12];
+    if (!document->has_encrypted)
+        return privacy.count == 0 ? 0 : ERROR_DAMAGED;
+    int result = privacy_check(&document->base, &privacy);
+    if (result < 0)
+        return result;
+    document->has_encrypted = 0;
+    document->encrypted = (ProtobufCBinaryData){ 0, NULL };
+    document->private_sizes = NULL;
+    document->n_private_sizes = 0;
+    if (key == NULL || privacy_is_wiped(&privacy))
+        return privacy_blank(&document->base, &privacy, arena);
+    if (!privacy_decrypt(&privacy, key, place_of(document, place)))
+        return ERROR_DAMAGED;
+    privacy_give(&document->base, &privacy);
+    return 0;
+}
+
 /*--- What the API shows ------------------------------------------------------------------------*/
 
-static int unpack_workflow(struct span bytes, struct arena *arena, Daa__WorkflowDocument **document)
+static int unpack_workflow(struct span bytes, const struct event_keys *keys, struct arena *arena,
+                           Daa__WorkflowDocument **document)
 {
     ProtobufCMessage *message;
+    uint8_t key[AEAD_KEY_SIZE];
     int code = message_unpack(&daa__workflow_document__descriptor, bytes, arena, &message);
     if (code < 0)
         return code;
     *document = (Daa__WorkflowDocument *)message;
-    return (*document)->has_status ? 0 : ERROR_DAMAGED;
+    if (!(*document)->has_status)
+        return ERROR_DAMAGED;
+    code = event_key_get(keys, (uint32_t)(*document)->key_id, key);
+    if (code < 0)
+        return code;
+    code = document_workflow_decrypt(*document, code == 1 ? key : NULL, arena);
+    explicit_bzero(key, sizeof key);
+    return code;
 }
 
 /* The compiled definition; NULL when there is none or it does not compile any more (then ids and
@@ -283,7 +347,7 @@ static int show(struct span bytes, const struct flow *flow, const struct documen
                 struct arena *arena, struct text *text)
 {
     Daa__WorkflowDocument *document;
-    int code = unpack_workflow(bytes, arena, &document);
+    int code = unpack_workflow(bytes, view->keys, arena, &document);
     if (code < 0)
         return code;
     text_json_open_object(text, NULL);
@@ -315,11 +379,11 @@ int document_workflow_show(struct span bytes, const struct flow *flow,
     return show(bytes, flow, view, arena, text);
 }
 
-int document_workflow_summary(struct span bytes, struct arena *arena,
+int document_workflow_summary(struct span bytes, const struct event_keys *keys, struct arena *arena,
                               struct document_summary *summary)
 {
     Daa__WorkflowDocument *document;
-    int code = unpack_workflow(bytes, arena, &document);
+    int code = unpack_workflow(bytes, keys, arena, &document);
     if (code < 0)
         return code;
     summary->status = (int)document->status;

@@ -26,6 +26,7 @@
 #include "core/base/span.h"
 #include "core/base/text.h"
 #include "core/event/document.pb-c.h"
+#include "core/event/private.h"
 #include "core/flow/flow.h"
 
 #include <stdbool.h>
@@ -99,6 +100,16 @@ bool document_erased_of_key(struct span key, uint32_t *key_id);
 /* The value of a `u` document: 8 bytes. */
 #define DOCUMENT_USAGE_SIZE 8u
 
+/* The private fields of a WorkflowDocument whose workflow has a key are encrypted. Takes them out,
+ * with the key, or NULL when it is destroyed: then nothing can be made of them, but the size is the
+ * same. The same document and key give the same bytes. 0 or ERROR_BUDGET. */
+int document_workflow_encrypt(Daa__WorkflowDocument *document, const uint8_t *key,
+                              struct arena *arena);
+/* Puts them back; without the key (NULL), or when it was destroyed when this was written, with
+ * content of the old sizes (privacy_blank()). 0; ERROR_DAMAGED; ERROR_NEWER; ERROR_BUDGET. */
+int document_workflow_decrypt(Daa__WorkflowDocument *document, const uint8_t *key,
+                              struct arena *arena);
+
 /* What the API shows of a workflow (GET /api/v1/workflows/{id}): a JSON object with id, name,
  * status, reason, times, metadata, input, output, error and steps[] {id, kind, status, attempts,
  * started, ended, due, output, error, outcome, waiting_for}. `definition` is the
@@ -110,6 +121,7 @@ struct document_view {
     uint64_t
         shift_ns; /* between agent time and log time now (core/agent/clock.h): when it is due */
     bool basic;
+    const struct event_keys *keys; /* NULL: what is encrypted is blank */
 };
 int document_workflow_to_json(struct span document, struct span definition,
                               const struct document_view *view, struct arena *arena,
@@ -120,8 +132,8 @@ int document_workflow_show(struct span document, const struct flow *flow,
                            const struct document_view *view, struct arena *arena,
                            struct text *text);
 
-/* The few fields that are asked for by themselves; spans lie in `arena`. 0, ERROR_DAMAGED or
- * ERROR_BUDGET. */
+/* The few fields that are asked for by themselves; spans lie in `arena`. `keys` as in
+ * document_view. 0, ERROR_DAMAGED or ERROR_BUDGET, or why its key cannot be had. */
 struct document_summary {
     int status;
     bool parked; /* paused with a reason */
@@ -133,8 +145,8 @@ struct document_summary {
     uint64_t last_seq; /* newest event of its stream */
     uint32_t key_id;   /* with which its events are encrypted; 0: they are not */
 };
-int document_workflow_summary(struct span document, struct arena *arena,
-                              struct document_summary *summary);
+int document_workflow_summary(struct span document, const struct event_keys *keys,
+                              struct arena *arena, struct document_summary *summary);
 
 /* A few of what `g` counts. 0, or ERROR_DAMAGED. */
 struct document_totals {

@@ -339,7 +339,6 @@ static int load_all(struct workflow *workflow, const Daa__WorkflowDocument *from
     workflow->started_ns = from->started_ns;
     workflow->ended_ns = from->ended_ns;
     workflow->ended_shift_ns = from->ended_shift_ns;
-    workflow->key_id = (uint32_t)from->key_id;
     workflow->listed = !finished;
     workflow->has_key = from->key_digest.len == SHA256_SIZE;
     if (workflow->has_key)
@@ -363,7 +362,7 @@ static void return_to_queue(struct agent *agent, struct workflow *workflow)
     rest_enter(agent, workflow);
 }
 
-int state_workflow_read(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
+int state_workflow_read(struct agent *agent, uint64_t stream, Daa__WorkflowDocument *from,
                         size_t size, struct definition *definition, struct workflow **read)
 {
     uint32_t count = definition->flow->step_count;
@@ -374,7 +373,12 @@ int state_workflow_read(struct agent *agent, uint64_t stream, const Daa__Workflo
     if (workflow == NULL)
         return ERROR_BUDGET;
     workflow->stream = stream;
-    int result = load_all(workflow, from, size);
+    int result = state_take_cipher_key(agent, workflow, (uint32_t)from->key_id);
+    if (result == 0)
+        result = document_workflow_decrypt(
+            from, workflow->has_cipher_key ? workflow->cipher_key : NULL, &agent->scratch);
+    if (result == 0)
+        result = load_all(workflow, from, size);
     if (result < 0) {
         state_workflow_free(workflow);
         return result;
@@ -386,7 +390,7 @@ int state_workflow_read(struct agent *agent, uint64_t stream, const Daa__Workflo
     return 0;
 }
 
-static int load_workflow(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
+static int load_workflow(struct agent *agent, uint64_t stream, Daa__WorkflowDocument *from,
                          size_t size, struct document_key *needs)
 {
     if (from->definition.len != SHA256_SIZE)
@@ -437,7 +441,8 @@ static int load_message(struct agent *agent, struct span key, struct span bytes,
             return ERROR_INVALID;
         return state_workflow(agent, stream) != NULL
                    ? 0
-                   : load_workflow(agent, stream, document, bytes.size, needs);
+                   : load_workflow(agent, stream, (Daa__WorkflowDocument *)message, bytes.size,
+                                   needs);
     case 'd':
         return load_definition(agent, key, document);
     case 'k':

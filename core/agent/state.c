@@ -241,10 +241,21 @@ struct workflow *state_workflow_new(struct agent *agent, struct definition *defi
     return workflow;
 }
 
+int state_take_cipher_key(const struct agent *agent, struct workflow *workflow, uint32_t key_id)
+{
+    int result = event_key_get(&agent->options.keys, key_id, workflow->cipher_key);
+    if (result < 0)
+        return result;
+    workflow->key_id = key_id;
+    workflow->has_cipher_key = result == 1;
+    return 0;
+}
+
 void state_workflow_free(struct workflow *workflow)
 {
     if (workflow == NULL)
         return;
+    explicit_bzero(workflow->cipher_key, sizeof workflow->cipher_key);
     struct arena arena = workflow->arena; /* it frees the workflow that it lies in */
     arena_free(&arena);
 }

@@ -117,7 +117,9 @@ enum ready_queue { READY_NONE, READY_IDLE, READY_ACTIVE };
 struct workflow {
     struct arena arena;
     uint64_t stream, last_seq;
-    uint32_t key_id; /* 0: none */
+    uint32_t key_id;     /* 0: none */
+    bool has_cipher_key; /* else it is destroyed, or there are no keys */
+    uint8_t cipher_key[AEAD_KEY_SIZE];
     struct definition *definition;
     const struct flow *flow;                      /* the definition's */
     int status;                                   /* Daa__WorkflowStatus */
@@ -209,6 +211,8 @@ struct workflow *state_workflow(const struct agent *agent, uint64_t stream);
  * room for it. NULL: no memory. */
 struct workflow *state_workflow_new(struct agent *agent, struct definition *definition,
                                     size_t bytes);
+/* The key that its documents are encrypted with. 0; negative: it cannot be had now. */
+int state_take_cipher_key(const struct agent *agent, struct workflow *workflow, uint32_t key_id);
 void state_workflow_free(struct workflow *workflow);
 void state_workflow_enter(struct agent *agent, struct workflow *workflow);
 void state_workflow_leave(struct agent *agent, struct workflow *workflow);
@@ -222,8 +226,9 @@ void state_mark_changed(struct agent *agent, struct workflow *workflow);
 uint8_t state_active_flags(const struct workflow *workflow); /* for its `a` document */
 
 /* load.c: the workflow that a document says, whole or not at all: not in the table, in no queue,
- * with no timers; but the agent counts its running steps. 0, ERROR_DAMAGED, ERROR_BUDGET. */
-int state_workflow_read(struct agent *agent, uint64_t stream, const Daa__WorkflowDocument *from,
+ * with no timers; but the agent counts its running steps. `from` is decrypted in place. 0,
+ * ERROR_DAMAGED, ERROR_NEWER, ERROR_BUDGET, or why its key cannot be had. */
+int state_workflow_read(struct agent *agent, uint64_t stream, Daa__WorkflowDocument *from,
                         size_t size, struct definition *definition, struct workflow **workflow);
 
 /* changes.c: the values of a workflow's documents. 0 or ERROR_BUDGET; the bytes lie in `arena`. */

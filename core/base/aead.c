@@ -1,6 +1,7 @@
 #include "core/base/aead.h"
 
 #include <nettle/gcm.h>
+#include <nettle/hmac.h>
 #include <nettle/memops.h>
 #include <string.h>
 
@@ -37,4 +38,15 @@ bool aead_decrypt(const uint8_t key[AEAD_KEY_SIZE], const uint8_t nonce[AEAD_NON
     gcm_aes256_digest(&cipher, AEAD_TAG_SIZE, is);
     explicit_bzero(&cipher, sizeof cipher);
     return memeql_sec(is, tag, AEAD_TAG_SIZE);
+}
+
+void aead_synthetic_nonce(const uint8_t key[AEAD_KEY_SIZE], struct span context, struct span bytes,
+                          uint8_t nonce[AEAD_NONCE_SIZE])
+{
+    struct hmac_sha256_ctx hmac;
+    hmac_sha256_set_key(&hmac, AEAD_KEY_SIZE, key);
+    hmac_sha256_update(&hmac, context.size, context.bytes);
+    hmac_sha256_update(&hmac, bytes.size, bytes.bytes);
+    hmac_sha256_digest(&hmac, AEAD_NONCE_SIZE, nonce);
+    explicit_bzero(&hmac, sizeof hmac);
 }

@@ -23,4 +23,10 @@ bool aead_decrypt(const uint8_t key[AEAD_KEY_SIZE], const uint8_t nonce[AEAD_NON
                   struct span context, uint8_t *bytes, size_t size,
                   const uint8_t tag[AEAD_TAG_SIZE]);
 
+/* A nonce that is made of the message: HMAC-SHA256 over context and bytes, cut. For messages that
+ * have to give the same bytes again; of two that differ it is the same once in 2^48 messages of a
+ * key. */
+void aead_synthetic_nonce(const uint8_t key[AEAD_KEY_SIZE], struct span context, struct span bytes,
+                          uint8_t nonce[AEAD_NONCE_SIZE]);
+
 #endif

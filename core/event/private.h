@@ -2,14 +2,11 @@
  *
  * A stream may have a key of its own (log/keyring.h), whose number is in the headers of its
  * records. Then the private fields of its events (fields.h: what was put in and what came out) are
- * not in the body but in Event.encrypted:
- *
- *   12 bytes of nonce | AES-256-GCM of the fields, in the order of the descriptor | 16 bytes of tag
- *
- * and Event.private_sizes says how large each was. The tag vouches for these sizes and for the
- * event's place too (its number, stream, kind and key). All else of an event can be read without
- * the key, so that the state can be made of the log when the key is gone: destroying a key erases
- * what people put in, wherever a copy of the log may be, and not what happened.
+ * not in the body but in Event.encrypted, and Event.private_sizes says how large each was
+ * (privacy.h). The tag vouches for the event's place too (its number, stream, kind and key). All
+ * else of an event can be read without the key, so that the state can be made of the log when the
+ * key is gone: destroying a key erases what people put in, wherever a copy of the log may be, and
+ * not what happened.
  *
  * Nonces are random: a number may be used twice (an event that a crash took back), a stream too (a
  * directory that was copied).
@@ -31,6 +28,9 @@ struct event_keys {
     int (*find)(void *context, uint32_t key_id, uint8_t key[AEAD_KEY_SIZE]);
     void *context;
 };
+
+/* 1 found; 0 there is none, or no more; negative: it cannot be had now. */
+int event_key_get(const struct event_keys *keys, uint32_t key_id, uint8_t key[AEAD_KEY_SIZE]);
 
 /* What `event` becomes in the log, but not encrypted yet: its size is the final one. The event
  * itself, if none of its fields is private; `event` does not change, and must stay. NULL:

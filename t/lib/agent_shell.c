@@ -131,7 +131,7 @@ static void note_finding(struct span key, const char *sentence, void *context)
     findings->size += (size_t)size;
 }
 
-const char *shell_check(struct budget *budget, const struct shell_documents *documents,
+const char *shell_check(struct agent_shell *shell, const struct shell_documents *documents,
                         struct check_documents_result *result)
 {
     static struct findings findings;
@@ -139,9 +139,11 @@ const char *shell_check(struct budget *budget, const struct shell_documents *doc
     struct check_documents_result ignored;
     struct error error;
     findings = (struct findings){ .documents = documents };
-    const struct check_documents_options options = {
-        .budget = budget, .get = get_document, .found = note_finding, .context = &findings
-    };
+    const struct check_documents_options options = { .budget = &shell->budget,
+                                                     .keys = shell->options.keys,
+                                                     .get = get_document,
+                                                     .found = note_finding,
+                                                     .context = &findings };
     if (check_documents_open(&check, &options, &error) < 0)
         tap_bail_out("%s", error.text);
     for (size_t i = 0; i < documents->count; i++) {
@@ -159,12 +161,23 @@ const char *shell_check(struct budget *budget, const struct shell_documents *doc
 
 /*--- The turn --------------------------------------------------------------------------------*/
 
+/* Each key is its number, over and over. */
+static int find_key(void *context, uint32_t key_id, uint8_t key[AEAD_KEY_SIZE])
+{
+    const struct agent_shell *shell = context;
+    memset(key, (int)key_id, AEAD_KEY_SIZE);
+    if (key_id >= sizeof shell->erased)
+        tap_bail_out("more keys than a shell has");
+    return shell->erased[key_id] ? ERROR_NOT_FOUND : 0;
+}
+
 void shell_open(struct agent_shell *shell)
 {
     struct error error;
     if (shell->budget.limit == 0)
         budget_init(&shell->budget, 256 << 20);
     shell->options.budget = &shell->budget;
+    shell->options.keys = (struct event_keys){ find_key, shell };
     if (shell->options.max_concurrent_workflows == 0)
         shell->options.max_concurrent_workflows = 1000;
     if (shell->options.max_pending == 0)
@@ -212,16 +225,6 @@ static void load(struct agent *agent, const struct shell_documents *documents, s
     }
     if (result != 0)
         tap_bail_out("a document (%c) cannot be loaded: %d", key.bytes[0], result);
-}
-
-/* Each key is its number, over and over. */
-static int find_key(void *context, uint32_t key_id, uint8_t key[AEAD_KEY_SIZE])
-{
-    const struct agent_shell *shell = context;
-    memset(key, (int)key_id, AEAD_KEY_SIZE);
-    if (key_id >= sizeof shell->erased)
-        tap_bail_out("more keys than a shell has");
-    return shell->erased[key_id] ? ERROR_NOT_FOUND : 0;
 }
 
 int shell_read(struct agent_shell *shell, const struct shell_event *record, struct arena *arena,
@@ -495,7 +498,9 @@ const char *shell_show(struct agent_shell *shell, uint64_t stream)
         return shown;
     arena_init(&arena, &shell->budget, BUDGET_READERS, 4096);
     text_init(&text);
-    struct document_view view = { .log_uuid = uuid, .stream = stream };
+    struct document_view view = { .log_uuid = uuid,
+                                  .stream = stream,
+                                  .keys = &shell->options.keys };
     if (document_workflow_to_json(span_of(document->bytes, document->size), span_of(NULL, 0), &view,
                                   &arena, &text) == 0)
         (void)snprintf(shown, sizeof shown, "%s", text_string(&text));

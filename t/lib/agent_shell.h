@@ -82,7 +82,7 @@ void shell_documents_digest(const struct shell_documents *documents, uint8_t dig
 /* Checks documents (core/agent/check_documents.h): the findings, each "key sentence\n", in a static
  * buffer; "" when there are none. `result` may be NULL. */
 struct check_documents_result;
-const char *shell_check(struct budget *budget, const struct shell_documents *documents,
+const char *shell_check(struct agent_shell *shell, const struct shell_documents *documents,
                         struct check_documents_result *result);
 
 /* A new agent from `documents`, which stand for everything up to `applied_seq`, and the rest of the

@@ -220,7 +220,7 @@ static int status_of(struct year_agent *agent, uint64_t stream)
     if (state_get(agent->boot.state, document_key_span(&key), &bytes, &size) != 1)
         return -1;
     arena_init(&arena, &agent->budget, BUDGET_READERS, 4096);
-    int status = document_workflow_summary(span_of(bytes, size), &arena, &summary);
+    int status = document_workflow_summary(span_of(bytes, size), NULL, &arena, &summary);
     arena_free(&arena);
     free(bytes);
     return status < 0 ? status : summary.status;

@@ -128,7 +128,7 @@ static int newest_event(struct exchange *exchange, uint64_t stream, uint64_t *se
     if (status != 1)
         return status;
     struct document_summary summary;
-    status = document_workflow_summary(span_of(bytes, size), &exchange->arena, &summary);
+    status = document_workflow_summary(span_of(bytes, size), NULL, &exchange->arena, &summary);
     free(bytes);
     *seq = summary.last_seq;
     return status < 0 ? status : 1;

@@ -1,6 +1,7 @@
 /* Lists of workflows, out of the agent's own documents or of PostgreSQL, and what is said of a
  * workflow that only PostgreSQL has any more. */
 #include "core/base/check.h"
+#include "log/event.h"
 #include "log/log.h"
 #include "tools/agent/filter.h"
 #include "tools/agent/host.h"
@@ -38,6 +39,7 @@ void inquiry_free(struct inquiry *inquiry)
 struct list {
     struct exchange *exchange;
     const struct filter *filter;
+    struct event_keys keys;
     struct document_view view;
     struct text text;
     uint64_t count, looked;
@@ -61,7 +63,12 @@ static bool list_one(struct span key, struct span bytes, void *context)
     }
     list->looked++;
     list->last_stream = stream;
-    list->failed = document_workflow_summary(bytes, arena, &summary);
+    list->view.keys = &list->keys;
+    list->failed = document_workflow_summary(bytes, list->view.keys, arena, &summary);
+    if (list->failed < 0 && list->failed != ERROR_DAMAGED && list->failed != ERROR_BUDGET) {
+        list->view.keys = NULL; /* one whose key is missing does not hide the others */
+        list->failed = document_workflow_summary(bytes, NULL, arena, &summary);
+    }
     if (list->failed == 0 && filter_wants(list->filter, &summary, arena)) {
         list->view.log_uuid = lineage_uuid(&list->exchange->api->boot->lineage, stream);
         list->view.stream = stream;
@@ -86,8 +93,11 @@ static void add_cursor(struct text *text, const struct filter *filter, enum filt
 static enum MHD_Result list_local(struct exchange *exchange, const struct filter *filter,
                                   const char *why)
 {
-    struct list list = { .exchange = exchange, .filter = filter, .view.basic = true };
     struct boot *boot = exchange->api->boot;
+    struct list list = { .exchange = exchange,
+                         .filter = filter,
+                         .keys = event_keys_of(boot->keyring),
+                         .view.basic = true };
     struct document_key from = { .size = 0 };
     if (filter->before > 0)
         from = document_workflow_key(filter->before);

@@ -4,6 +4,7 @@
 #include "core/base/crc32c.h"
 #include "core/base/id.h"
 #include "core/event/event.h"
+#include "log/event.h"
 #include "log/reader.h"
 #include "tools/agent/loop.h"
 #include "tools/agent/operation.h"
@@ -97,12 +98,14 @@ static bool has_ended(Daa__WorkflowStatus status)
            status == DAA__WORKFLOW_STATUS__WORKFLOW_CANCELLED;
 }
 
-static struct document_view view_of(struct boot *boot, uint64_t stream)
+static struct document_view view_of(struct boot *boot, const struct event_keys *keys,
+                                    uint64_t stream)
 {
     struct loop_counts counts;
     loop_counts_get(boot->loop, &counts);
     return (struct document_view){ .log_uuid = lineage_uuid(&boot->lineage, stream),
                                    .stream = stream,
+                                   .keys = keys,
                                    .shift_ns = counts.shift_ns };
 }
 
@@ -119,11 +122,12 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
     if (status != 1)
         return status;
     struct span document = span_of(bytes, size);
-    status = document_workflow_summary(document, &exchange->arena, &summary);
+    status = document_workflow_summary(document, NULL, &exchange->arena, &summary);
     if (status == 0) {
         struct flow *flow =
             definitions_flow(exchange->api->definitions, boot->state, summary.definition);
-        struct document_view view = view_of(boot, stream);
+        struct event_keys keys = event_keys_of(boot->keyring);
+        struct document_view view = view_of(boot, &keys, stream);
         status = document_workflow_show(document, flow, &view, &exchange->arena, text);
         flow_unref(flow);
     }

@@ -5,6 +5,7 @@
 #include "iouring/file.h"
 #include "iouring/io.h"
 #include "log/ballast.h"
+#include "log/event.h"
 #include "log/keyring.h"
 #include "log/log.h"
 #include "log/reader.h"
@@ -327,6 +328,7 @@ static int open_agent(struct boot *boot, struct error *error)
         .keys_max = config->idempotency.max_bytes / KEY_SIZE_ON_DISK,
         .idle_bytes_max = config->state.idle_bytes,
         .output_size_max = log_payload_size_max(boot->log) / 2,
+        .keys = event_keys_of(boot->keyring),
         .encrypt = config->log.encryption,
         .exec_enabled = config->exec.enabled,
         .exec_allow = (const char *const *)config->exec.allow.items,
@@ -635,7 +637,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (status == 0)
         status = open_loop(boot, error);
     if (status == 0)
-        status = doctor_open(&boot->doctor, &(struct doctor_options){ boot->state, &boot->budget },
+        status = doctor_open(&boot->doctor,
+                             &(struct doctor_options){ boot->state, &boot->budget, boot->keyring },
                              error);
     if (status == 0)
         status = open_scrub(boot, error);

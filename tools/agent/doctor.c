@@ -1,5 +1,6 @@
 #include "tools/agent/doctor.h"
 
+#include "log/event.h"
 #include "tools/agent/host.h"
 #include "tools/agent/state_view.h"
 
@@ -80,6 +81,7 @@ static int check_once(struct doctor *doctor, struct error *error)
     struct checking checking = { .report = report };
     struct check_documents *check = NULL;
     const struct check_documents_options options = { .budget = doctor->options.budget,
+                                                     .keys = event_keys_of(doctor->options.keyring),
                                                      .get = get_document,
                                                      .found = note_finding,
                                                      .context = &checking };

@@ -18,11 +18,13 @@
 #include <stdint.h>
 
 struct doctor;
+struct keyring;
 struct state;
 
 struct doctor_options {
     struct state *state;
     struct budget *budget;
+    struct keyring *keyring; /* NULL: there is none */
 };
 
 struct doctor_finding {

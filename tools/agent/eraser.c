@@ -112,7 +112,7 @@ static int look_into_state(struct eraser *eraser, uint64_t stream, struct subjec
     int status = state_get(eraser->options.state, document_key_span(&key), &bytes, &size);
     if (status == 1) {
         arena_init(&arena, eraser->options.budget, BUDGET_REQUESTS, 4096);
-        status = document_workflow_summary(span_of(bytes, size), &arena, &summary);
+        status = document_workflow_summary(span_of(bytes, size), NULL, &arena, &summary);
         subject->key_id = summary.key_id;
         arena_free(&arena);
         status = status < 0 ? status : 1;

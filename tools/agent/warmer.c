@@ -35,7 +35,7 @@ static bool read_summary(struct state *state, uint64_t stream, struct arena *are
     uint8_t *bytes = NULL;
     size_t size = 0;
     bool read = state_get(state, document_key_span(&key), &bytes, &size) == 1 &&
-                document_workflow_summary(span_of(bytes, size), arena, summary) == 0;
+                document_workflow_summary(span_of(bytes, size), NULL, arena, summary) == 0;
     free(bytes);
     return read;
 }
