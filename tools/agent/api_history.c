@@ -207,6 +207,13 @@ enum MHD_Result workflow_history(struct exchange *exchange)
 enum MHD_Result workflow_unreadable(struct exchange *exchange, int status)
 {
     struct problem problem;
+    if (status == ERROR_UNAVAILABLE) {
+        problem_set(&problem, 503, "key-unavailable",
+                    "the workflow is encrypted, and its key cannot be read: put the file back that "
+                    "daa-log keys %s says is missing or damaged",
+                    exchange->api->boot->log_dir);
+        return operation_problem(exchange, &problem);
+    }
     problem_set(
         &problem, 503, "state-unreadable",
         "the documents cannot be read: %s; stop the agent and move %s away: the next start makes "

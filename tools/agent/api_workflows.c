@@ -109,6 +109,15 @@ static struct document_view view_of(struct boot *boot, const struct event_keys *
                                    .shift_ns = counts.shift_ns };
 }
 
+/* One of a backup from before its erasure. */
+static bool is_erased(const struct event_keys *keys, uint32_t key_id)
+{
+    uint8_t key[AEAD_KEY_SIZE];
+    int found = event_key_get(keys, key_id, key);
+    explicit_bzero(key, sizeof key);
+    return key_id != 0 && found == 0;
+}
+
 /* 1 shown in `text`, 0 there is none, negative. */
 static int show(struct exchange *exchange, uint64_t stream, struct text *text,
                 Daa__WorkflowStatus *status_of)
@@ -122,11 +131,15 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
     if (status != 1)
         return status;
     struct span document = span_of(bytes, size);
+    struct event_keys keys = event_keys_of(boot->keyring);
     status = document_workflow_summary(document, NULL, &exchange->arena, &summary);
+    if (status == 0 && is_erased(&keys, summary.key_id)) {
+        free(bytes);
+        return 0;
+    }
     if (status == 0) {
         struct flow *flow =
             definitions_flow(exchange->api->definitions, boot->state, summary.definition);
-        struct event_keys keys = event_keys_of(boot->keyring);
         struct document_view view = view_of(boot, &keys, stream);
         status = document_workflow_show(document, flow, &view, &exchange->arena, text);
         flow_unref(flow);
