@@ -15,7 +15,7 @@
 
 /* What the first two blocks of a segment's file say. */
 enum segment_state {
-    SEGMENT_SPARE,   /* both are zero: not used yet */
+    SEGMENT_SPARE,   /* both are zero: not used yet, if no frame lies further behind */
     SEGMENT_BEGUN,   /* a valid header */
     SEGMENT_DAMAGED, /* a header that is neither valid nor zero */
     SEGMENT_LOST,    /* the header is zero, and a frame begins behind it */

@@ -270,11 +270,11 @@ static int recover_and_reserve(struct log *log, struct log_recovery *recovery, s
 {
     int result = recover(log, recovery, error);
     if (result == 0)
-        result = spares_open(log, recovery->last_segment_no + 1, error);
+        result = spares_open(log, recovery, error);
     if (result != ERROR_CONFLICT)
         return result;
     result = recover(log, recovery, error);
-    return result == 0 ? spares_open(log, recovery->last_segment_no + 1, error) : result;
+    return result == 0 ? spares_open(log, recovery, error) : result;
 }
 
 static int open_all(struct log *log, struct log_recovery *recovery, struct error *error)

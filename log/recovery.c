@@ -3,6 +3,7 @@
 #include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "log/directory.h"
+#include "log/frame.h"
 #include "log/place.h"
 #include "log/scan.h"
 #include "log/storage.h"
@@ -65,9 +66,10 @@ static void note_beyond(struct recovering *r, enum log_verdict verdict, uint64_t
 
 /* LOCK_SH on the open segment: the description of a writer that was killed holds it exclusively
  * until its last write has ended. */
-static int lock_segment(struct recovering *r, struct error *error)
+static int lock_segment(const struct recovering *r, const struct source *source,
+                        struct error *error)
 {
-    for (int waited_ms = 0; flock(r->source.fd, LOCK_SH | LOCK_NB) < 0; waited_ms += LOCK_POLL_MS) {
+    for (int waited_ms = 0; flock(source->fd, LOCK_SH | LOCK_NB) < 0; waited_ms += LOCK_POLL_MS) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return 0; /* a filesystem without locks */
         if (r->purpose == READ || waited_ms >= LOCK_WAIT_MS)
@@ -80,13 +82,14 @@ static int lock_segment(struct recovering *r, struct error *error)
 /* The state of segment `index`. A spare may be about to be begun by the last write of a process
  * that was killed, before which nothing is known of the end: a header that fences off what a
  * segment before it holds must not come later than the look at that. */
-static int settled_state(struct recovering *r, size_t index, struct error *what)
+static int settled_state(struct recovering *r, size_t index, struct source *source,
+                         struct segment_header *header, struct error *what)
 {
-    int state = directory_segment(&r->directory, index, &r->source, &r->header, what);
+    int state = directory_segment(&r->directory, index, source, header, what);
     if (state < 0 || state == SEGMENT_BEGUN)
         return state;
-    int code = lock_segment(r, what);
-    return code < 0 ? code : directory_segment(&r->directory, index, &r->source, &r->header, what);
+    int code = lock_segment(r, source, what);
+    return code < 0 ? code : directory_segment(&r->directory, index, source, header, what);
 }
 
 /* Finds the newest segment with a valid header, from the highest number down. */
@@ -95,7 +98,7 @@ static int find_last(struct recovering *r, struct error *error)
     struct error what = { 0 };
     for (r->last = (ptrdiff_t)r->directory.count - 1; r->last >= 0; r->last--) {
         uint64_t segment_no = r->directory.segments[r->last];
-        int state = settled_state(r, (size_t)r->last, &what);
+        int state = settled_state(r, (size_t)r->last, &r->source, &r->header, &what);
         if (state == -EIO)
             return error_set(error, state,
                              "%.300s; without it nobody knows where the log ends: daa-log verify "
@@ -120,6 +123,74 @@ static int find_last(struct recovering *r, struct error *error)
         note_beyond(r, LOG_UNPROVEN, r->header.segment_no + 1,
                     "it is missing, and later ones are there");
     return 0;
+}
+
+/* A block of a file whose header is zero. True when it is proof that the disk lost something. */
+static bool weigh_block(struct recovering *r, uint64_t segment_no, uint64_t offset,
+                        const uint8_t block[LOG_BLOCK_SIZE])
+{
+    struct frame_header frame;
+    char text[160];
+    if (memcmp(block, FRAME_MAGIC, 4) != 0 || frame_header_decode(block, &frame) < 0)
+        return false;
+    if (frame.file_offset == offset)
+        snprintf(text, sizeof text,
+                 "its header is zero, but a frame with event %llu stands at offset %llu",
+                 big(frame.first_seq), big(offset));
+    else if (r->last >= 0 && frame.salt == r->header.salt &&
+             frame_last_seq(&frame) > r->result->last_seq)
+        snprintf(text, sizeof text,
+                 "a frame of segment %llu with event %llu stands in it at offset %llu, a wrong "
+                 "place",
+                 big(r->header.segment_no), big(frame.first_seq), big(offset));
+    else
+        return false;
+    note_beyond(r, LOG_DAMAGED, segment_no, text);
+    return true;
+}
+
+static int look_through(struct recovering *r, struct source *spare, uint64_t segment_no)
+{
+    spare->sequential = true;
+    for (uint64_t at = 0; at + LOG_BLOCK_SIZE <= spare->size; at += LOG_BLOCK_SIZE) {
+        const uint8_t *block;
+        int code = source_bytes(spare, at, LOG_BLOCK_SIZE, &block);
+        if (code == ERROR_BUDGET || code == -ENOMEM)
+            return code;
+        if (code < 0 || bytes_are_zero(block, LOG_BLOCK_SIZE))
+            continue;
+        r->result->unclean_no = segment_no;
+        if (!weigh_block(r, segment_no, at, block))
+            continue;
+        r->beyond_bytes += spare->size - at;
+        return 0;
+    }
+    return 0;
+}
+
+/* The file behind the last segment is the next to be written. Its header is zero; frames are only
+ * written behind a durable header, so one in there is proof that the disk lost what stood before
+ * it. Those behind that file are looked at when they are taken (log/spares.c). */
+static int look_behind(struct recovering *r, struct error *error)
+{
+    struct source spare = { .fd = -1 };
+    struct segment_header header;
+    struct error what = { 0 };
+    size_t index = (size_t)(r->last + 1);
+    if (index >= r->directory.count)
+        return 0;
+    uint64_t segment_no = r->directory.segments[index];
+    int code = settled_state(r, index, &spare, &header, &what);
+    if (code == SEGMENT_SPARE)
+        code = look_through(r, &spare, segment_no);
+    else if (code == SEGMENT_BEGUN)
+        code = -ENOENT; /* since the names were read: read them again */
+    else if (code >= 0)
+        code = 0; /* told already */
+    source_close(&spare);
+    return code < 0 ? error_set(error, code, "segment %llu, which was not begun: %s",
+                                big(segment_no), what.text[0] ? what.text : error_text(code))
+                    : 0;
 }
 
 static int mismatch(struct error *error, const char *name, const char *later_name)
@@ -391,7 +462,7 @@ static int scan_last(struct recovering *r, struct error *error)
     if (result != SEGMENT_BEGUN)
         return error_set(error, result < 0 ? result : ERROR_DAMAGED, "segment %llu changed: %s",
                          big(r->directory.segments[r->last]), what.text);
-    int code = lock_segment(r, error);
+    int code = lock_segment(r, &r->source, error);
     if (code < 0)
         return code;
     scan_begin(&scan, &r->source, &r->header);
@@ -408,6 +479,9 @@ static int scan_last(struct recovering *r, struct error *error)
     if (code < 0)
         return code;
     take_mark(r, &scan);
+    code = look_behind(r, error);
+    if (code < 0)
+        return code;
     weigh_beyond(r, &tail);
     take_tail(r, &tail);
     code = place_judge(r->result, &r->directory, &r->header, &tail, r->purpose == WRITE, error);
@@ -421,20 +495,25 @@ static int scan_last(struct recovering *r, struct error *error)
 }
 
 /* No segment is there: a new log, unless one was here whose files went away. */
-static int check_never_begun(struct recovering *r, struct error *error)
+static int check_never_begun(struct recovering *r, const struct log_witness *witnesses,
+                             unsigned count, struct error *error)
 {
     struct checkpoint checkpoint = { .durable_seq = 0 };
     unsigned damaged;
     int found = directory_checkpoint(&r->directory, &r->source, &checkpoint, &damaged);
     if (found < 0)
         return error_set(error, found, "%s: %s", LOG_CHECKPOINT_NAME, error_text(found));
-    if (found == 0 || checkpoint.durable_seq == 0)
+    if (found == 1)
+        witness_note(&r->witness, checkpoint.durable_seq, LOG_CHECKPOINT_NAME);
+    for (unsigned i = 0; i < count; i++)
+        witness_note(&r->witness, witnesses[i].seq, witnesses[i].name);
+    if (r->witness.seq == 0)
         return 0;
     return error_set(
         error, ERROR_DAMAGED,
         "no segment is there, but %s says that events up to %llu were durable: put the "
         "segments back; to begin a new log, move the directory away",
-        LOG_CHECKPOINT_NAME, big(checkpoint.durable_seq));
+        r->witness.name, big(r->witness.seq));
 }
 
 static void take_header(struct recovering *r)
@@ -460,11 +539,13 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
                    struct error *error)
 {
     int code = find_last(r, error);
+    if (code == 0 && r->last < 0)
+        code = look_behind(r, error);
     if (code < 0)
         return code;
     if (r->last < 0)
         return r->beyond == LOG_SOUND
-                   ? check_never_begun(r, error)
+                   ? check_never_begun(r, witnesses, count, error)
                    : error_set(
                          error, ERROR_DAMAGED,
                          "no segment has a header that can be read, but %s: put a copy of the "

@@ -1,14 +1,22 @@
 /* Finds where a log ends, and says what is known about that end. Reads only; whoever appends next
  * opens a new segment behind it and fences off the rest (log/log.h).
  *
- * Bounded: the last segment is scanned, of the others only headers are read; memory is one frame
- * and a 1 MiB window, whatever the log's size. Only when the last segment holds no frame is the one
- * before it scanned too: the opening that began it died before it could record its verdict on what
- * it left out there, so verdict, events_max and reason tell of that as well.
+ * Bounded: the last segment and the file behind it are read, of the others only headers; memory is
+ * one frame and two windows of 1 MiB, whatever the log's size. Only when the last segment holds no
+ * frame is the one before it scanned too: the opening that began it died before it could record its
+ * verdict on what it left out there, so verdict, events_max and reason tell of that as well.
  *
  * The model (docs/daa-log-format.5): sectors of 512 bytes are written whole or not at all; a write
  * that was completed with DSYNC stays. Witnesses of durability: durable_seq in frames and segment
  * headers, CHECKPOINT, and those the caller brings (LMDB's applied_seq, a Postgres position).
+ *
+ * No end is moved back over what the disk cannot read without a proof that nothing acknowledged
+ * stands there. For the block in which the next frame would stand there is none, whatever witnesses
+ * say: the verdict is damaged, and a person decides (daa-log repair, from a copy or with --cut-at).
+ * A block that cannot be read further behind does not stop an agent: the first sector of the frame
+ * before it is zero, so that frame was not acknowledged, nor was any behind it. A file that begins
+ * with zeros and holds a frame is no spare. What is left are events that a disk lost without a
+ * trace: t/log-lies.c says which.
  *
  * A directory that was copied while a writer ran holds files of different moments. When it is not
  * where the log was written and misses events that a witness or a later segment knows of, the
@@ -58,6 +66,9 @@ struct log_recovery {
     uint64_t prev_link;    /* of that frame; 0 when there is none */
     uint8_t chain[SHA256_SIZE];
 
+    /* The file behind last_segment_no, when it is not all zero though it was not begun. Where the
+     * verdict is not damaged for it, whoever writes next makes it anew. 0: it is zero. */
+    uint64_t unclean_no;
     enum log_verdict verdict; /* on what lies behind end_offset */
     uint64_t witness_seq;     /* the highest that any witness knows */
     const char *witness; /* who: "a frame", "CHECKPOINT", "a segment header" or a caller's name */

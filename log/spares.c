@@ -6,6 +6,7 @@
 #include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "iouring/file.h"
+#include "log/scan.h"
 #include "log/writer.h"
 
 #include <errno.h>
@@ -70,6 +71,24 @@ static int lock_file(int fd, const char *path, struct error *error)
     return 0;
 }
 
+/* 1 when the first `size` bytes, as far as the file goes, are zero, else 0; negative when they
+ * cannot be read. */
+static int is_zero(int fd, uint64_t size)
+{
+    uint64_t step = size < SOURCE_WINDOW_SIZE ? size : SOURCE_WINDOW_SIZE;
+    uint8_t *bytes = file_aligned_buffer(step);
+    if (bytes == NULL)
+        return -ENOMEM;
+    int zero = 1;
+    for (uint64_t at = 0; zero == 1 && at < size; at += step) {
+        uint64_t part = size - at < step ? size - at : step;
+        int64_t got = file_read_at(fd, bytes, part, at);
+        zero = got < 0 ? (int)got : bytes_are_zero(bytes, (size_t)got);
+    }
+    free(bytes);
+    return zero;
+}
+
 /* A spare is of the right size, and zero where a segment that was begun is not. */
 static int check_spare(const struct log *log, int fd, const char *path, struct error *error)
 {
@@ -81,14 +100,9 @@ static int check_spare(const struct log *log, int fd, const char *path, struct e
                          "%s is %lld bytes long and a segment of this log %llu; it holds no event: "
                          "remove it",
                          path, (long long)status.st_size, (unsigned long long)log->capacity);
-    uint8_t *blocks = file_aligned_buffer(2ul * LOG_BLOCK_SIZE);
-    if (blocks == NULL)
-        return error_set(error, -ENOMEM, "cannot look at %s: %s", path, error_text(-ENOMEM));
-    int64_t got = file_read_at(fd, blocks, 2ul * LOG_BLOCK_SIZE, 0);
-    bool zero = got == 2ll * LOG_BLOCK_SIZE && bytes_are_zero(blocks, (size_t)got);
-    free(blocks);
-    if (got < 0)
-        return error_set(error, (int)got, "cannot read %s: %s", path, error_text((int)got));
+    int zero = is_zero(fd, 2ul * LOG_BLOCK_SIZE);
+    if (zero < 0)
+        return error_set(error, zero, "cannot read %s: %s", path, error_text(zero));
     return zero ? 0 : error_set(error, ERROR_CONFLICT, "%s is in use already", path);
 }
 
@@ -120,17 +134,61 @@ static int adopt(struct log *log, uint64_t segment_no, struct error *error)
     return 0;
 }
 
-/* Makes the next spare, or takes one that an earlier opening of the log made. */
-static int make_spare(struct log *log, struct error *error)
+/* Bytes behind a header of zeros: rest of a segment that the disk lost, which must stay, or nothing
+ * of the log, in whose place a torn frame would look like a damaged one: then the file goes. */
+static int clear_spare(const struct log *log, const char *name, const char *path,
+                       struct error *error)
+{
+    struct source source;
+    struct frame_header frame;
+    int result = source_open(&source, log->dir, name, log->options.budget, error);
+    if (result < 0)
+        return result;
+    source.sequential = true;
+    bool held = scan_find_any(&source, &frame);
+    source_close(&source);
+    if (held)
+        return error_set(error, ERROR_DAMAGED,
+                         "%s has no header, but holds a frame with event %llu: nothing was "
+                         "changed: run daa-log verify %s",
+                         path, (unsigned long long)frame.first_seq, log->dir);
+    return unlink(path) < 0
+               ? error_set(error, -errno, "cannot remove %s: %s", path, error_text(-errno))
+               : 0;
+}
+
+/* One that an earlier opening made, all of which is to be looked at: 1 it is zero, or check_spare()
+ * says what else it is; 0 it was removed; or negative. */
+static int look_at_spare(const struct log *log, const char *name, const char *path,
+                         struct error *error)
+{
+    bool direct;
+    int fd = file_open_direct(path, false, &direct, error);
+    if (fd < 0)
+        return fd;
+    int result = lock_file(fd, path, error), front = -1, zero = -1;
+    if (result == 0)
+        result = front = is_zero(fd, 2ul * LOG_BLOCK_SIZE);
+    if (front == 1)
+        result = zero = is_zero(fd, log->capacity);
+    close(fd);
+    if (result < 0)
+        return error_set(error, result, "cannot read %s: %s", path, error_text(result));
+    return front == 1 && zero == 0 ? clear_spare(log, name, path, error) : 1;
+}
+
+/* Makes the next spare, or takes one that an earlier opening of the log made. `is_clean`: recovery
+ * has seen that it is zero. */
+static int make_spare(struct log *log, bool is_clean, struct error *error)
 {
     char name[LOG_SEGMENT_NAME_SIZE], path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1];
     struct error what = { 0 };
     segment_name(name, log->maintenance.next_no);
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    int result;
-    if (access(path, F_OK) < 0)
+    int result = access(path, F_OK) < 0 ? 0 : is_clean ? 1 : look_at_spare(log, name, path, &what);
+    if (result == 0)
         result = file_make_zeroed(log->dir, name, log->capacity, &what);
-    else /* its maker may have ended between the rename and the sync */
+    else if (result == 1) /* its maker may have ended between the rename and the sync */
         result = file_sync_dir(log->dir, &what);
     if (result == 0)
         result = adopt(log, log->maintenance.next_no, &what);
@@ -199,7 +257,7 @@ int spares_maintain(struct log *log, struct error *error)
     }
     if (spares_count(log) >= log->options.spares)
         return atomic_load(&log->checkpoint.wanted) ? make_checkpoint(log, error) : 0;
-    int result = make_spare(log, error);
+    int result = make_spare(log, false, error);
     return result < 0 ? result : 1;
 }
 
@@ -241,10 +299,10 @@ void spares_stop_thread(struct log *log)
     m->threaded = false;
 }
 
-int spares_open(struct log *log, uint64_t first_no, struct error *error)
+int spares_open(struct log *log, const struct log_recovery *recovery, struct error *error)
 {
-    log->maintenance.next_no = first_no;
-    return make_spare(log, error);
+    log->maintenance.next_no = recovery->last_segment_no + 1;
+    return make_spare(log, recovery->unclean_no != log->maintenance.next_no, error);
 }
 
 void spares_close(struct log *log)

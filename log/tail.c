@@ -14,10 +14,25 @@
 struct survey {
     uint64_t last_byte_end;           /* behind the last byte that is not zero; 0: all zero */
     uint64_t unreadable;              /* offset of the first block that cannot be read; 0: none */
+    uint64_t unreadable_end;          /* behind the last of them */
     uint64_t frames;                  /* valid frame headers in their places */
     uint64_t highest_seq, frames_end; /* the furthest of them */
     struct tail_witness witness;      /* the best of them */
+    uint64_t misplaced;               /* offset of a frame that belongs elsewhere; 0: none */
+    uint64_t misplaced_seq;           /* its first event */
 };
+
+/* A frame of this segment that should stand at another place, with events that are missing: the
+ * disk has put it there. */
+static void note_misplaced(struct survey *survey, const struct scan *scan, uint64_t offset,
+                           const struct frame_header *frame)
+{
+    if (survey->misplaced != 0 || frame->salt != scan->header.salt ||
+        frame->file_offset == offset || frame_last_seq(frame) <= scan->counted.last_seq)
+        return;
+    survey->misplaced = offset;
+    survey->misplaced_seq = frame->first_seq;
+}
 
 static void survey_block(struct survey *survey, const struct scan *scan, uint64_t offset,
                          const uint8_t *block, size_t size)
@@ -29,8 +44,13 @@ static void survey_block(struct survey *survey, const struct scan *scan, uint64_
     while (block[last - 1] == 0)
         last--;
     survey->last_byte_end = offset + last;
-    if (size < FRAME_HEADER_SIZE || !scan_header_is_ours(&scan->header, offset, block, &frame))
+    if (size < FRAME_HEADER_SIZE || memcmp(block, FRAME_MAGIC, 4) != 0)
         return;
+    if (!scan_header_is_ours(&scan->header, offset, block, &frame)) {
+        if (frame_header_decode(block, &frame) == 0)
+            note_misplaced(survey, scan, offset, &frame);
+        return;
+    }
     survey->frames++;
     if (frame_last_seq(&frame) >= survey->highest_seq) {
         survey->highest_seq = frame_last_seq(&frame);
@@ -51,10 +71,12 @@ static int survey_tail(struct survey *survey, struct scan *scan, uint64_t from)
         int code = source_bytes(source, at, size, &block);
         if (code == ERROR_BUDGET || code == -ENOMEM)
             return code;
-        if (code == 0)
+        if (code == 0) {
             survey_block(survey, scan, at, block, (size_t)size);
-        else if (survey->unreadable == 0)
-            survey->unreadable = at;
+            continue;
+        }
+        survey->unreadable = survey->unreadable == 0 ? at : survey->unreadable;
+        survey->unreadable_end = at + size;
     }
     return 0;
 }
@@ -142,7 +164,7 @@ static int judge_bad_frame(struct tail *tail, struct scan *scan)
                  scan->what);
         return 0;
     case SCAN_FOREIGN:
-        give(tail, LOG_UNPROVEN, "the frame there is not of this segment: %s", scan->what);
+        give(tail, LOG_DAMAGED, "the frame there is not of this segment: %s", scan->what);
         return 0;
     case SCAN_MISFIT:
         give(tail, LOG_DAMAGED, "the frame there is whole, but %s", scan->what);
@@ -161,10 +183,12 @@ static int judge_shape(struct tail *tail, struct scan *scan, int result,
 {
     const struct source *source = scan->source;
     if (result < 0 && result != ERROR_TRUNCATED) {
-        give(tail, LOG_UNPROVEN, "it cannot be read: %s", error_text(result));
-    } else if (survey->unreadable != 0) {
-        give(tail, LOG_UNPROVEN, "the block at offset %llu cannot be read",
-             big(survey->unreadable));
+        give(tail, LOG_DAMAGED, "it cannot be read: %s", error_text(result));
+    } else if (survey->misplaced != 0) {
+        give(tail, LOG_DAMAGED, "a frame with event %llu stands at offset %llu, a wrong place",
+             big(survey->misplaced_seq), big(survey->misplaced));
+    } else if (result == SCAN_BAD && scan->fault == SCAN_FOREIGN) {
+        return judge_bad_frame(tail, scan);
     } else if (source->size < scan->header.capacity) {
         give(tail, LOG_UNPROVEN, "the file is %llu bytes long instead of %llu", big(source->size),
              big(scan->header.capacity));
@@ -174,25 +198,35 @@ static int judge_shape(struct tail *tail, struct scan *scan, int result,
         give(tail, LOG_DAMAGED, "there are bytes behind the segment's last frame");
     } else if (scan->in_run) {
         give(tail, LOG_TORN, "a command of several frames is not finished");
+    } else if (survey->unreadable != 0 && result != SCAN_END) {
+        give(tail, LOG_TORN,
+             "the frame there was not written from its start, and the block at offset %llu cannot "
+             "be read",
+             big(survey->unreadable));
     } else {
         give(tail, LOG_SOUND, "nothing lies behind it");
     }
     return 0;
 }
 
-static void count_events(struct tail *tail, const struct scan *scan, const struct survey *survey)
+/* What cannot be read counts as bytes, but not behind SEAL and CLOSE. */
+static void count_events(struct tail *tail, const struct scan *scan, int result,
+                         const struct survey *survey)
 {
     uint64_t known_end = scan->counted.end_offset, first = scan->counted.last_seq + 1;
-    tail->bytes = survey->last_byte_end == 0 ? 0 : survey->last_byte_end - known_end;
+    uint64_t last_byte_end = survey->last_byte_end;
+    if (result != SCAN_END && survey->unreadable_end > last_byte_end)
+        last_byte_end = survey->unreadable_end;
+    tail->bytes = last_byte_end == 0 ? 0 : last_byte_end - known_end;
     tail->events_max = 0;
     if (survey->frames > 0 && survey->highest_seq >= first) {
         tail->events_max = survey->highest_seq - first + 1;
         known_end = survey->frames_end;
     }
     /* Behind the last header that can be read there may be as many as fit. */
-    if (survey->last_byte_end > known_end)
+    if (last_byte_end > known_end)
         tail->events_max +=
-            (survey->last_byte_end - known_end + RECORD_HEADER_SIZE - 1) / RECORD_HEADER_SIZE;
+            (last_byte_end - known_end + RECORD_HEADER_SIZE - 1) / RECORD_HEADER_SIZE;
 }
 
 int tail_judge(struct tail *tail, struct scan *scan, int result)
@@ -207,7 +241,8 @@ int tail_judge(struct tail *tail, struct scan *scan, int result)
     if (code < 0)
         return code;
     tail->shape = tail->verdict;
-    count_events(tail, scan, &survey);
+    tail->unreadable = survey.unreadable;
+    count_events(tail, scan, result, &survey);
     if (survey.witness.seq > tail->witness.seq)
         tail->witness = survey.witness;
     uint64_t expected = scan->counted.last_seq + 1;

@@ -3,6 +3,11 @@
  * The model: a sector of 512 bytes is written whole or not at all, a write that was completed
  * durably stays, a segment is all zero before its first use. So:
  *   - a witness that knew an event behind the end to be durable proves damage;
+ *   - where the block of the next frame cannot be read, that frame may have been acknowledged:
+ *     damaged, since nothing proves that it was not;
+ *   - where its first sector can be read and is zero it was not, nor was any behind it, whatever
+ *     block there cannot be read: torn, and behind SEAL and CLOSE sound;
+ *   - a whole frame where it does not belong proves that the disk writes to wrong places: damaged;
  *   - a frame whose first sector is there has a valid header, or is damaged;
  *   - a frame whose body is wrong while each of its sectors is written is damaged;
  *   - a frame with a sector that should hold bytes and is still zero was being written: torn;
@@ -33,9 +38,10 @@ struct tail {
     enum log_verdict verdict;
     enum log_verdict shape;      /* the verdict from the bytes alone, without witnesses */
     struct tail_witness witness; /* in: the best from outside; out: the best of all */
-    uint64_t bytes;              /* from the end to the last byte that is not zero */
-    uint64_t events_max;         /* that they may have held */
-    char reason[400];            /* the verdict in a clause, "at <offset> ..." */
+    uint64_t unreadable;         /* offset of the first block there that cannot be read; 0: none */
+    uint64_t bytes;      /* from the end to the last byte that is not zero, or cannot be read */
+    uint64_t events_max; /* that they may have held */
+    char reason[400];    /* the verdict in a clause, "at <offset> ..." */
 };
 
 /* Judges what lies behind scan->counted, after scan_next() answered `result` (SCAN_END, SCAN_BAD or

@@ -329,8 +329,11 @@ static int verify_tail(struct verifying *v, int result, struct error *error)
     v->result->last_seq = scan->counted.last_seq;
     memcpy(v->result->chain, scan->counted.chain, SHA256_SIZE);
     v->tail_bytes = tail.bytes;
-    if (tail.verdict == LOG_SOUND)
+    if (tail.verdict == LOG_SOUND) {
+        if (tail.unreadable != 0)
+            verify_rest(v);
         return 0;
+    }
     struct log_finding finding = {
         .verdict = tail.verdict,
         .offset = scan->counted.end_offset,

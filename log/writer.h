@@ -374,8 +374,8 @@ void stall_note(struct log *log, uint64_t began_ns, uint64_t now_ns);
 
 /* spares.c: what is made ahead. */
 
-/* Finds the spares that are there and makes the first when there is none. */
-int spares_open(struct log *log, uint64_t first_no, struct error *error);
+/* Takes the first spare, the file behind what recovery found, or makes it. */
+int spares_open(struct log *log, const struct log_recovery *recovery, struct error *error);
 void spares_close(struct log *log);
 uint32_t spares_count(const struct log *log);
 bool spares_take(struct log *log, struct spare *spare); /* false: none is ready */

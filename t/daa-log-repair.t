@@ -222,6 +222,41 @@ subtest 'a header that the disk cannot read' => sub {
     ok(!eval { $agent->await_ready } && $agent->said =~ /seg-0000000001\.log: header: .*daa-log repair --from COPY/, 'and an agent that does not start says so') or diag $agent->said;
 };
 
+subtest 'a last frame that the disk cannot read' => sub {
+    my $log = copy_of($dir, 'unreadable-end');
+    unlink "$log/CHECKPOINT";
+    my ($used) = map { $_->{used_bytes} } grep { $_->{type} eq 'segment' && $_->{name} eq $newest } lines((daa_log('ls', '--json', $dir))[1]);
+    my $place = $used - 4096;
+    my $fault = Fault->new(dir => $log, unreadable => "$log/$newest:$place");
+    my $run = sub { my @command = @_; return $fault->under(sub { run_program(@command) }) };
+    my $before = slurp("$log/$newest");
+    my ($status, undef, $why) = $run->(($ENV{OUT} // 'build/release') . '/t/bin/make-log', $log);
+    ok($status != 0 && $why =~ /it cannot be read: .*run daa-log verify/, 'is not left out by the next writer, though nobody knows of it') or diag $why;
+    is(slurp("$log/$newest"), $before, 'which changes nothing');
+    ($status, my $said) = $run->(program('daa-log'), 'repair', '--plan', '--json', $log);
+    my ($keep) = map { $_->{cut_seq} // () } reverse lines($said);
+    is($status, 1, 'alone it cannot be mended');
+    cmp_ok($keep, '<', $last, 'where it could be cut is said');
+    my $cut = copy_of($log, 'unreadable-end-cut');
+    my $other = Fault->new(dir => $cut, unreadable => "$cut/$newest:$place");
+    ($status, undef, my $complained) = $other->under(sub { run_program(program('daa-log'), 'repair', '--cut-at', $keep, $cut) });
+    is($status, 0, 'and it can, without a copy') or diag $complained;
+    is((lines(shown($cut)))[-1]{seq}, $keep, 'right there');
+    is((daa_log('verify', $cut))[0], 0, 'which leaves a sound log');
+    is(($run->(program('daa-log'), 'repair', '--from', $backup, $log))[0], 0, 'from a copy it is mended');
+    is(events($log), events($dir), 'with all its events');
+};
+
+subtest 'a newest segment that begins with zeros' => sub {
+    my $log = copy_of($dir, 'zeroed');
+    unlink "$log/CHECKPOINT";
+    patch("$log/$newest", 0, "\0" x 8192);
+    my ($status, undef, $why) = run_program(($ENV{OUT} // 'build/release') . '/t/bin/make-log', $log);
+    ok($status != 0 && $why =~ /\Q$newest\E: its header is zero, but a frame with event \d+ stands/, 'is no spare') or diag $why;
+    is((daa_log('repair', '--from', $backup, $log))[0], 0, 'a copy mends it');
+    is(events($log), events($dir), 'with all its events');
+};
+
 subtest 'a newest segment without a header' => sub {
     my $log = copy_of($dir, 'headless');
     patch("$log/$newest", 0, 'x' x 8192);

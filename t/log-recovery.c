@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "log_maker.h"
+#include "read_fault.h"
 #include "scratch.h"
 #include "tap.h"
 
@@ -237,14 +238,25 @@ static void test_foreign(void)
     log_maker_frame(&maker, 0, 1, 100);
     maker.header.salt = salt;
     recover();
-    is_verdict(LOG_UNPROVEN, 16, "a whole frame of another use of the file proves nothing");
+    is_verdict(LOG_DAMAGED, 16, "a whole frame of another use of the file is damage");
     end();
 
     begin();
     uint64_t offset = maker.frame_offset;
     memcpy(maker.bytes + maker.offset, maker.bytes + offset, LOG_BLOCK_SIZE);
     recover();
-    is_verdict(LOG_UNPROVEN, 16, "nor does a frame that was written to a wrong place");
+    is_verdict(LOG_DAMAGED, 16, "so is a frame that was written to a wrong place");
+    end();
+
+    begin();
+    offset = maker.frame_offset;
+    memcpy(maker.bytes + maker.offset + 5 * LOG_BLOCK_SIZE, maker.bytes + offset, LOG_BLOCK_SIZE);
+    recover();
+    is_verdict(LOG_TORN, 16, "one that stands twice takes nothing away");
+    memset(maker.bytes + offset, 0, LOG_BLOCK_SIZE);
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "but one that is missing where it belongs is damage");
+    ok(strstr(got.reason, "wrong place") != NULL, "and said to be misplaced");
     end();
 
     begin();
@@ -252,6 +264,91 @@ static void test_foreign(void)
     log_maker_frame(&maker, 0, 1, 100);
     recover();
     is_verdict(LOG_DAMAGED, 16, "a whole frame that leaves events out is damage");
+    end();
+}
+
+/* Blocks that the disk cannot read, at the end and behind it. */
+static void test_unreadable(void)
+{
+    begin();
+    uint64_t last = maker.frame_offset;
+    log_maker_write(&maker, dir);
+    read_fault_set("seg-0000000001.log", last, EIO);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_DAMAGED, 11, "a frame that cannot be read is not left out without a proof");
+    ok(got.events_max > 0, "it may have held events");
+    read_fault_set("seg-0000000001.log", maker.offset, EIO);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_DAMAGED, 16, "nor is the block where the next one would stand");
+    read_fault_set("seg-0000000001.log", maker.offset + LOG_BLOCK_SIZE, EIO);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_TORN, 16, "one behind it holds nothing that was acknowledged");
+    ok(got.events_max > 0 && got.tail_bytes == 2 * LOG_BLOCK_SIZE, "but perhaps what was not");
+    log_maker_seal(&maker, FRAME_CLOSE);
+    log_maker_write(&maker, dir);
+    read_fault_set("seg-0000000001.log", maker.offset, EIO);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_SOUND, 17, "and behind CLOSE nothing at all");
+    read_fault_set(NULL, 0, 0);
+    end();
+}
+
+static void write_at(uint64_t segment_no, uint64_t offset, const uint8_t *bytes, size_t size)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/seg-%010llu.log", dir, (unsigned long long)segment_no);
+    FILE *file = fopen(path, "r+");
+    if (file == NULL || fseek(file, (long)offset, SEEK_SET) != 0 ||
+        fwrite(bytes, 1, size, file) != size || fclose(file) != 0)
+        tap_bail_out("cannot write %s", path);
+}
+
+/* The file behind the last segment, whose first two blocks are zero. */
+static void test_lost_beginning(void)
+{
+    begin();
+    log_maker_seal(&maker, FRAME_SEAL);
+    log_maker_write(&maker, dir);
+    uint64_t sealed_seq = maker.next_seq - 1;
+    log_maker_next(&maker, 0);
+    for (int i = 0; i < 3; i++)
+        log_maker_frame(&maker, 0, 1, 100);
+    memset(maker.bytes, 0, 2 * LOG_BLOCK_SIZE);
+    recover();
+    is_verdict(
+        LOG_DAMAGED, sealed_seq,
+        "a segment whose header and first frame are gone is no spare while a frame is there");
+    ok(strstr(got.reason, "seg-0000000002.log") != NULL, "and is named: %s", got.reason);
+    is_int(got.unclean_no, 2, "nobody writes to it");
+    end();
+
+    begin();
+    uint64_t offset = maker.frame_offset;
+    log_maker_write(&maker, dir);
+    log_maker_write_spare(dir, 2, CAPACITY);
+    write_at(2, 9 * LOG_BLOCK_SIZE, (const uint8_t *)"x", 1);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_SOUND, 16, "a spare with other bytes in it holds no event");
+    is_int(got.unclean_no, 2, "and is not written to as it is");
+    write_at(2, 9 * LOG_BLOCK_SIZE, maker.bytes + offset, LOG_BLOCK_SIZE);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_SOUND, 16, "nor does one with a frame that stands in its own place too");
+    memset(maker.bytes + offset, 0, LOG_BLOCK_SIZE);
+    log_maker_write(&maker, dir);
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_DAMAGED, 11, "but a missing frame that is found in there is damage");
+    end();
+}
+
+static void test_all_gone(void)
+{
+    struct log_witness outside = { "LMDB", 14 };
+    begin();
+    memset(maker.bytes, 0, CAPACITY);
+    log_maker_write(&maker, dir);
+    is_int(log_recover(dir, NULL, 0, &got, &error), 0, "a directory of spares is a new log");
+    is_int(log_recover(dir, &outside, 1, &got, &error), ERROR_DAMAGED,
+           "unless somebody has seen events of it: %s", error.text);
     end();
 }
 
@@ -394,6 +491,9 @@ int main(void)
     test_witnesses();
     test_short();
     test_foreign();
+    test_unreadable();
+    test_lost_beginning();
+    test_all_gone();
     test_runs();
     test_segments();
     test_headers();

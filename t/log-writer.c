@@ -182,6 +182,69 @@ static void limits(struct io *io)
     log_commands_free(&commands);
 }
 
+static void write_one_block(const char *path, off_t offset, const void *bytes)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || pwrite(fd, bytes, LOG_BLOCK_SIZE, offset) != LOG_BLOCK_SIZE)
+        tap_bail_out("cannot write %s", path);
+    close(fd);
+}
+
+static bool is_all_zero(const char *path)
+{
+    unsigned long size;
+    uint8_t *bytes = scratch_read(path, &size);
+    bool zero = size == LOG_SEGMENT_SIZE_MIN && bytes_are_zero(bytes, size);
+    free(bytes);
+    return zero;
+}
+
+/* Spares that an opening before this one left are not written over as they are: what holds nothing
+ * of the log is made anew, and what holds a frame stays as it is. */
+static void unclean_spares(struct io *io)
+{
+    const char *dir = scratch_path("unclean");
+    struct log_options options = options_for(dir, io);
+    struct log_commands commands = { .time_ns = TIME_NS };
+    struct log_stats stats;
+    struct error error = { 0 };
+    char first[4200], next[4200];
+    unsigned long size;
+    options.spares = 3;
+    struct log *log = open_log(&options, NULL);
+    ok(log_commands_append(&commands, log, 1, 100) && log_commands_settle(log), "(a log)");
+    while (log_maintain(log, &error) == 1)
+        ;
+    close_log(&log);
+    snprintf(first, sizeof first, "%s/seg-0000000001.log", dir);
+    uint8_t *begun = scratch_read(first, &size), garbage[LOG_BLOCK_SIZE];
+    memset(garbage, 7, sizeof garbage);
+    snprintf(first, sizeof first, "%s/seg-0000000002.log", dir);
+    snprintf(next, sizeof next, "%s/seg-0000000003.log", dir);
+    write_one_block(first, 40960, garbage);
+    write_one_block(next, 40960, garbage);
+    log = open_log(&options, NULL);
+    ok(log_commands_append(&commands, log, 1, 100) && log_commands_settle(log),
+       "a spare with bytes that are not of the log does no harm");
+    is_int(log_maintain(log, &error), 1, "nor does the next one");
+    ok(is_all_zero(next), "it was made anew");
+    close_log(&log);
+    uint8_t *written = scratch_read(first, &size);
+    ok(bytes_are_zero(written + 40960, LOG_BLOCK_SIZE), "so was the first");
+    free(written);
+    snprintf(next, sizeof next, "%s/seg-0000000004.log", dir);
+    write_one_block(next, 2l * LOG_BLOCK_SIZE, begun + 2l * LOG_BLOCK_SIZE);
+    free(begun);
+    log = open_log(&options, NULL);
+    is_int(log_maintain(log, &error), ERROR_DAMAGED, "one that holds a frame is not taken");
+    log_stats_get(log, &stats);
+    ok(strstr(stats.spare_error, "seg-0000000004.log") != NULL, "which is said: %s",
+       stats.spare_error);
+    ok(!is_all_zero(next), "and it stays as it is");
+    close_log(&log);
+    log_commands_free(&commands);
+}
+
 /* A spare that cannot be made is shown, and troubles no append until a roll needs it. */
 static void no_spare(struct io *io)
 {
@@ -381,6 +444,7 @@ static void each(struct io *io)
     many_commands(io);
     limits(io);
     no_spare(io);
+    unclean_spares(io);
     group_commit(io);
     two_syncs(io);
     two_openers(io);
