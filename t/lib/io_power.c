@@ -1,11 +1,14 @@
 #include "io_power.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/base/check.h"
@@ -42,6 +45,10 @@ struct power_io {
     uint64_t performed;
     uint64_t fail_at;          /* in ops performed */
     uint64_t break_at, breaks; /* so many ops fail from then on */
+    uint64_t lie_at, lies, lied;
+    enum io_power_lie lie;
+    void (*written)(const struct io_op *op, void *context);
+    void *context;
     bool off;
     struct dirty_file *files;
     struct queued *queue;
@@ -141,7 +148,9 @@ static void soil(struct power_io *power, struct dirty_file *file, const struct i
         if (dirty == NULL) {
             dirty = calloc(1, sizeof *dirty); /* past the end: zeros */
             CHECK(dirty != NULL);
-            CHECK(pread(file->fd, dirty->durable, SECTOR, (off_t)(sector * SECTOR)) >= 0);
+            /* The disk itself: no read_fault.h comes between. */
+            struct iovec vector = { dirty->durable, SECTOR };
+            CHECK(preadv(file->fd, &vector, 1, (off_t)(sector * SECTOR)) >= 0);
             file->sectors[sector] = dirty;
             file->dirty_count++;
         }
@@ -221,30 +230,102 @@ static void tear(struct power_io *power, const struct io_op *op)
     close(fd);
 }
 
-/* An op that ends with an error. */
+/* An op that ends with an error, or a write that stops in the middle. */
 static int perform_broken(struct power_io *power, const struct queued *queued)
 {
     const struct io_op *op = queued->op;
     struct io_op plain = *op;
     plain.dsync = false;
     power->breaks--;
+    if (op->kind == IO_WRITE && random_below(power, 4) == 0) {
+        plain.size = (uint32_t)random_below(power, op->size / SECTOR) * SECTOR;
+        return plain.size > 0 ? perform_write(power, &plain) : 0;
+    }
     if (op->kind == IO_WRITE && random_below(power, 2) == 0)
         (void)perform_write(power, &plain);
     else
         tear(power, op);
-    return -EIO;
+    return random_below(power, 4) == 0 ? -ENOSPC : -EIO;
+}
+
+/* A file of the directory of `fd` that takes a write of `size` bytes, perhaps `fd` itself: its
+ * descriptor, and its size. */
+static int other_file(struct power_io *power, int fd, uint64_t size, uint64_t *file_size)
+{
+    char link[64], path[PATH_MAX];
+    struct dirent **names;
+    struct stat status;
+    int other = -1;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    CHECK(length > 0);
+    path[length] = '\0';
+    *strrchr(path, '/') = '\0';
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int count = scandir(path, &names, NULL, alphasort);
+    CHECK(dir >= 0 && count > 0);
+    while (other < 0) {
+        const char *name = names[random_below(power, (uint64_t)count)]->d_name;
+        if (fstatat(dir, name, &status, 0) == 0 && S_ISREG(status.st_mode) &&
+            (uint64_t)status.st_size >= size)
+            other = openat(dir, name, O_RDWR | O_CLOEXEC);
+    }
+    *file_size = (uint64_t)status.st_size;
+    for (int i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+    close(dir);
+    return other;
+}
+
+/* Writes the op somewhere else: mostly where a block begins. */
+static void misplace(struct power_io *power, const struct io_op *op)
+{
+    struct stat status;
+    CHECK(fstat(op->fd, &status) == 0);
+    uint64_t size = (uint64_t)status.st_size;
+    int fd = power->lie == IO_POWER_MISPLACED ? reopen(op->fd)
+                                              : other_file(power, op->fd, op->size, &size);
+    uint64_t grain = random_below(power, 4) == 0 ? SECTOR : 8 * SECTOR;
+    uint64_t offset = random_below(power, (size - op->size) / grain + 1) * grain;
+    CHECK(fd >= 0 && pwrite(fd, op->buffer, op->size, (off_t)offset) == (ssize_t)op->size);
+    struct dirty_file *file = find_file(power, fd, false);
+    for (uint64_t s = offset / SECTOR; file != NULL && s <= (offset + op->size - 1) / SECTOR; s++)
+        clean(file, s);
+    close(fd);
+}
+
+/* A write of which the disk says that it was done. */
+static int perform_lie(struct power_io *power, const struct io_op *op)
+{
+    power->lies--;
+    power->lied++;
+    if (power->lie != IO_POWER_LOST)
+        misplace(power, op);
+    return (int)op->size;
+}
+
+static int perform_as_it_should(struct power_io *power, const struct queued *queued)
+{
+    const struct io_op *op = queued->op;
+    bool lies = power->lies > 0 && power->performed > power->lie_at;
+    if (op->kind == IO_READ)
+        return io_perform(&power->io, op, op->size);
+    if (op->kind == IO_SYNC)
+        return perform_sync(power, queued);
+    int result = lies ? perform_lie(power, op) : perform_write(power, op);
+    if (power->written != NULL && result == (int)op->size)
+        power->written(op, power->context);
+    return result;
 }
 
 static int perform(struct power_io *power, const struct queued *queued)
 {
-    const struct io_op *op = queued->op;
     power->now++;
     power->performed++;
-    bool breaks = power->breaks > 0 && power->performed > power->break_at && op->kind != IO_READ;
-    int result = breaks                 ? perform_broken(power, queued)
-                 : op->kind == IO_READ  ? io_perform(&power->io, op, op->size)
-                 : op->kind == IO_WRITE ? perform_write(power, op)
-                                        : perform_sync(power, queued);
+    bool breaks =
+        power->breaks > 0 && power->performed > power->break_at && queued->op->kind != IO_READ;
+    int result = breaks ? perform_broken(power, queued) : perform_as_it_should(power, queued);
     forget_files(power, false);
     return result;
 }
@@ -380,6 +461,26 @@ void io_power_break_after(struct io *io, uint64_t ops, uint64_t count)
     struct power_io *power = power_of(io);
     power->break_at = power->performed + ops;
     power->breaks = count;
+}
+
+void io_power_lie_after(struct io *io, uint64_t ops, uint64_t count, enum io_power_lie lie)
+{
+    struct power_io *power = power_of(io);
+    power->lie_at = power->performed + ops;
+    power->lies = count;
+    power->lie = lie;
+}
+
+uint64_t io_power_lies(const struct io *io)
+{
+    return power_of(io)->lied;
+}
+
+void io_power_watch(struct io *io, void (*written)(const struct io_op *op, void *context),
+                    void *context)
+{
+    power_of(io)->written = written;
+    power_of(io)->context = context;
 }
 
 void io_power_crash(struct io *io)

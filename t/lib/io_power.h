@@ -27,9 +27,25 @@ void io_power_fail_after(struct io *io, uint64_t ops);
 /* Power fails now, if it has not yet. */
 void io_power_crash(struct io *io);
 
-/* When `ops` more have been performed, the next `count` writes and syncs end with -EIO. Of such a
- * write any sectors are on the disk, or all are there and may be gone after a loss of power. */
+/* When `ops` more have been performed, the next `count` writes and syncs end with -EIO, some with
+ * -ENOSPC, or a write is short. Of a write that failed any sectors are on the disk, or all are
+ * there and may be gone after a loss of power. */
 void io_power_break_after(struct io *io, uint64_t ops, uint64_t count);
+
+/* What a disk may do with a write that it says was done. */
+enum io_power_lie {
+    IO_POWER_LOST,      /* nothing: what was there is still there */
+    IO_POWER_MISPLACED, /* it is at another offset of the file, at once durable */
+    IO_POWER_MISFILED,  /* it is in another file of the same directory, at once durable */
+};
+
+/* When `ops` more have been performed, it does so with the next `count` writes. */
+void io_power_lie_after(struct io *io, uint64_t ops, uint64_t count, enum io_power_lie lie);
+uint64_t io_power_lies(const struct io *io); /* how many it did that with */
+
+/* Called with each write that ends as if it were done, whatever became of it. */
+void io_power_watch(struct io *io, void (*written)(const struct io_op *op, void *context),
+                    void *context);
 
 bool io_power_is_off(const struct io *io);
 uint64_t io_power_performed(const struct io *io); /* ops; to choose an n for io_power_fail_after */

@@ -8,7 +8,7 @@
 #include "log/writer.h"
 #include "tap.h"
 
-enum { KIND = 100, STREAM = 7 };
+enum { KIND = 100, STREAM = 7, MAINTENANCE_FAILS_MAX = 64 };
 
 static uint8_t payload[LOG_PAYLOAD_SIZE_MAX];
 
@@ -46,16 +46,19 @@ static int reserve(struct log_commands *commands, struct log *log, uint32_t coun
                    uint64_t *first_seq)
 {
     bool threaded = log->maintenance.threaded;
-    for (;; commands->refused++) {
+    for (unsigned fails = 0; fails < MAINTENANCE_FAILS_MAX; commands->refused++) {
         struct error error;
+        int done = 0;
         int result = log_reserve(log, count, size, first_seq);
         if (result != ERROR_FULL)
             return result;
-        while (!threaded && log_maintain(log, &error) == 1)
+        while (!threaded && (done = log_maintain(log, &error)) == 1)
             ;
+        fails += done < 0;
         if (log_wait(log, -1, threaded ? 1000000 : 0) < 0)
             return ERROR_UNAVAILABLE;
     }
+    return ERROR_UNAVAILABLE; /* nobody will ever make room */
 }
 
 bool log_commands_append(struct log_commands *commands, struct log *log, uint32_t count,
@@ -85,6 +88,40 @@ bool log_commands_settle(struct log *log)
         if (log_wait(log, -1, UINT64_MAX) < 0)
             return false;
     return true;
+}
+
+/* The last command that does not begin behind `seq`; NULL: none. */
+static const struct log_command *command_before(const struct log_commands *commands, uint64_t seq)
+{
+    size_t low = 0, high = commands->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (commands->items[middle].first_seq <= seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? &commands->items[low - 1] : NULL;
+}
+
+static uint64_t last_seq_of(const struct log_command *command)
+{
+    return command->first_seq + command->count - 1;
+}
+
+bool log_commands_hold(const struct log_commands *commands, const struct record *record)
+{
+    const struct log_command *command = command_before(commands, record->seq);
+    return command != NULL && record->seq <= last_seq_of(command) && record->kind == KIND &&
+           record->stream == STREAM &&
+           span_equal(record->payload, payload_of(record->seq, command->size));
+}
+
+bool log_commands_cut(struct log_commands *commands, uint64_t last_seq)
+{
+    const struct log_command *last = command_before(commands, last_seq);
+    commands->count = last == NULL ? 0 : (size_t)(last - commands->items) + 1;
+    return last == NULL || last_seq_of(last) <= last_seq;
 }
 
 struct matching {

@@ -42,6 +42,12 @@ bool log_commands_append(struct log_commands *commands, struct log *log, uint32_
 /* Waits until all that was appended is durable. False when the log failed. */
 bool log_commands_settle(struct log *log);
 
+/* True if the record is one that was appended under its number, byte for byte. */
+bool log_commands_hold(const struct log_commands *commands, const struct record *record);
+
+/* Drops the commands behind `last_seq`. False when it cuts one in two. */
+bool log_commands_cut(struct log_commands *commands, uint64_t last_seq);
+
 /* True if the log in `dir` holds exactly these commands up to the `acknowledged` sequence number,
  * then perhaps more of them in order, each whole or not at all, and nothing else but the log's own
  * records. Commands that are not there are dropped from the list. Else a note says what is wrong.

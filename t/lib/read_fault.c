@@ -15,6 +15,7 @@ static struct {
     uint64_t offsets[BLOCKS_MAX];
     unsigned count, failed;
     int number;
+    const uint8_t *given; /* of the one block; NULL: it cannot be read */
 } fault;
 
 void read_fault_set(const char *name, uint64_t offset, int number)
@@ -24,6 +25,13 @@ void read_fault_set(const char *name, uint64_t offset, int number)
     fault.count = 1;
     fault.failed = 0;
     fault.number = number;
+    fault.given = NULL;
+}
+
+void read_fault_give(const char *name, uint64_t offset, const uint8_t bytes[4096])
+{
+    read_fault_set(name, offset, 0);
+    fault.given = bytes;
 }
 
 void read_fault_add(uint64_t offset)
@@ -55,13 +63,28 @@ static bool is_of_file(int fd)
            memcmp(path + size - name_size, fault.name, name_size) == 0;
 }
 
+/* What of [offset, offset + size) lies in the block that is given. */
+static void give(uint8_t *buffer, uint64_t offset, uint64_t size)
+{
+    uint64_t from = fault.offsets[0] > offset ? fault.offsets[0] : offset;
+    uint64_t block_end = fault.offsets[0] + BLOCK_SIZE, end = offset + size;
+    if (block_end < end)
+        end = block_end;
+    if (from < end)
+        memcpy(buffer + (from - offset), fault.given + (from - fault.offsets[0]), end - from);
+}
+
 /* In the place of libc's. */
 ssize_t pread(int fd, void *buffer, size_t size, off_t offset)
 {
-    if (fault.name != NULL && touches((uint64_t)offset, size) && is_of_file(fd)) {
-        fault.failed++;
+    bool hit = fault.name != NULL && touches((uint64_t)offset, size) && is_of_file(fd);
+    fault.failed += hit;
+    if (hit && fault.given == NULL) {
         errno = fault.number;
         return -1;
     }
-    return syscall(SYS_pread64, fd, buffer, size, offset);
+    ssize_t got = syscall(SYS_pread64, fd, buffer, size, offset);
+    if (hit && got > 0)
+        give(buffer, (uint64_t)offset, (uint64_t)got);
+    return got;
 }

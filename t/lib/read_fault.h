@@ -1,5 +1,5 @@
-/* Blocks of a file that cannot be read, for tests in one process: a program that uses it has a
- * pread() of its own.
+/* Blocks of a file that cannot be read or are read as something else, for tests in one process: a
+ * program that uses it has a pread() of its own.
  *
  * Threads: one. */
 #ifndef READ_FAULT_H
@@ -14,7 +14,11 @@ void read_fault_set(const char *name, uint64_t offset, int number);
 /* One more block of that file. */
 void read_fault_add(uint64_t offset);
 
-/* How many calls failed since read_fault_set(). */
+/* From now on the block of 4096 bytes at `offset` of a file whose path ends with `name` is read as
+ * `bytes`, which are the caller's. In the place of what was set before. */
+void read_fault_give(const char *name, uint64_t offset, const uint8_t bytes[4096]);
+
+/* How many calls failed, or were given other bytes, since then. */
 unsigned read_fault_count(void);
 
 #endif
