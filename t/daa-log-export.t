@@ -16,7 +16,7 @@ my $dir = make_log('log', 'workflows 60', 'parked', 'awkward', 'fill 2 5000', 'w
 my $cat = (daa_log('cat', '--json', $dir))[1];
 my @events = lines($cat);
 my $last = $events[-1]{seq};
-my @columns = qw(seq time stream kind cause actor_type actor_id request_id traceparent payload);
+my @columns = qw(seq time stream kind cause actor_type actor_id request_id traceparent withheld payload);
 
 # RFC 4180, by its grammar.
 sub csv {
@@ -69,7 +69,7 @@ subtest 'CSV' => sub {
         my %got;
         @got{@columns} = @{ $rows[$i] };
         my %want = (%$event, cause => $event->{cause} // '', actor_type => $event->{actor} ? $event->{actor}{type} : '',
-            actor_id => $event->{actor} ? $event->{actor}{id} : '', map { $_ => $event->{$_} // '' } qw(request_id traceparent));
+            actor_id => $event->{actor} ? $event->{actor}{id} : '', withheld => '', map { $_ => $event->{$_} // '' } qw(request_id traceparent));
         utf8::encode($want{$_}) for qw(actor_id request_id traceparent);
         $got{payload} = $json->encode($json->decode($got{payload}));
         $want{payload} = $json->encode($event->{payload});
@@ -78,7 +78,7 @@ subtest 'CSV' => sub {
     }
     is($wrong, 0, 'each with what cat shows');
     ($header, @rows) = csv((daa_log('export', '--format', 'csv', '--no-payload', $dir))[1]);
-    is(scalar(grep { @$_ != @columns - 1 } $header, @rows), 0, 'payloads can be left out');
+    is(scalar(grep { @$_ != @columns - 2 } $header, @rows), 0, 'payloads can be left out, and what is said of them');
     ($header, @rows) = csv((daa_log('export', '--format=csv', '-k', 'step.*', '--from', 10, '--to', 60, $dir))[1]);
     is_deeply([map { $_->[0] } @rows], [map { $_->{seq} } grep { $_->{kind} =~ /^step\./ && $_->{seq} >= 10 && $_->{seq} <= 60 } @events], 'filters hold');
     is((daa_log('export', '--format', 'xml', $dir))[0], 2, 'another format is wrong usage');
@@ -103,7 +103,7 @@ subtest 'a file' => sub {
     my $file = scratch() . '/out.jsonl';
     spew($file, 'old');
     my ($status, $said, $complained) = daa_log('export', '-o', $file, '--json', $dir);
-    is_deeply([$status, $complained, lines($said)], [0, '', { events => scalar @events, last_seq => $last, next_seq => $last + 1 }], 'is written, and the result told');
+    is_deeply([$status, $complained, lines($said)], [0, '', { events => scalar @events, last_seq => $last, next_seq => $last + 1, withheld => 0 }], 'is written, and the result told');
     ok(slurp($file) eq $cat, 'it holds the events');
     ok(!-e "$file.part", 'nothing else is left');
     is((stat $file)[2] & 0777, 0600, 'it is for its owner alone');

@@ -306,11 +306,10 @@ static void withheld_to_json(const Daa__Event *event, uint32_t key_id, struct te
     text_json_close_object(text);
 }
 
-void event_to_json(const struct event_header *header, struct span payload,
-                   const struct event_keys *keys, struct arena *arena, struct text *text)
+void event_opened_to_json(const struct event_header *header, struct span payload,
+                          const Daa__Event *event, struct arena *arena, struct text *text)
 {
-    Daa__Event *event;
-    if (event_open(header, payload, keys, arena, &event) < 0) {
+    if (event == NULL) {
         text_json_null(text, "actor");
         text_json_open_object(text, "payload");
         text_json_hex(text, "undecoded", payload);
@@ -328,4 +327,13 @@ void event_to_json(const struct event_header *header, struct span payload,
     event_payload_to_json(event, "payload", arena, text);
     if (event_is_withheld(event))
         withheld_to_json(event, header->key_id, text);
+}
+
+void event_to_json(const struct event_header *header, struct span payload,
+                   const struct event_keys *keys, struct arena *arena, struct text *text)
+{
+    Daa__Event *event;
+    if (event_open(header, payload, keys, arena, &event) < 0)
+        event = NULL;
+    event_opened_to_json(header, payload, event, arena, text);
 }

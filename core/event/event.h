@@ -60,6 +60,10 @@ void event_pack(const Daa__Event *event, uint8_t *target); /* exactly event_size
 void event_to_json(const struct event_header *header, struct span payload,
                    const struct event_keys *keys, struct arena *arena, struct text *text);
 
+/* The same of an event that is open already; NULL: one that cannot be opened. */
+void event_opened_to_json(const struct event_header *header, struct span payload,
+                          const Daa__Event *event, struct arena *arena, struct text *text);
+
 /* The payload alone, of an event that is unpacked already, as that object. `key` may be NULL. */
 void event_payload_to_json(const Daa__Event *event, const char *key, struct arena *arena,
                            struct text *text);

@@ -9,12 +9,12 @@ static int show(const struct record *record, const struct log_place *place, void
     return code < 0 ? code : 1;
 }
 
-static int run(struct listing *listing, bool json, uint64_t last_count)
+static int run(struct listing *listing, struct decryption *keys, bool json, uint64_t last_count)
 {
     struct printer printer;
     if (!listing->follow)
         begin_paging(json);
-    printer_begin(&printer, json);
+    printer_begin(&printer, json, keys);
     listing->show = show;
     listing->context = &printer;
     int status = listing_run(listing, last_count);
@@ -30,7 +30,8 @@ static int add_to_tree(const struct record *record, const struct log_place *plac
 }
 
 /* The events that pass the filter, each under the one that led to it if that passes too. */
-static int run_tree(struct listing *listing, bool json, const struct tree_options *options)
+static int run_tree(struct listing *listing, struct decryption *keys, bool json,
+                    const struct tree_options *options)
 {
     struct printer printer;
     struct tree tree;
@@ -42,7 +43,7 @@ static int run_tree(struct listing *listing, bool json, const struct tree_option
     struct log_reader *reader =
         status == COMMAND_USAGE ? NULL : open_reader(listing->command, listing->dir, true);
     if (reader != NULL) {
-        printer_begin(&printer, json);
+        printer_begin(&printer, json, keys);
         (void)tree_print(&tree, reader, options, &printer);
         printer_end(&printer);
         log_reader_close(reader);
@@ -54,6 +55,7 @@ static int run_tree(struct listing *listing, bool json, const struct tree_option
 int log_cat(int argc, char **argv)
 {
     static struct listing listing;
+    struct decryption keys = { .keys_dir = NULL };
     bool json = false, as_tree = false;
     struct tree_options tree = TREE_DEFAULTS;
     const struct command_option options[] = {
@@ -61,6 +63,7 @@ int log_cat(int argc, char **argv)
         { "limit", 'n', "COUNT", COMMAND_NUMBER, &listing.filter.limit, "stop after COUNT events" },
         { "tree", 't', NULL, COMMAND_FLAG, &as_tree, "print each under the event that led to it" },
         TREE_OPTIONS(tree),
+        KEYS_OPTIONS(keys),
         FILTER_OPTIONS(listing.filter),
         { .name = NULL },
     };
@@ -79,18 +82,25 @@ int log_cat(int argc, char **argv)
         return status;
     listing.command = &command;
     listing.dir = argv[first];
-    return as_tree ? run_tree(&listing, json, &tree) : run(&listing, json, UINT64_MAX);
+    status = decryption_begin(&keys, &command, listing.dir);
+    if (status == COMMAND_GO_ON)
+        status = as_tree ? run_tree(&listing, &keys, json, &tree)
+                         : run(&listing, &keys, json, UINT64_MAX);
+    decryption_end(&keys);
+    return status;
 }
 
 int log_tail(int argc, char **argv)
 {
     static struct listing listing;
+    struct decryption keys = { .keys_dir = NULL };
     bool json = false;
     uint64_t count = 10;
     const struct command_option options[] = {
         { "json", 'j', NULL, COMMAND_FLAG, &json, "print one JSON object a line" },
         { "lines", 'n', "COUNT", COMMAND_NUMBER, &count, "begin with the last COUNT events (10)" },
         { "follow", 'f', NULL, COMMAND_FLAG, &listing.follow, "go on with those to come" },
+        KEYS_OPTIONS(keys),
         FILTER_OPTIONS(listing.filter),
         { .name = NULL },
     };
@@ -108,5 +118,9 @@ int log_tail(int argc, char **argv)
         return status;
     listing.command = &command;
     listing.dir = argv[first];
-    return run(&listing, json, count);
+    status = decryption_begin(&keys, &command, listing.dir);
+    if (status == COMMAND_GO_ON)
+        status = run(&listing, &keys, json, count);
+    decryption_end(&keys);
+    return status;
 }

@@ -49,6 +49,7 @@ static void close_side(struct diff_side *side)
     if (side->reader != NULL)
         log_reader_close(side->reader);
     log_lineage_free(&side->lineage);
+    decryption_end(&side->keys);
 }
 
 static int get(struct diff_side *side, uint64_t seq, struct record *record, struct log_place *place,
@@ -207,6 +208,16 @@ static int compare(struct diff *diff, struct error *error)
     return 0;
 }
 
+/* Keys that are named are those of both sides; else each may have its own beside it. */
+static int begin_keys(struct diff *diff, const struct command *command, char *const *dirs)
+{
+    int status = COMMAND_GO_ON;
+    diff->sides[1].keys = diff->sides[0].keys;
+    for (int i = 0; i < 2 && status == COMMAND_GO_ON; i++)
+        status = decryption_begin(&diff->sides[i].keys, command, dirs[i]);
+    return status;
+}
+
 /*--- The command -------------------------------------------------------------------------------*/
 
 int log_diff(int argc, char **argv)
@@ -217,6 +228,7 @@ int log_diff(int argc, char **argv)
           "print JSON: an object for each event that differs, the result last" },
         { "limit", 'n', "COUNT", COMMAND_NUMBER, &diff.limit,
           "show COUNT events that differ (10; 0: all)" },
+        KEYS_OPTIONS(diff.sides[0].keys),
         { .name = NULL },
     };
     const struct command command = {
@@ -234,6 +246,9 @@ int log_diff(int argc, char **argv)
     struct error error = { 0 };
     if (status != COMMAND_GO_ON)
         return status;
+    status = begin_keys(&diff, &command, argv + first);
+    if (status != COMMAND_GO_ON)
+        return COMMAND_USAGE;
     int code = open_side(&diff.sides[0], &command, argv[first], &error);
     if (code == 0)
         code = open_side(&diff.sides[1], &command, argv[first + 1], &error);

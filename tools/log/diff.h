@@ -10,6 +10,7 @@ struct diff_side {
     const char *dir;
     struct log_reader *reader;
     struct log_lineage lineage;
+    struct decryption keys;
     uint8_t log_uuid[UUID_SIZE]; /* as it is written now */
     uint64_t first_seq, last_seq;
 };

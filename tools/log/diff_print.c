@@ -8,16 +8,23 @@ static unsigned long long big(uint64_t number)
 
 void diff_begin(struct diff *diff)
 {
-    printer_begin(&diff->printer, diff->json);
+    printer_begin(&diff->printer, diff->json, NULL);
     text_init(&diff->line);
     diff->line.size_max = diff->printer.line.size_max;
 }
 
-static void show_side(struct diff *diff, const char *sign, enum command_style style,
-                      const struct record *record)
+/* With the keys of its own side. */
+static const char *line_of(struct diff *diff, int side, const struct record *record)
 {
-    printf("%s%s%s %s\n", command_style(stdout, style), sign, command_style(stdout, COMMAND_PLAIN),
-           printer_line(&diff->printer, record));
+    diff->printer.decryption = &diff->sides[side].keys;
+    return printer_line(&diff->printer, record);
+}
+
+static void show_side(struct diff *diff, int side, const struct record *record)
+{
+    printf("%s%s%s %s\n", command_style(stdout, side == 0 ? COMMAND_RED : COMMAND_GREEN),
+           side == 0 ? "<" : ">", command_style(stdout, COMMAND_PLAIN),
+           line_of(diff, side, record));
 }
 
 void diff_show(struct diff *diff, const struct record *a, const struct record *b)
@@ -25,16 +32,16 @@ void diff_show(struct diff *diff, const struct record *a, const struct record *b
     struct text *line = &diff->line;
     if (!diff->json) {
         progress_clear(&diff->progress);
-        show_side(diff, "<", COMMAND_RED, a);
-        show_side(diff, ">", COMMAND_GREEN, b);
+        show_side(diff, 0, a);
+        show_side(diff, 1, b);
         return;
     }
     text_clear(line);
     text_json_open_object(line, NULL);
     text_json_cstring(line, "type", "event");
     text_json_unsigned(line, "seq", a->seq);
-    text_json_raw(line, "first", span_of_text(printer_line(&diff->printer, a)));
-    text_json_raw(line, "second", span_of_text(printer_line(&diff->printer, b)));
+    text_json_raw(line, "first", span_of_text(line_of(diff, 0, a)));
+    text_json_raw(line, "second", span_of_text(line_of(diff, 1, b)));
     text_json_close_object(line);
     printf("%s\n", text_string(line));
 }

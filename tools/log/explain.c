@@ -51,6 +51,7 @@ struct subject {
     struct frame_header header;
     struct chain_inputs chain;
     struct derived derived;
+    struct explained_key key;
     char file[LOG_SEGMENT_NAME_SIZE];
     bool sealed; /* offsets are of what it unpacks to */
 };
@@ -122,6 +123,7 @@ static void print_subject(const struct explaining *explaining, const struct subj
     if (size > PAYLOAD_MAX)
         printf("  ... %llu bytes more: daa-log hexdump --seq %llu\n", big(size - PAYLOAD_MAX),
                big(record->seq));
+    explained_key_print(&subject->key);
     print_chain(&subject->chain);
     print_derived(&subject->derived, record);
     dump_end(&dump);
@@ -166,12 +168,12 @@ static void derived_to_json(struct text *text, const struct derived *derived,
     text_json_close_object(text);
 }
 
-static void print_json(const struct subject *subject)
+static void print_json(struct explaining *explaining, const struct subject *subject)
 {
     struct printer printer;
     struct text text;
     text_init(&text);
-    printer_begin(&printer, true);
+    printer_begin(&printer, true, &explaining->keys);
     text_json_open_object(&text, NULL);
     text_json_raw(&text, "event", span_of_text(printer_line(&printer, subject->record)));
     text_json_cstring(&text, "file", subject->file);
@@ -183,6 +185,7 @@ static void print_json(const struct subject *subject)
     text_json_unsigned(&text, "frame_last_seq", subject->place->frame_last_seq);
     text_json_unsigned(&text, "record_offset", subject->place->record_offset);
     text_json_unsigned(&text, "record_size", record_size(subject->record->payload.size));
+    explained_key_to_json(&subject->key, &text);
     chain_to_json(&text, &subject->chain);
     derived_to_json(&text, &subject->derived, subject->record);
     text_json_close_object(&text);
@@ -231,14 +234,16 @@ static int explain(struct explaining *explaining, const struct record *record,
     }
     subject.sealed = inventory_file_name(&explaining->directory, place->segment_no, subject.file);
     chain_inputs_read(&subject.chain, explaining, subject.frame, &subject.header);
+    explained_key_find(&subject.key, &explaining->keys, record);
     derived_find(&subject.derived, explaining->dir, record, place);
     if (explaining->json)
-        print_json(&subject);
+        print_json(explaining, &subject);
     else
         print_subject(explaining, &subject);
     free(subject.frame);
     explaining_close(explaining);
     bool wrong = subject.chain.computed && subject.chain.known && !subject.chain.verified;
+    wrong |= subject.key.result == DECRYPTION_MISFIT;
     return wrong ? COMMAND_FAILED : COMMAND_GOOD;
 }
 
@@ -285,6 +290,7 @@ int log_explain(int argc, char **argv)
         { "json", 'j', NULL, COMMAND_FLAG, &explaining.json, "print JSON" },
         { "tree", 't', NULL, COMMAND_FLAG, &as_tree,
           "show what led to the event, and what it led to, as a tree" },
+        KEYS_OPTIONS(explaining.keys),
         TREE_OPTIONS(tree),
         { "limit", 'n', "COUNT", COMMAND_NUMBER, &tree.limit,
           "events that are looked at for the tree (100000; 0: all)" },
@@ -293,8 +299,8 @@ int log_explain(int argc, char **argv)
     const struct command command = {
         .name = "daa-log explain",
         .purpose = "Show where an event lies: its file, frame and record, byte by byte; what its\n"
-                   "chain is made of, and what was derived from it. Of one that is damaged, what\n"
-                   "happened to its bytes.",
+                   "chain is made of, what of it is encrypted, and what was derived from it. Of\n"
+                   "one that is damaged, what happened to its bytes.",
         .arguments = "SEQ DIR",
         .arguments_min = 2,
         .arguments_max = 2,
@@ -310,7 +316,13 @@ int log_explain(int argc, char **argv)
         return command_misused(&command, "'%s' is not a sequence number", argv[first]);
     explaining.command = &command;
     explaining.dir = argv[first + 1];
+    status = decryption_begin(&explaining.keys, &command, explaining.dir);
+    if (status != COMMAND_GO_ON)
+        return status;
     begin_paging(explaining.json);
-    return as_tree ? tree_of_event(&command, explaining.dir, seq, explaining.json, &tree)
-                   : find_and_explain(&explaining, seq);
+    status = as_tree ? tree_of_event(&command, explaining.dir, seq, explaining.json,
+                                     &explaining.keys, &tree)
+                     : find_and_explain(&explaining, seq);
+    decryption_end(&explaining.keys);
+    return status;
 }

@@ -12,6 +12,7 @@ struct explaining {
     const struct command *command;
     const char *dir;
     bool json;
+    struct decryption keys;
     struct directory directory;
     struct source source, probe;
     struct segment_header segment;
@@ -45,6 +46,26 @@ struct derived {
 };
 void derived_find(struct derived *derived, const char *dir, const struct record *record,
                   const struct log_place *place);
+
+#define EXPLAINED_FIELDS_MAX 8u
+
+/* What is encrypted of the event, and what its key says to it. */
+struct explained_key {
+    uint32_t key_id; /* of its stream; 0: none */
+    int result;      /* enum decryption_result */
+    const char *why; /* of DECRYPTION_UNAVAILABLE */
+    size_t bytes;    /* with nonce and tag */
+    struct {
+        const char *name;
+        uint32_t size;
+    } fields[EXPLAINED_FIELDS_MAX]; /* those that it has */
+    size_t count;
+};
+void explained_key_find(struct explained_key *explained, struct decryption *keys,
+                        const struct record *record);
+/* As lines, or none when its stream has no key. */
+void explained_key_print(const struct explained_key *explained);
+void explained_key_to_json(const struct explained_key *explained, struct text *text);
 
 /* Says what stands where the event should: it cannot be read. An exit status. */
 int explain_damage(struct explaining *explaining, uint64_t seq);

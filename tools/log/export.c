@@ -22,6 +22,7 @@ struct exporting {
 
     FILE *out;
     char part[PATH_MAX]; /* of a file: where it is made */
+    struct decryption keys;
     struct export_row row;
     struct progress progress;
     uint64_t events, last_seq;
@@ -111,13 +112,16 @@ static void tell_result(const struct exporting *exporting)
     if (next < from)
         next = from;
     if (exporting->json) {
-        printf("{\"events\":%llu,\"last_seq\":%llu,\"next_seq\":%llu}\n", big(exporting->events),
-               big(exporting->last_seq), big(next));
+        printf("{\"events\":%llu,\"last_seq\":%llu,\"next_seq\":%llu,\"withheld\":%llu}\n",
+               big(exporting->events), big(exporting->last_seq), big(next),
+               big(exporting->keys.withheld));
         return;
     }
     fprintf(stderr, "%s: %llu events", exporting->command->name, big(exporting->events));
     if (exporting->events > 0)
         fprintf(stderr, ", the last is %llu", big(exporting->last_seq));
+    if (exporting->keys.withheld > 0)
+        fprintf(stderr, ", without what is encrypted of %llu", big(exporting->keys.withheld));
     fprintf(stderr, "; to go on: --from %llu\n", big(next));
 }
 
@@ -128,7 +132,7 @@ static int run(struct exporting *exporting)
     (void)signal(SIGXFSZ, SIG_IGN);
     if (open_file(exporting, &error) < 0)
         return command_failed_error(exporting->command, &error);
-    export_row_begin(&exporting->row, exporting->format, exporting->no_payload);
+    export_row_begin(&exporting->row, exporting->format, exporting->no_payload, &exporting->keys);
     fputs(export_row_header(&exporting->row), exporting->out);
     progress_begin(&exporting->progress, "exporting", PROGRESS_ITEMS, 0);
     exporting->listing.command = exporting->command;
@@ -184,6 +188,7 @@ int log_export(int argc, char **argv)
           "print the result as one JSON object (with --output)" },
         { "limit", 'n', "COUNT", COMMAND_NUMBER, &exporting.listing.filter.limit,
           "stop after COUNT events" },
+        KEYS_OPTIONS(exporting.keys),
         FILTER_OPTIONS(exporting.listing.filter),
         { .name = NULL },
     };
@@ -197,8 +202,9 @@ int log_export(int argc, char **argv)
         .shared = log_options,
         .notes =
             "Columns of CSV (RFC 4180): seq, time, stream, kind, cause, actor_type, actor_id,\n"
-            "request_id, traceparent, payload (JSON). The last line, on stderr, says with\n"
-            "which --from the next export goes on.",
+            "request_id, traceparent, withheld (the number of the key without which a part is\n"
+            "left out), payload (JSON). The last line, on stderr, says with which --from the\n"
+            "next export goes on.",
     };
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
@@ -206,5 +212,10 @@ int log_export(int argc, char **argv)
     exporting.command = &command;
     exporting.listing.dir = argv[first];
     status = choose_format(&exporting);
-    return status == COMMAND_GO_ON ? run(&exporting) : status;
+    if (status == COMMAND_GO_ON)
+        status = decryption_begin(&exporting.keys, &command, exporting.listing.dir);
+    if (status == COMMAND_GO_ON)
+        status = run(&exporting);
+    decryption_end(&exporting.keys);
+    return status;
 }

@@ -9,12 +9,14 @@
 struct envelope {
     const char *actor_type; /* NULL: nobody is named */
     struct span actor_id, request_id, traceparent;
+    bool withheld; /* a part of the payload */
 };
 
-void export_row_begin(struct export_row *row, enum export_format format, bool no_payload)
+void export_row_begin(struct export_row *row, enum export_format format, bool no_payload,
+                      struct decryption *decryption)
 {
     *row = (struct export_row){ .format = format, .no_payload = no_payload };
-    printer_begin(&row->printer, true);
+    printer_begin(&row->printer, true, decryption);
     record_line_begin(&row->record);
     text_init(&row->line);
     text_init(&row->payload);
@@ -36,7 +38,7 @@ const char *export_row_header(const struct export_row *row)
     return row->no_payload
                ? "seq,time,stream,kind,cause,actor_type,actor_id,request_id,traceparent\r\n"
                : "seq,time,stream,kind,cause,actor_type,actor_id,request_id,traceparent,"
-                 "payload\r\n";
+                 "withheld,payload\r\n";
 }
 
 static const char *actor_type_name(int type)
@@ -85,12 +87,17 @@ static void read_event(struct export_row *row, const struct record *record,
             read_own(row, record);
         return;
     }
-    if (event_unpack(record->kind, record->payload, &row->printer.arena, &event) < 0) {
+    int opened =
+        row->no_payload
+            ? event_unpack(record->kind, record->payload, &row->printer.arena, &event)
+            : decryption_show(row->printer.decryption, record, &row->printer.arena, &event);
+    if (opened < 0) {
         if (!row->no_payload)
             add_undecoded(&row->payload, record->payload);
         return;
     }
     fill_envelope(envelope, event);
+    envelope->withheld = opened >= DECRYPTION_NO_KEYS;
     if (!row->no_payload)
         event_payload_to_json(event, NULL, &row->printer.arena, &row->payload);
 }
@@ -140,6 +147,9 @@ static void fill_csv(struct export_row *row, const struct record *record,
     text_add(line, ",", 1);
     add_field(line, envelope->traceparent);
     if (!row->no_payload) {
+        text_add(line, ",", 1);
+        if (envelope->withheld)
+            text_printf(line, "%u", record->key_id);
         text_add(line, ",", 1);
         add_field(line, text_span(&row->payload));
     }

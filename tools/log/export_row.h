@@ -16,7 +16,8 @@ struct export_row {
     struct text payload;
 };
 
-void export_row_begin(struct export_row *row, enum export_format format, bool no_payload);
+void export_row_begin(struct export_row *row, enum export_format format, bool no_payload,
+                      struct decryption *decryption);
 void export_row_end(struct export_row *row);
 
 /* The names of the columns with the line's end; "" where there are none. */

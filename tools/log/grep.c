@@ -14,6 +14,7 @@ struct grep {
     uint64_t limit, after, before, around; /* around: both, unless they are given */
     regex_t regex;
 
+    struct decryption keys;
     struct printer matching; /* what the pattern is held against: JSON */
     struct printer shown;
     /* The last events that were not shown, for context: read again when they are wanted. */
@@ -110,8 +111,8 @@ static int take(const struct record *record, const struct log_place *place, void
 
 static int run(struct listing *listing, struct grep *grep)
 {
-    printer_begin(&grep->matching, true);
-    printer_begin(&grep->shown, grep->json);
+    printer_begin(&grep->matching, true, &grep->keys);
+    printer_begin(&grep->shown, grep->json, &grep->keys);
     listing->show = take;
     listing->context = grep;
     int status = listing_run(listing, UINT64_MAX);
@@ -161,6 +162,7 @@ int log_grep(int argc, char **argv)
         { "after", 'A', "COUNT", COMMAND_NUMBER, &grep.after, "print COUNT events behind each" },
         { "before", 'B', "COUNT", COMMAND_NUMBER, &grep.before, "print COUNT events before each" },
         { "context", 'C', "COUNT", COMMAND_NUMBER, &grep.around, "both" },
+        KEYS_OPTIONS(grep.keys),
         FILTER_OPTIONS(listing.filter),
         { .name = NULL },
     };
@@ -182,7 +184,9 @@ int log_grep(int argc, char **argv)
     grep.pattern = argv[first];
     listing.command = &command;
     listing.dir = argv[first + 1];
-    status = begin(&grep, &command, listing.dir);
+    status = decryption_begin(&grep.keys, &command, listing.dir);
+    if (status == COMMAND_GO_ON)
+        status = begin(&grep, &command, listing.dir);
     if (status == COMMAND_GO_ON) {
         begin_paging(grep.json || grep.count);
         status = run(&listing, &grep);
@@ -190,5 +194,6 @@ int log_grep(int argc, char **argv)
     if (grep.again != NULL)
         log_reader_close(grep.again);
     free(grep.kept);
+    decryption_end(&grep.keys);
     return status;
 }

@@ -1,26 +1,12 @@
 /* daa-log keys. */
-#include "log/keyring.h"
+#include "tools/log/decryption.h"
 #include "tools/log/log.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <sys/stat.h>
 
 static unsigned long long big(uint64_t number)
 {
     return number;
-}
-
-/* The keys of a data directory, or of the one in which this log directory is. */
-static int find_keys(char keys[PATH_MAX], const char *dir, struct error *error)
-{
-    struct stat status;
-    int length = snprintf(keys, PATH_MAX, "%s/log", dir);
-    bool inner = length < PATH_MAX && stat(keys, &status) == 0 && S_ISDIR(status.st_mode);
-    length = snprintf(keys, PATH_MAX, "%s/%skeys", dir, inner ? "" : "../");
-    if (length >= PATH_MAX)
-        return error_set(error, -ENAMETOOLONG, "the path is too long: %s", dir);
-    return 0;
 }
 
 static int open_keys(struct keyring **keyring, const char *dir, struct error *error)
@@ -139,7 +125,7 @@ int log_keys(int argc, char **argv)
     if ((keys != NULL) == (first < argc))
         return command_misused(&command, "give DIR or --keys, %s",
                                keys != NULL ? "not both" : "one of them");
-    if (keys == NULL && find_keys(beside, argv[first], &error) < 0)
+    if (keys == NULL && decryption_keys_beside(beside, argv[first], &error) < 0)
         return command_failed_error(&command, &error);
     return show_keys(&command, keys != NULL ? keys : beside, json);
 }

@@ -7,6 +7,7 @@
 #include "log/reader.h"
 #include "log/verify.h"
 #include "tools/command/command.h"
+#include "tools/log/decryption.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -79,15 +80,16 @@ bool filter_matches(const struct filter *filter, const struct record *record);
 /* True when nothing behind this record can match. Times never go back in a log. */
 bool filter_is_past(const struct filter *filter, const struct record *record);
 
-/* Prints events, one a line. */
+/* Prints events, one a line. What is withheld of one is marked, in text before its JSON. */
 struct printer {
     bool json;
+    struct decryption *decryption; /* the caller's */
     struct budget budget;
     struct arena arena;
     struct text line;
 };
 
-void printer_begin(struct printer *printer, bool json);
+void printer_begin(struct printer *printer, bool json, struct decryption *decryption);
 void printer_end(struct printer *printer);
 /* The line without its end, until the next call. */
 const char *printer_line(struct printer *printer, const struct record *record);

@@ -23,9 +23,9 @@ const char *kind_name(uint16_t kind)
     return name;
 }
 
-void printer_begin(struct printer *printer, bool json)
+void printer_begin(struct printer *printer, bool json, struct decryption *decryption)
 {
-    *printer = (struct printer){ .json = json };
+    *printer = (struct printer){ .json = json, .decryption = decryption };
     budget_init(&printer->budget, PRINTER_MEMORY_MAX);
     arena_init(&printer->arena, &printer->budget, BUDGET_READERS, 4096);
     text_init(&printer->line);
@@ -38,13 +38,15 @@ void printer_end(struct printer *printer)
     text_free(&printer->line);
 }
 
-/* "actor" and what else the envelope has, and "payload". */
-static void add_content(struct printer *printer, const struct record *record)
+/* "actor" and what else the envelope has, and "payload". `event` is NULL for one that is the log's
+ * own or cannot be unpacked. */
+static void add_content(struct printer *printer, const struct record *record,
+                        const Daa__Event *event)
 {
     struct text *line = &printer->line;
     if (record->kind > LOG_KIND_OWN_MAX) {
         struct event_header header = event_header_of(record);
-        event_to_json(&header, record->payload, NULL, &printer->arena, line);
+        event_opened_to_json(&header, record->payload, event, &printer->arena, line);
         return;
     }
     text_json_null(line, "actor");
@@ -55,7 +57,7 @@ static void add_content(struct printer *printer, const struct record *record)
     text_json_close_object(line);
 }
 
-static void add_json(struct printer *printer, const struct record *record)
+static void add_json(struct printer *printer, const struct record *record, const Daa__Event *event)
 {
     struct text *line = &printer->line;
     text_json_open_object(line, NULL);
@@ -67,7 +69,7 @@ static void add_json(struct printer *printer, const struct record *record)
         text_json_unsigned(line, "cause", record->cause);
     else
         text_json_null(line, "cause");
-    add_content(printer, record);
+    add_content(printer, record, event);
     text_json_close_object(line);
 }
 
@@ -81,7 +83,21 @@ static void add_time(struct text *line, uint64_t time_ns)
     text_printf(line, "%s.%06u", text, (unsigned)(time_ns % 1000000000u / 1000));
 }
 
-static void add_text(struct printer *printer, const struct record *record)
+static void add_mark(struct text *line, int decrypted)
+{
+    static const char *const marks[] = {
+        [DECRYPTION_NO_KEYS] = "encrypted, and no keys",
+        [DECRYPTION_ERASED] = "erased",
+        [DECRYPTION_UNAVAILABLE] = "encrypted, and its key cannot be read",
+        [DECRYPTION_MISFIT] = "encrypted, and its key does not fit",
+    };
+    if (decrypted >= DECRYPTION_NO_KEYS)
+        text_printf(line, "%s[%s]%s ", command_style(stdout, COMMAND_YELLOW), marks[decrypted],
+                    command_style(stdout, COMMAND_PLAIN));
+}
+
+static void add_text(struct printer *printer, const struct record *record, const Daa__Event *event,
+                     int decrypted)
 {
     struct text *line = &printer->line;
     text_printf(line, "%s%10llu%s  ", command_style(stdout, COMMAND_BOLD),
@@ -90,20 +106,25 @@ static void add_text(struct printer *printer, const struct record *record)
     text_printf(line, "  %-8llu %s%-22s%s ", (unsigned long long)record->stream,
                 command_style(stdout, COMMAND_GREEN), kind_name(record->kind),
                 command_style(stdout, COMMAND_PLAIN));
+    add_mark(line, decrypted);
     line->comma = false;
     text_json_open_object(line, NULL);
-    add_content(printer, record);
+    add_content(printer, record, event);
     text_json_close_object(line);
 }
 
 const char *printer_line(struct printer *printer, const struct record *record)
 {
     struct text *line = &printer->line;
+    Daa__Event *event = NULL;
+    int decrypted = DECRYPTION_NONE;
     text_clear(line);
+    if (record->kind > LOG_KIND_OWN_MAX)
+        decrypted = decryption_show(printer->decryption, record, &printer->arena, &event);
     if (printer->json)
-        add_json(printer, record);
+        add_json(printer, record, event);
     else
-        add_text(printer, record);
+        add_text(printer, record, event, decrypted);
     arena_reset(&printer->arena);
     if (line->failed != 0) {
         int failed = line->failed;

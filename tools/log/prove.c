@@ -13,6 +13,7 @@ struct proving {
     const struct command *command;
     const char *output, *key;
     bool json, check;
+    struct decryption keys; /* for the event of a proof that holds */
 };
 
 /*--- Making one --------------------------------------------------------------------------------*/
@@ -74,7 +75,7 @@ static int read_text(const char *path, struct text *text, struct error *error)
     return code < 0 ? error_set(error, code, "cannot read %s: %s", path, error_text(code)) : 0;
 }
 
-static void print_checked(const struct proving *proving, const struct proof *proof,
+static void print_checked(struct proving *proving, const struct proof *proof,
                           const struct anchor_trust *trust, const struct record *record)
 {
     struct printer printer;
@@ -90,13 +91,13 @@ static void print_checked(const struct proving *proving, const struct proof *pro
         anchor_trust_to_text(trust, &text);
         printf("%s\n", text_string(&text));
     }
-    printer_begin(&printer, proving->json);
+    printer_begin(&printer, proving->json, &proving->keys);
     (void)printer_event(&printer, record);
     printer_end(&printer);
     text_free(&text);
 }
 
-static int check(const struct proving *proving, const char *path)
+static int check(struct proving *proving, const char *path)
 {
     struct proof *proof = calloc(1, sizeof *proof);
     struct anchor_trust trust;
@@ -130,6 +131,8 @@ int log_prove(int argc, char **argv)
         { "key", 0, "FILE", COMMAND_TEXT, &proving.key,
           "the public key (PEM) that must have signed it" },
         { "json", 'j', NULL, COMMAND_FLAG, &proving.json, "with --check: print the event as JSON" },
+        { "keys", 0, "KEYS", COMMAND_TEXT, &proving.keys.keys_dir,
+          "with --check: the directory of the keys of encrypted events" },
         { .name = NULL },
     };
     const struct command command = {
@@ -147,10 +150,17 @@ int log_prove(int argc, char **argv)
     if (status != COMMAND_GO_ON)
         return status;
     proving.command = &command;
-    if (proving.check)
-        return argc - first == 1 && proving.output == NULL
-                   ? check(&proving, argv[first])
-                   : command_misused(&command, "--check takes one FILE, and no --output");
+    if (proving.check && (argc - first != 1 || proving.output != NULL))
+        return command_misused(&command, "--check takes one FILE, and no --output");
+    if (!proving.check && proving.keys.keys_dir != NULL)
+        return command_misused(&command, "--keys is of --check, which is not given");
+    if (proving.check) {
+        status = decryption_begin(&proving.keys, &command, NULL);
+        if (status == COMMAND_GO_ON)
+            status = check(&proving, argv[first]);
+        decryption_end(&proving.keys);
+        return status;
+    }
     char *end;
     uint64_t seq = strtoull(argv[first], &end, 10);
     if (argc - first != 2 || *argv[first] < '1' || *argv[first] > '9' || *end != '\0')

@@ -1,4 +1,5 @@
 /* daa-log stat. */
+#include "core/event/private.h"
 #include "log/format.h"
 #include "log/storage.h"
 #include "tools/command/progress.h"
@@ -14,9 +15,14 @@
 #define TOP_SHOWN 5
 #define BAR_WIDTH 30
 
+#define MEMORY_MAX (64u << 20) /* to unpack one event */
+
 struct stat_run {
     struct statistics statistics;
     struct progress progress;
+    struct decryption keys;
+    struct budget budget;
+    struct arena arena;
 };
 
 static unsigned long long big(uint64_t number)
@@ -183,6 +189,18 @@ static void print_kinds(const struct statistics *s)
                    bar_of(s->kinds[kind].bytes, most));
 }
 
+static void print_encrypted(const struct encrypted *encrypted)
+{
+    char bytes[WORDS_SIZE];
+    if (encrypted->streams == 0 && encrypted->events == 0)
+        return;
+    printf("encrypted  %llu events, %s of them, in %llu streams", big(encrypted->events),
+           words_of_bytes(bytes, encrypted->bytes), big(encrypted->streams));
+    if (encrypted->keys)
+        printf(", %llu of which were erased", big(encrypted->erased));
+    putchar('\n');
+}
+
 static void print_text(const struct statistics *s)
 {
     char first[WORDS_SIZE], last[WORDS_SIZE];
@@ -193,6 +211,7 @@ static void print_text(const struct statistics *s)
     printf("time       %s to %s\n", words_of_time(first, s->first_ns),
            words_of_time(last, s->last_ns));
     printf("payload    %llu bytes\n", big(s->payload_bytes));
+    print_encrypted(&s->encrypted);
     printf("frames     %llu, %llu bytes: %.1f %% payload, %.1f %% headers, %.1f %% padding\n",
            big(s->frame_sizes.count), big(s->frame_bytes),
            percent(s->payload_bytes, s->frame_bytes), percent(s->header_bytes, s->frame_bytes),
@@ -229,10 +248,33 @@ static void print(struct statistics *s, bool json)
     text_free(&text);
 }
 
+static void count_encrypted(struct stat_run *run, const struct record *record)
+{
+    struct encrypted *encrypted = &run->statistics.encrypted;
+    uint8_t key[KEYRING_KEY_SIZE];
+    Daa__Event *event;
+    if (event_unpack(record->kind, record->payload, &run->arena, &event) == 0 &&
+        event_is_withheld(event)) {
+        encrypted->events++;
+        encrypted->bytes += event->encrypted.len;
+    }
+    arena_reset(&run->arena);
+    if (record->stream_prev_seq >= run->statistics.first_seq)
+        return;
+    encrypted->streams++;
+    struct keyring *keyring = decryption_keyring(&run->keys);
+    encrypted->keys = keyring != NULL;
+    if (keyring != NULL && keyring_get(keyring, record->key_id, key, NULL) == ERROR_NOT_FOUND)
+        encrypted->erased++;
+    explicit_bzero(key, sizeof key);
+}
+
 static int count(const struct record *record, const struct log_place *place, void *context)
 {
     struct stat_run *run = context;
     statistics_add(&run->statistics, record, place);
+    if (record->key_id != 0)
+        count_encrypted(run, record);
     if (record->seq % 4096 == 0)
         progress_update(&run->progress, record->seq);
     return 1;
@@ -267,6 +309,7 @@ int log_stat(int argc, char **argv)
     bool json = false;
     const struct command_option options[] = {
         { "json", 'j', NULL, COMMAND_FLAG, &json, "print one JSON object" },
+        KEYS_OPTIONS(run.keys),
         RANGE_OPTIONS(listing.filter),
         { .name = NULL },
     };
@@ -285,11 +328,18 @@ int log_stat(int argc, char **argv)
         return status;
     listing.command = &command;
     listing.dir = argv[first];
+    status = decryption_begin(&run.keys, &command, listing.dir);
+    if (status != COMMAND_GO_ON)
+        return status;
     if (!statistics_init(&run.statistics))
         return command_failed(&command, "no memory");
+    budget_init(&run.budget, MEMORY_MAX);
+    arena_init(&run.arena, &run.budget, BUDGET_READERS, 4096);
     status = count_all(&run, &listing);
     if (status != COMMAND_USAGE && (run.statistics.events > 0 || status == COMMAND_GOOD))
         print(&run.statistics, json);
     statistics_free(&run.statistics);
+    arena_free(&run.arena);
+    decryption_end(&run.keys);
     return status;
 }

@@ -64,6 +64,13 @@ struct opening {
     bool clean; /* the one before it ended with CLOSE */
 };
 
+/* What is encrypted; streams with a key are counted with the first event of each. */
+struct encrypted {
+    uint64_t events, bytes; /* events of which a part is, and these parts */
+    uint64_t streams, erased;
+    bool keys; /* there were some, else nobody knows what was erased */
+};
+
 struct statistics {
     struct kind_count *kinds; /* KINDS of them */
     struct opening *openings; /* the last OPENINGS_SHOWN */
@@ -75,6 +82,7 @@ struct statistics {
     struct rate rate;
     struct commits commits;
     struct top stream_events, stream_bytes;
+    struct encrypted encrypted;
     struct log_lineage lineage;
     bool live, closed;
     uint64_t skipped;

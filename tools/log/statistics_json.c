@@ -75,6 +75,19 @@ static void json_openings(const struct statistics *s, struct text *text)
     text_json_close_array(text);
 }
 
+static void json_encrypted(struct text *text, const struct encrypted *encrypted)
+{
+    text_json_open_object(text, "encrypted");
+    text_json_unsigned(text, "events", encrypted->events);
+    text_json_unsigned(text, "bytes", encrypted->bytes);
+    text_json_unsigned(text, "streams", encrypted->streams);
+    if (encrypted->keys)
+        text_json_unsigned(text, "streams_erased", encrypted->erased);
+    else
+        text_json_null(text, "streams_erased");
+    text_json_close_object(text);
+}
+
 static void json_format(struct text *text, const char *key, uint16_t minor)
 {
     char version[16];
@@ -130,6 +143,7 @@ void statistics_to_json(const struct statistics *s, struct text *text)
     text_json_bool(text, "live", s->live);
     beginning_to_json(&s->beginning, s->begins, s->first_seq, text);
     json_names(&s->lineage, text);
+    json_encrypted(text, &s->encrypted);
     json_kinds(s, text);
     json_spread(text, "events_in_frame", &s->frame_records);
     json_spread(text, "frame_sizes", &s->frame_sizes);

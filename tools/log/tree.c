@@ -203,7 +203,7 @@ static int collect(struct log_reader *reader, uint64_t root, uint64_t limit, str
 }
 
 int tree_of_event(const struct command *command, const char *dir, uint64_t seq, bool json,
-                  const struct tree_options *options)
+                  struct decryption *decryption, const struct tree_options *options)
 {
     struct log_reader *reader = open_reader(command, dir, true);
     struct tree tree;
@@ -213,7 +213,7 @@ int tree_of_event(const struct command *command, const char *dir, uint64_t seq, 
     if (reader == NULL)
         return COMMAND_FAILED;
     tree_init(&tree);
-    printer_begin(&printer, json);
+    printer_begin(&printer, json, decryption);
     int status = COMMAND_GOOD, code = find_root(reader, seq, &root, &error);
     if (code == 0)
         status = command_failed(command,

@@ -57,6 +57,6 @@ int tree_print(const struct tree *tree, struct log_reader *reader,
 /* The tree that an event is in: from the event at which its causes begin, all that it led to among
  * the `limit` events behind that. An exit status. */
 int tree_of_event(const struct command *command, const char *dir, uint64_t seq, bool json,
-                  const struct tree_options *options);
+                  struct decryption *decryption, const struct tree_options *options);
 
 #endif

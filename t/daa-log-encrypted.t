@@ -1,0 +1,159 @@
+#!/usr/bin/perl
+# daa-log over a log of which the events of workflows are encrypted: with the keys, without them, and with keys that were
+# destroyed, are damaged, missing, not to be read, or of another log.
+use strict;
+use warnings;
+use lib 't/lib';
+use Daa qw(wait_until scratch program run_program slurp spew);
+use LogMaker qw(daa_log lines flip);
+use Test::More;
+
+plan skip_all => 'daa-agent is not built' if !-x program('daa-agent') || !-x program('daa-log');
+
+my %wait = (name => 'wait', steps => [ { id => 'a', signal => { name => 'go' } } ]);
+
+# An agent that stopped; three workflows that ended, of which the first was erased: $secret-1 is nowhere.
+my $agent = Daa->start(config => "[log]\nencryption = true\nseal = false\n");
+my $admin = $agent->as_admin;
+my @ids;
+for my $number (1 .. 3) {
+    push @ids, $agent->post('/api/v1/workflows',
+        { definition => \%wait, input => { name => "secret-$number" }, metadata => { who => "person-$number" } })->{json}{id};
+    $agent->post("/api/v1/workflows/$ids[-1]/signals/go", { note => "signal-$number" });
+    ok(wait_until { $agent->get("/api/v1/workflows/$ids[-1]")->{json}{status} eq 'completed' }, "(workflow $number ends)");
+}
+is($agent->post("/api/v1/workflows/$ids[0]:erase", { reason => 'asked for' }, $admin)->{status}, 200, '(the first is erased)');
+$agent->stop;
+my ($dir, $keys, $alone) = ($agent->dir, $agent->dir . '/keys', scratch() . '/alone/log');
+mkdir scratch() . '/alone';
+system('cp', '-r', "$dir/log", $alone) == 0 or die;
+unlink "$alone/PLACE";
+
+sub copy_of_keys { my $copy = scratch() . "/$_[0]"; system('cp', '-r', $keys, $copy) == 0 or die; return $copy }
+sub cat { my ($status, $out, $said) = daa_log('cat', '--json', @_); return ([lines($out)], $status, $said) }
+sub submitted { return grep { $_->{kind} eq 'workflow.submitted' } @{ $_[0] } }
+
+#--- Which keys are used --------------------------------------------------------------------------
+
+my ($events, $status, $said) = cat($dir);
+my @first = submitted($events);
+is_deeply([$status, $said, map { $_->{payload}{input} } @first], [0, '', undef, { name => 'secret-2' }, { name => 'secret-3' }],
+    'the keys beside the log are used by themselves');
+ok(!exists $first[0]{payload}{metadata} && $first[0]{withheld}{key_id} == 1 && $first[0]{withheld}{bytes} > 28,
+    'but for what was erased, which is withheld');
+ok(!exists $first[1]{withheld}, 'and nothing else is');
+is_deeply([(cat("$dir/log"))[0]], [$events], 'so they are when the log directory is named');
+is_deeply([(cat('--keys', $keys, $alone))[0]], [$events], 'and with --keys for a log that lies elsewhere');
+for my $case ([['--no-keys', $dir], 'with --no-keys'], [[$alone], 'without any beside the log']) {
+    my ($shown, $code, $warned) = cat(@{ $case->[0] });
+    my @withheld = submitted($shown);
+    is_deeply([$code, $warned, scalar grep { exists $_->{payload}{input} || !$_->{withheld} } @withheld], [0, '', 0],
+        "$case->[1] all that is private is withheld, and nothing is complained of");
+    is($withheld[1]{payload}{status}, 'pending', 'while the rest is shown');
+}
+
+for my $case ([[qw(--keys /nonexistent), $dir], 1, qr{^daa-log cat: directory of keys /nonexistent: }], [['--keys', $keys, '--no-keys', $dir], 2, qr/--no-keys/]) {
+    my ($code, $out, $warned) = daa_log('cat', @{ $case->[0] });
+    ok($code == $case->[1] && $out eq '' && $warned =~ $case->[2], "refused: cat @{$case->[0]}") or diag("$code $out $warned");
+}
+
+#--- What a person sees ---------------------------------------------------------------------------
+
+my @text = grep { /workflow\.submitted/ } split /\n/, (daa_log('cat', $dir))[1];
+like($text[0], qr/workflow\.submitted +\[erased\] \{/, 'text marks an event that was erased');
+unlike($text[1], qr/\[/, 'and none that is whole');
+@text = grep { /workflow\.submitted/ } split /\n/, (daa_log('tail', '-n', 1000, '--no-keys', $dir))[1];
+is(scalar(grep { /workflow\.submitted +\[encrypted, and no keys\] \{/ } @text), 3, 'without keys it says that they are encrypted');
+like((daa_log('cat', '--tree', $dir))[1], qr/secret-2/, 'a tree shows what is encrypted');
+like((daa_log('explain', '--tree', $first[1]{seq}, $dir))[1], qr/secret-2/, 'that of an event too');
+unlike((daa_log('explain', '--tree', '--no-keys', $first[1]{seq}, $dir))[1], qr/secret-2/, 'unless it shall not');
+
+my ($found) = lines((daa_log('grep', '--json', '"secret-[123]"', $dir))[1]);
+is($found->{seq}, $first[1]{seq}, 'grep finds what is encrypted');
+is((daa_log('grep', '-c', 'secret-[23]', $dir))[1], "2\n", 'and not what was erased');
+is((daa_log('grep', '--no-keys', 'secret', $dir))[0], 1, 'without keys it does not');
+
+#--- Export ---------------------------------------------------------------------------------------
+
+my ($code, $out, $warned) = daa_log('export', $dir);
+is_deeply([$code, [lines($out)]], [0, $events], 'export writes what cat shows');
+like($warned, qr/without what is encrypted of \d+;/, 'and says how many events lack a part');
+($code, $out) = daa_log('export', '--format', 'csv', '-k', 'workflow.submitted', $dir);
+my ($names, @rows) = split /\r\n/, $out;
+like($names, qr/,traceparent,withheld,payload$/, 'CSV has a column for it');
+like($rows[0], qr/,1,"\{(?!.*secret)/, 'with the key of what is withheld');
+like($rows[1], qr/,,"\{.*secret-2/, 'empty for what is whole');
+($code, $out) = daa_log('export', '--json', '-o', scratch() . '/exported', $dir);
+is((lines($out))[0]{withheld}, scalar(grep { $_->{withheld} } @$events), 'the result as JSON counts them');
+
+#--- Explain, stat, diff --------------------------------------------------------------------------
+
+sub explained { my ($explained) = lines((daa_log('explain', '--json', @_))[1]); return $explained->{encrypted} }
+my $seq = $first[1]{seq};
+my $explained = explained($seq, $dir);
+is_deeply([@$explained{qw(key_id key)}, $explained->{fields}], [2, 'fits', { input => length '{"name":"secret-2"}', metadata => length '{"who":"person-2"}' }],
+    'explain says which fields are encrypted, how large they are, and that the tag fits');
+is(explained($first[0]{seq}, $dir)->{key}, 'destroyed', 'that the key was destroyed');
+is(explained($seq, $alone)->{key}, 'no_keys', 'that there are no keys');
+my ($opened) = grep { $_->{kind} eq 'storage.opened' } @$events;
+is(explained($opened->{seq}, $dir), undef, 'and nothing of an event that is not encrypted');
+like((daa_log('explain', $seq, $dir))[1], qr/^encrypted with key 2, \d+ bytes.*\n  input +19 bytes\n  metadata +18 bytes\n  the key is there, and the tag fits$/m,
+    'in words too');
+my ($started) = grep { $_->{stream} == $seq && $_->{kind} eq 'workflow.started' } @$events;
+like((daa_log('explain', $started->{seq}, $dir))[1], qr/its stream has key 2; nothing of this event is encrypted/, 'also of an event without private fields');
+
+my $encrypted = grep { $_->{withheld} } @{ (cat('--no-keys', $dir))[0] };
+my ($stat) = lines((daa_log('stat', '--json', $dir))[1]);
+is_deeply([@{ $stat->{encrypted} }{qw(events streams streams_erased)}], [$encrypted, 3, 1], 'stat counts encrypted events, streams, and the erased ones');
+ok($stat->{encrypted}{bytes} > 28 * $encrypted, 'and bytes');
+($stat) = lines((daa_log('stat', '--json', $alone))[1]);
+is_deeply([@{ $stat->{encrypted} }{qw(events streams streams_erased)}], [$encrypted, 3, undef], 'which nobody knows without keys');
+like((daa_log('stat', $dir))[1], qr/^encrypted  $encrypted events, .* in 3 streams, 1 of which were erased$/m, 'in words too');
+
+is((daa_log('diff', $dir, $alone))[0], 0, 'diff takes logs for the same whatever keys there are');
+my $other = Daa->start(config => "[log]\nencryption = true\nseal = false\n");
+$other->post('/api/v1/workflows', { definition => \%wait, input => { name => 'other-1' } });
+$other->stop;
+my @different = lines((daa_log('diff', '--json', '-n', 0, $dir, $other->dir))[1]);
+my ($pair) = grep { ($_->{second}{kind} // '') eq 'workflow.submitted' } @different;
+is_deeply($pair->{second}{payload}{input}, { name => 'other-1' }, 'and shows those that differ, with the keys of each side');
+
+#--- Keys that are not what they should be --------------------------------------------------------
+
+# Each: what becomes of keys, and why the second workflow is withheld.
+sub damage { my $copy = copy_of_keys('damaged'); flip("$copy/keys-0000000000", 4096 + 64 * 2, 3); return $copy }
+sub lose { my $copy = copy_of_keys('lost'); unlink glob "$copy/*"; return $copy }
+for my $case ([damage(), 'damaged', qr/key 2 is damaged/], [lose(), 'missing', qr/keys-0000000000 is missing/]) {
+    my ($copy, $what, $why) = @$case;
+    my ($shown, $exit, $complained) = cat('--keys', $copy, $alone);
+    my @some = submitted($shown);
+    ok($exit == 0 && $some[1]{withheld}{key_id} == 2, "what has a key that is $what is withheld, and that is no failure");
+    my @complaints = split /\n/, $complained;
+    ok(@complaints == 1 && $complaints[0] =~ $why, 'which is said once') or diag($complained);
+    is(explained($seq, '--keys', $copy, $alone)->{key}, 'unavailable', 'explain says so');
+    like((daa_log('explain', '--keys', $copy, $seq, $alone))[1], $why, 'and why');
+    like((daa_log('cat', '--keys', $copy, $alone))[1], qr/\[encrypted, and its key cannot be read\]/, 'text marks it');
+}
+is($first[2]{payload}{input}{name}, (submitted((cat('--keys', damage(), $alone))[0]))[2]{payload}{input}{name}, 'a key that is damaged is no other');
+
+my ($shown, $exit, $complained) = cat('--keys', $other->dir . '/keys', $alone);
+my @some = submitted($shown);
+ok($exit == 0 && @some == 3 && !grep({ !$_->{withheld} } @some), 'with keys of another log all is withheld');
+like($complained, qr/^daa-log cat: event $first[0]{seq} is encrypted, .*: key 1 does not fit it; are these the keys of this log\?\n\z/, 'and that is said once');
+is(explained($seq, '--keys', $other->dir . '/keys', $alone)->{key}, 'does_not_fit', 'explain says so');
+
+# Root reads everything, unless it gives that up.
+my @without = $> == 0 ? ('setpriv', map { "--$_=-dac_override,-dac_read_search" } 'bounding-set', 'inh-caps') : ();
+sub cat_as_another { my ($status, $out, $said) = run_program(@without, program('daa-log'), 'cat', '--json', @_); return ([lines($out)], $status, $said) }
+my $closed = copy_of_keys('closed');
+chmod 0, "$closed/keys-0000000000";
+($shown, $exit, $complained) = cat_as_another('--keys', $closed, $alone);
+ok($exit == 0 && (submitted($shown))[1]{withheld}, 'with a file of keys that may not be read too');
+like($complained, qr/\A[^\n]*keys-0000000000: Permission denied\n\z/, 'and that is said once');
+chmod 0, $keys;
+($shown, $exit, $complained) = cat_as_another($dir);
+chmod 0700, $keys;
+ok($exit == 0 && (submitted($shown))[1]{withheld}, 'a directory beside the log that may not be read is no failure');
+like($complained, qr/\Adaa-log cat: directory of keys [^\n]*Permission denied: what is encrypted is left out\n\z/, 'and said once');
+
+done_testing;
