@@ -23,6 +23,7 @@ for my $number (1 .. 3) {
     ok(wait_until { $agent->get("/api/v1/workflows/$ids[-1]")->{json}{status} eq 'completed' }, "(workflow $number ends)");
 }
 is($agent->post("/api/v1/workflows/$ids[0]:erase", { reason => 'asked for' }, $admin)->{status}, 200, '(the first is erased)');
+my $digest = $agent->get('/api/v1/state/digest')->{json}{digest};
 $agent->stop;
 my ($dir, $keys, $alone) = ($agent->dir, $agent->dir . '/keys', scratch() . '/alone/log');
 mkdir scratch() . '/alone';
@@ -155,5 +156,17 @@ chmod 0, $keys;
 chmod 0700, $keys;
 ok($exit == 0 && (submitted($shown))[1]{withheld}, 'a directory beside the log that may not be read is no failure');
 like($complained, qr/\Adaa-log cat: directory of keys [^\n]*Permission denied: what is encrypted is left out\n\z/, 'and said once');
+
+#--- Replay ---------------------------------------------------------------------------------------
+
+sub replay { my $into = scratch() . '/into-' . rand; return daa_log('replay', '--json', '--into', $into, @_) }
+is((lines((replay($dir))[1]))[0]{digest}, $digest, 'replay makes the state of the agent, with the keys beside the log');
+is((lines((replay('--keys', $keys, $alone))[1]))[0]{digest}, $digest, 'or with those that are named');
+($code, $out, $warned) = replay($alone);
+ok($code == 1 && $out eq '' && $warned =~ /^daa-log replay: event $first[0]{seq} is encrypted, and there are no keys: .* \(--keys\)$/, 'without keys it ends, and says the way out') or diag($warned);
+($code, $out, $warned) = replay('--keys', lose(), $alone);
+ok($code == 1 && $warned =~ /is encrypted: .*keys-0000000000 is missing/, 'with keys that are missing too') or diag($warned);
+($code, $out, $warned) = replay('--keys', $other->dir . '/keys', $alone);
+ok($code == 1 && $warned =~ /is encrypted, and key 1 does not fit it; are these the keys of this log\?$/, 'with those of another log too') or diag($warned);
 
 done_testing;

@@ -307,7 +307,8 @@ static int not_applied(const struct record *record, int status, struct error *er
                      status == ERROR_BUDGET ? "; raise [memory] max_heap_size" : "");
 }
 
-/* ERROR_UNAVAILABLE with a sentence: its key is missing. One whose key was destroyed is blank. */
+/* ERROR_UNAVAILABLE with a sentence: its key is missing, or another. One whose key was destroyed is
+ * blank. */
 static int open_event(struct rebuild *rebuild, const struct record *record, Daa__Event **event,
                       struct error *error)
 {
@@ -328,10 +329,16 @@ static int open_event(struct rebuild *rebuild, const struct record *record, Daa_
         return status;
     int found = keyring_get(keyring, record->key_id, key, &why);
     explicit_bzero(key, sizeof key);
-    if (found == 0)
+    if (found < 0)
+        return error_set(error, ERROR_UNAVAILABLE, "event %" PRIu64 " is encrypted: %s",
+                         record->seq, why.text);
+    if (event_unpack(record->kind, record->payload, &rebuild->arena, event) < 0 ||
+        !event_is_withheld(*event))
         return status;
-    return error_set(error, ERROR_UNAVAILABLE, "event %" PRIu64 " is encrypted: %s", record->seq,
-                     why.text);
+    return error_set(error, ERROR_UNAVAILABLE,
+                     "event %" PRIu64 " is encrypted, and key %" PRIu32 " does not fit it; are "
+                     "these the keys of this log?",
+                     record->seq, record->key_id);
 }
 
 static int replay_event(struct rebuild *rebuild, const struct record *record, struct error *error)

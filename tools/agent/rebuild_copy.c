@@ -1,4 +1,5 @@
 #include "core/agent/agent.h"
+#include "log/event.h"
 #include "log/reader.h"
 #include "tools/agent/rebuild.h"
 #include "tools/agent/state_view.h"
@@ -55,7 +56,8 @@ static int fill(struct rebuild_options *options, const uint8_t log_uuid[16],
     /* Limits are for decisions; what is applied was decided before. */
     struct agent_options agent = { .budget = options->budget,
                                    .max_concurrent_workflows = UINT32_MAX,
-                                   .max_pending = UINT64_MAX };
+                                   .max_pending = UINT64_MAX,
+                                   .keys = event_keys_of(options->keyring) };
     memcpy(agent.log_uuid, log_uuid, sizeof agent.log_uuid);
     int status = agent_open(&options->agent, &agent, error);
     if (status < 0)
@@ -89,6 +91,7 @@ int rebuild_copy(const struct rebuild_copy_options *options, struct rebuild_copy
                                    .snapshots_dir = options->snapshots_dir,
                                    .db_dir = options->db_dir,
                                    .found = &found,
+                                   .keyring = options->keyring,
                                    .budget = &budget,
                                    .until_seq = options->until_seq,
                                    .progress = options->progress,

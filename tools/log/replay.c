@@ -22,6 +22,7 @@ struct task {
     const char *dir, *into;
     char db_dir[PATH_MAX], snapshots_dir[PATH_MAX];
     uint64_t until_seq;
+    struct decryption keys;
     struct rebuild_progress progress;
     struct rebuild_copy copy;
     struct progress bar;
@@ -99,6 +100,7 @@ static void *run(void *argument)
     struct rebuild_copy_options options = { .log_dir = task->dir,
                                             .snapshots_dir = task->snapshots_dir,
                                             .db_dir = task->db_dir,
+                                            .keyring = task->keys.keyring,
                                             .until_seq = task->until_seq,
                                             .memory = MEMORY_MAX,
                                             .progress = &task->progress,
@@ -197,9 +199,12 @@ static int replay(struct task *task, const char *until, bool json)
     bool made = mkdir(task->into, 0700) == 0;
     if (!made && errno != EEXIST)
         return command_failed(task->command, "cannot make %s: %s", task->into, error_text(-errno));
+    bool keys = decryption_keyring(&task->keys) != NULL;
     status = run_with_bar(task, &error);
     if (status < 0 && made)
         rmdir(task->into);
+    if (status == ERROR_UNAVAILABLE && !keys)
+        return command_failed(task->command, "%s (--keys)", error.text);
     if (status < 0)
         return command_failed_error(task->command, &error);
     uint64_t time_ns = time_of(task->dir, task->copy.result.seq);
@@ -214,11 +219,13 @@ int log_state_replay(int argc, char **argv)
 {
     const char *until = NULL, *into = NULL;
     bool json = false;
+    struct decryption keys = { .keys_dir = NULL };
     const struct command_option options[] = {
         { "until", 'u', "SEQ|TIME", COMMAND_TEXT, &until,
           "up to this event, or to the last one before this time:\n"
           "2026-11-23T21:42:04Z, '10 min ago', today... (default: to the end)" },
         { "into", 'o', "DIR2", COMMAND_TEXT, &into, "where to make DIR2/db" },
+        KEYS_OPTION(keys),
         { "json", 'j', NULL, COMMAND_FLAG, &json, "print a JSON object" },
         { .name = NULL },
     };
@@ -244,8 +251,12 @@ int log_state_replay(int argc, char **argv)
     task->command = &command;
     task->dir = argv[first];
     task->into = into;
+    task->keys = keys;
     pthread_mutex_init(&task->lock, NULL);
-    status = replay(task, until, json);
+    status = decryption_begin(&task->keys, &command, task->dir);
+    if (status == COMMAND_GO_ON)
+        status = replay(task, until, json);
+    decryption_end(&task->keys);
     free(task);
     return status;
 }

@@ -38,12 +38,15 @@ struct rebuild_result {
     uint64_t time_ns;       /* log time of the last event replayed; 0: none was */
 };
 
+struct keyring;
+
 struct rebuild_copy_options {
     const char *log_dir;
-    const char *snapshots_dir;         /* NULL: none are used */
-    const char *db_dir;                /* made; must not be there yet; removed again on failure */
-    uint64_t until_seq;                /* 0: all that is durable */
-    uint64_t memory;                   /* bytes of budget */
+    const char *snapshots_dir; /* NULL: none are used */
+    const char *db_dir;        /* made; must not be there yet; removed again on failure */
+    struct keyring *keyring; /* of encrypted events; NULL: there is none, and such events end it */
+    uint64_t until_seq;      /* 0: all that is durable */
+    uint64_t memory;         /* bytes of budget */
     struct rebuild_progress *progress; /* NULL: nobody looks */
     /* What a person should know though it goes on. May be NULL. */
     void (*say)(const char *sentence, void *context);
