@@ -57,6 +57,7 @@ for my $case ([[qw(--keys /nonexistent), $dir], 1, qr{^daa-log cat: directory of
     my ($code, $out, $warned) = daa_log('cat', @{ $case->[0] });
     ok($code == $case->[1] && $out eq '' && $warned =~ $case->[2], "refused: cat @{$case->[0]}") or diag("$code $out $warned");
 }
+is((daa_log('verify', '--keys', '/nonexistent', $dir))[0], 2, 'verify cannot look then, exit 2');
 
 #--- What a person sees ---------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ like((daa_log('stat', $dir))[1], qr/^encrypted  $encrypted events, .* in 3 strea
 
 is((daa_log('diff', $dir, $alone))[0], 0, 'diff takes logs for the same whatever keys there are');
 my $other = Daa->start(config => "[log]\nencryption = true\nseal = false\n");
-$other->post('/api/v1/workflows', { definition => \%wait, input => { name => 'other-1' } });
+$other->post('/api/v1/workflows', { definition => \%wait, input => { name => "other-$_" } }) for 1 .. 105;
 $other->stop;
 my @different = lines((daa_log('diff', '--json', '-n', 0, $dir, $other->dir))[1]);
 my ($pair) = grep { ($_->{second}{kind} // '') eq 'workflow.submitted' } @different;
@@ -121,7 +122,7 @@ is_deeply($pair->{second}{payload}{input}, { name => 'other-1' }, 'and shows tho
 
 #--- Keys that are not what they should be --------------------------------------------------------
 
-# Each: what becomes of keys, and why the second workflow is withheld.
+# Each: what becomes of keys, why the second workflow is withheld, and what verify says.
 sub damage { my $copy = copy_of_keys('damaged'); flip("$copy/keys-0000000000", 4096 + 64 * 2, 3); return $copy }
 sub lose { my $copy = copy_of_keys('lost'); unlink glob "$copy/*"; return $copy }
 for my $case ([damage(), 'damaged', qr/key 2 is damaged/], [lose(), 'missing', qr/keys-0000000000 is missing/]) {
@@ -134,6 +135,9 @@ for my $case ([damage(), 'damaged', qr/key 2 is damaged/], [lose(), 'missing', q
     is(explained($seq, '--keys', $copy, $alone)->{key}, 'unavailable', 'explain says so');
     like((daa_log('explain', '--keys', $copy, $seq, $alone))[1], $why, 'and why');
     like((daa_log('cat', '--keys', $copy, $alone))[1], qr/\[encrypted, and its key cannot be read\]/, 'text marks it');
+    ($exit, my $verified) = daa_log('verify', '--keys', $copy, $alone);
+    ok($exit == 1 && $verified =~ /^keys: key 2 of event $seq, of stream $seq, cannot be read: .*$why/m && $verified =~ /^sound:/m,
+        'verify finds it, and the log sound') or diag($verified);
 }
 is($first[2]{payload}{input}{name}, (submitted((cat('--keys', damage(), $alone))[0]))[2]{payload}{input}{name}, 'a key that is damaged is no other');
 
@@ -156,6 +160,23 @@ chmod 0, $keys;
 chmod 0700, $keys;
 ok($exit == 0 && (submitted($shown))[1]{withheld}, 'a directory beside the log that may not be read is no failure');
 like($complained, qr/\Adaa-log cat: directory of keys [^\n]*Permission denied: what is encrypted is left out\n\z/, 'and said once');
+
+#--- Verify ---------------------------------------------------------------------------------------
+
+($code, $out) = daa_log('verify', '--json', '--keys', $keys, $dir);
+my $result = (lines($out))[-1];
+my $erased = grep { $_->{withheld} } @$events;
+is_deeply([$code, $result->{encrypted}], [0, { events => $encrypted, opened => $encrypted - $erased, erased => $erased, misfits => 0, unavailable => 0 }],
+    'verify --keys opens each encrypted event, and counts those that were erased');
+ok(!exists((lines((daa_log('verify', '--json', $dir))[1]))[-1]{encrypted}), 'without --keys it does not look');
+($code, $out) = daa_log('verify', '--json', '--keys', $other->dir . '/keys', $alone);
+my @lines = lines($out);
+is_deeply([$code, @{ $lines[-1] }{qw(verdict findings)}, @{ $lines[-1]{encrypted} }{qw(misfits opened erased)}], [1, 'sound', 0, $encrypted, 0, 0],
+    'keys that do not fit are found, exit 1, and are no damage of the log');
+is_deeply([@{ $lines[0] }{qw(key_id seq stream)}], [1, $first[0]{seq}, $first[0]{seq}], 'each by itself');
+($code, $out) = daa_log('verify', '--keys', $keys, $other->dir);
+is(scalar(() = $out =~ /^keys: /mg), 100, 'up to a hundred');
+like($out, qr/^105 events are encrypted: 0 can be read, 1 were erased, 104 do not fit their keys; the first 100 of these are above$/m, 'and all are counted');
 
 #--- Replay ---------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 #include "tools/command/progress.h"
 #include "tools/log/anchors.h"
 #include "tools/log/beginning.h"
+#include "tools/log/check_keys.h"
 #include "tools/log/ranges.h"
 #include "tools/rebuild/rebuild.h"
 
@@ -13,6 +14,7 @@ struct checking {
     bool json, chain, no_chain, by_range;
     const char *anchor, *key;
     struct anchors anchors;
+    struct check_keys keys;
     uint64_t unchained; /* segments, when they may not be */
     struct ranges ranges;
     struct progress progress;
@@ -125,10 +127,25 @@ static void show_progress(uint64_t done_bytes, uint64_t all_bytes, void *context
     progress_show(done_bytes, all_bytes, &checking->progress);
 }
 
+/* No verdict on the log: its bytes are what was written. */
+static void print_key_finding(struct checking *checking, const struct record *record)
+{
+    progress_clear(&checking->progress);
+    if (!checking->json) {
+        printf("%skeys%s: %s\n", command_style(stdout, COMMAND_RED),
+               command_style(stdout, COMMAND_PLAIN), checking->keys.text);
+        return;
+    }
+    check_keys_finding_to_json(&checking->keys, record, &checking->line);
+    print_line(checking);
+}
+
 static void note_record(const struct record *record, void *context)
 {
     struct checking *checking = context;
     beginning_note(&checking->beginning, record);
+    if (check_keys_record(&checking->keys, record))
+        print_key_finding(checking, record);
 }
 
 static enum beginning_state check_beginning(struct checking *checking, const char *dir,
@@ -159,6 +176,10 @@ static void print_result(struct checking *checking, const struct log_verify_resu
     struct text *line = &checking->line;
     if (!checking->json) {
         print_beginning(checking, state, result);
+        if (checking->keys.keys.keyring != NULL) {
+            check_keys_to_text(&checking->keys, line);
+            print_line(checking);
+        }
         printf("%s%s%s: events %llu to %llu in %llu segments, %llu frames%s%s%s; %llu findings\n",
                command_style(stdout, style_of(result->verdict)), verdict,
                command_style(stdout, COMMAND_PLAIN), big(result->first_seq), big(result->last_seq),
@@ -195,6 +216,8 @@ static void print_result(struct checking *checking, const struct log_verify_resu
     text_json_hex(line, "chain", span_of(result->chain, sizeof result->chain));
     if (checking->anchor != NULL)
         anchors_to_json(&checking->anchors, result, line);
+    if (checking->keys.keys.keyring != NULL)
+        check_keys_to_json(&checking->keys, line);
     text_json_close_object(line);
     print_line(checking);
 }
@@ -255,7 +278,8 @@ static int check(struct checking *checking, const struct command *command, const
     if (checking->anchor != NULL)
         print_anchors(checking, &result);
     print_result(checking, &result, check_beginning(checking, dir, &result));
-    if (result.verdict == LOG_DAMAGED || checking->anchors.wrong > 0 || checking->unchained > 0)
+    if (result.verdict == LOG_DAMAGED || checking->anchors.wrong > 0 || checking->unchained > 0 ||
+        check_keys_is_wrong(&checking->keys))
         return COMMAND_FAILED;
     return result.verdict == LOG_SOUND ? COMMAND_GOOD : LOG_EXIT_UNPROVEN;
 }
@@ -276,6 +300,8 @@ int log_check(int argc, char **argv)
           "hold the signed heads in it against the log" },
         { "key", 0, "FILE", COMMAND_TEXT, &checking.key,
           "the public key (PEM) that must have signed them" },
+        { "keys", 0, "KEYS", COMMAND_TEXT, &checking.keys.keys.keys_dir,
+          "open each encrypted event with the keys in this directory" },
         { .name = NULL },
     };
     const struct command command = {
@@ -288,8 +314,9 @@ int log_check(int argc, char **argv)
         .shared = log_options,
         .notes =
             "A beginning that is gone is fine when retention removed it, and damage else.\n"
-            "Exit status: 0 sound; 1 damaged, or not what was signed; 2 wrong usage, or not\n"
-            "readable as a log; 3 torn or unproven behind the last event, and otherwise sound.",
+            "Exit status: 0 sound; 1 damaged, not what was signed, or encrypted with keys that\n"
+            "do not fit or cannot be read; 2 wrong usage, or not readable as a log; 3 torn or\n"
+            "unproven behind the last event, and otherwise sound.",
     };
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
@@ -299,6 +326,9 @@ int log_check(int argc, char **argv)
                                checking.chain ? "chain" : "anchor");
     if (checking.key != NULL && checking.anchor == NULL)
         return command_misused(&command, "--key is of --anchor, which is not given");
+    if (decryption_begin(&checking.keys.keys, &command, NULL) != COMMAND_GO_ON)
+        return COMMAND_USAGE;
+    check_keys_begin(&checking.keys);
     text_init(&checking.line);
     anchors_init(&checking.anchors);
     if (!ranges_begin(&checking.ranges, checking.json))
@@ -306,6 +336,7 @@ int log_check(int argc, char **argv)
     status = check(&checking, &command, argv[first]);
     text_free(&checking.line);
     anchors_free(&checking.anchors);
+    check_keys_end(&checking.keys);
     ranges_end(&checking.ranges);
     return status;
 }
