@@ -6,10 +6,15 @@ use warnings;
 use lib 't/lib';
 use Daa qw(wait_until scratch program run_program slurp spew);
 use LogMaker qw(daa_log lines flip);
+use Anchor ();
+use EventOpener ();
+use LogReader ();
+use JSON::PP ();
 use Test::More;
 
 plan skip_all => 'daa-agent is not built' if !-x program('daa-agent') || !-x program('daa-log');
 
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my %wait = (name => 'wait', steps => [ { id => 'a', signal => { name => 'go' } } ]);
 
 # An agent that stopped; three workflows that ended, of which the first was erased: $secret-1 is nowhere.
@@ -177,6 +182,30 @@ is_deeply([@{ $lines[0] }{qw(key_id seq stream)}], [1, $first[0]{seq}, $first[0]
 ($code, $out) = daa_log('verify', '--keys', $keys, $other->dir);
 is(scalar(() = $out =~ /^keys: /mg), 100, 'up to a hundred');
 like($out, qr/^105 events are encrypted: 0 can be read, 1 were erased, 104 do not fit their keys; the first 100 of these are above$/m, 'and all are counted');
+
+#--- A reader made from the page ------------------------------------------------------------------
+
+SKIP: {
+    skip 'no openssl', 4 if !Anchor::have_openssl();
+    my %field = (32 => { 4 => 'input', 5 => 'metadata' }, 34 => { 2 => 'output' }, 49 => { 5 => 'output' }, 66 => { 2 => 'payload' });
+    my (%wrong, %count);
+    my %shown = map { $_->{seq} => $_ } @$events;
+    for my $record (LogReader::read_log($alone)) {
+        my $opened = EventOpener::open_event($record, $keys);
+        my $event = $shown{ $record->{seq} };
+        $wrong{"$record->{seq} withheld"}++ if !!$event->{withheld} != (($opened // '') eq 'destroyed');
+        $count{ ref $opened ? 'opened' : $opened // 'plain' }++;
+        next if !ref $opened;
+        for my $number (keys %$opened) {
+            my $name = $field{ $record->{kind} }{$number} // die "kind $record->{kind}, field $number";
+            $wrong{"$record->{seq} $name"}++ if $json->encode($json->decode($opened->{$number})) ne $json->encode($event->{payload}{$name});
+        }
+    }
+    is_deeply(\%wrong, {}, 'one that knows the page alone decrypts what daa-log shows');
+    is_deeply([@count{qw(opened destroyed)}], [$encrypted - $erased, $erased], 'all of it, but for what was erased');
+    my ($record) = grep { $_->{seq} == $seq } LogReader::read_log($alone);
+    ok(!eval { EventOpener::open_event({ %$record, $_ => $record->{$_} + 1 }, $keys); 1 } && $@ =~ /tag/, "the tag covers the event's $_") for qw(seq stream);
+}
 
 #--- Replay ---------------------------------------------------------------------------------------
 
