@@ -180,8 +180,10 @@ static int check_event(struct daalog *log, const struct daalog_event *event, siz
         wrong = "kinds up to 15 are the log's own";
     else if (event->seq != 0 || event->time_ns != 0)
         wrong = "seq and time_ns must be 0: the log gives them";
-    else if (event->reserved16 != 0 || event->reserved32 != 0)
+    else if (event->reserved16 != 0)
         wrong = "a reserved field is not 0";
+    else if (event->key_id != 0)
+        wrong = "key_id must be 0: nothing is encrypted here";
     else if (event->payload == NULL && event->payload_size > 0)
         wrong = "its payload is NULL";
     else if (!refers_back(event->stream, index + 1, next_seq))

@@ -84,12 +84,13 @@ struct daalog_event {
     size_t payload_size;      /* bytes, at most daalog_payload_size_max() */
     uint16_t kind;            /* the caller's meaning of it, see below */
     uint16_t reserved16;
-    uint32_t reserved32;
+    uint32_t key_id; /* of a reader: daa-log-format(5); 0 in events that are appended */
 };
 
 /* Kinds below 16 are the log's own (opened, sealed, closed, ...): readers see them, nobody else
  * appends them. Those up to 1023 are what daa-agent(8) writes, and daa-log(1) shows them as that;
- * from DAALOG_KIND_FIRST on they are free. */
+ * from DAALOG_KIND_FIRST on they are free. Payloads are the bytes in the log: what daa-agent
+ * encrypted of one stays so, and key_id is the number of its key. */
 #define DAALOG_KIND_OWN_MAX 15
 #define DAALOG_KIND_FIRST 1024
 

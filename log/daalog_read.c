@@ -31,7 +31,8 @@ static struct daalog_event event_of(const struct record *record)
                                   .cause = record->cause,
                                   .payload = record->payload.bytes,
                                   .payload_size = record->payload.size,
-                                  .kind = record->kind };
+                                  .kind = record->kind,
+                                  .key_id = record->key_id };
 }
 
 /*--- Reading -----------------------------------------------------------------------------------*/

@@ -2,6 +2,8 @@
  * other versions, time, and threads. */
 #include "log/daalog.h"
 
+#include "log/log.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -88,8 +90,11 @@ static void test_refusals(void)
     event.seq = 7;
     refused(log, &event, DAALOG_INVALID, "must be 0");
     event = event_of("x");
-    event.reserved32 = 1;
+    event.reserved16 = 1;
     refused(log, &event, DAALOG_INVALID, "reserved");
+    event = event_of("x");
+    event.key_id = 1;
+    refused(log, &event, DAALOG_INVALID, "key_id must be 0");
     event = event_of("x");
     event.payload = NULL;
     refused(log, &event, DAALOG_INVALID, "NULL");
@@ -345,11 +350,50 @@ static void test_no_log(void)
     scratch_remove(scratch_path("small"));
 }
 
+/* As an agent writes it. */
+static void append_encrypted(const char *path)
+{
+    struct log *log;
+    struct io *io;
+    struct budget budget;
+    struct error error;
+    struct log_recovery found;
+    struct record record = { .time_ns = 1, .key_id = 7, .kind = 32, .payload = span_of("\x01", 1) };
+    budget_init(&budget, UINT64_MAX);
+    is_int(io_open_plain(&io), 0, "an engine");
+    struct log_options options = { .dir = path,
+                                   .io = io,
+                                   .budget = &budget,
+                                   .segment_size = SEGMENT_SIZE,
+                                   .frames_in_flight_max = 1,
+                                   .start_time_ns = 1 };
+    is_int(log_open(&log, &options, &found, &error), 0, "a log of an agent");
+    is_int(log_reserve(log, 1, 1, &record.seq), 0, "room for an event");
+    log_append(log, &record);
+    is_int(log_close(&log, &error), 0, "it is durable");
+    io_close(io);
+}
+
+static void test_encrypted(void)
+{
+    const char *path = scratch_path("encrypted");
+    struct daalog_reader *reader = NULL;
+    struct daalog_event event;
+    append_encrypted(path);
+    is_int(daalog_reader_open(&reader, path, NULL, why, sizeof why), 0, "a reader of it");
+    is_int(daalog_reader_get(reader, 2, &event), 1, "an event whose stream has a key");
+    ok(event.key_id == 7 && event.payload_size == 1 && memcmp(event.payload, "\x01", 1) == 0,
+       "has the number of the key, and the bytes that are in the log");
+    daalog_reader_close(reader);
+    scratch_remove(path);
+}
+
 int main(void)
 {
     dir = scratch_path("log");
     test_batch();
     test_refusals();
+    test_encrypted();
     test_threads();
     test_versions();
     test_rolls();
