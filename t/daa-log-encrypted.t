@@ -28,6 +28,7 @@ for my $number (1 .. 3) {
     ok(wait_until { $agent->get("/api/v1/workflows/$ids[-1]")->{json}{status} eq 'completed' }, "(workflow $number ends)");
 }
 is($agent->post("/api/v1/workflows/$ids[0]:erase", { reason => 'asked for' }, $admin)->{status}, 200, '(the first is erased)');
+is($agent->post('/api/v1/log:anchor', {}, $admin)->{status}, 200, '(its head is signed)');
 my $digest = $agent->get('/api/v1/state/digest')->{json}{digest};
 $agent->stop;
 my ($dir, $keys, $alone) = ($agent->dir, $agent->dir . '/keys', scratch() . '/alone/log');
@@ -92,6 +93,14 @@ like($rows[0], qr/,1,"\{(?!.*secret)/, 'with the key of what is withheld');
 like($rows[1], qr/,,"\{.*secret-2/, 'empty for what is whole');
 ($code, $out) = daa_log('export', '--json', '-o', scratch() . '/exported', $dir);
 is((lines($out))[0]{withheld}, scalar(grep { $_->{withheld} } @$events), 'the result as JSON counts them');
+
+#--- Proofs ---------------------------------------------------------------------------------------
+
+my $proof = scratch() . '/proof';
+is((daa_log('prove', '-o', $proof, $first[1]{seq}, $dir))[0], 0, 'an event that is encrypted can be proven');
+is_deeply([lines((daa_log('prove', '--check', '--json', '--keys', $keys, $proof))[1])], [$first[1]], 'and the proof shown with the keys');
+ok(exists((lines((daa_log('prove', '--check', '--json', $proof))[1]))[0]{withheld}), 'without them it holds too');
+is((daa_log('prove', '--keys', $keys, $first[1]{seq}, $dir))[0], 2, 'to make one no keys are needed');
 
 #--- Explain, stat, diff --------------------------------------------------------------------------
 
