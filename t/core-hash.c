@@ -25,9 +25,9 @@ static void crc(void)
         bytes[i] = (uint8_t)(31 - i);
     is_int(crc32c(bytes, 32), 0x113fdb5c, "RFC 3720: 31 to 0");
 
-    enum { SIZE = 5000 };
-    static uint8_t large[SIZE + 8];
-    unsigned wrong = 0;
+    enum { SIZE = 5000, SMALL = 600 };
+    static uint8_t large[SIZE + 8], odd[SMALL + 1];
+    unsigned wrong = 0, wrong_small = 0;
     for (unsigned i = 0; i < sizeof large; i++)
         large[i] = (uint8_t)(i * 2654435761u >> 24);
     uint32_t slow = 0xffffffffu;
@@ -35,8 +35,14 @@ static void crc(void)
         slow ^= large[i];
         for (int bit = 0; bit < 8; bit++)
             slow = slow >> 1 ^ (slow & 1 ? 0x82f63b78u : 0);
+        if (i < SMALL) {
+            memcpy(odd + 1, large, i + 1);
+            wrong_small += crc32c(odd + 1, i + 1) != (uint32_t)~slow;
+            wrong_small += crc32c(large, i + 1) != (uint32_t)~slow;
+        }
     }
-    is_int(crc32c(large, SIZE), ~slow, "5000 bytes give what the definition gives");
+    is_int(wrong_small, 0, "1 to 600 bytes give what the definition gives, wherever they are");
+    is_int(crc32c(large, SIZE), ~slow, "and so do 5000");
     for (unsigned cut = 0; cut <= SIZE; cut += 13)
         wrong += crc32c_more(crc32c(large, cut), large + cut, SIZE - cut) != (uint32_t)~slow;
     is_int(wrong, 0, "and so do two parts, cut anywhere");
