@@ -57,8 +57,8 @@ static void header_put(uint8_t *frame, const struct frame_header *header)
     bytes_put_u64(frame + FRAME_AT_RESERVED, 0);
 }
 
-static void chain_of(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256_SIZE],
-                     const uint8_t *frame, const uint8_t body[SHA256_SIZE])
+void frame_chain_of_body(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256_SIZE],
+                         const uint8_t *frame, const uint8_t body[SHA256_SIZE])
 {
     struct sha256 sha256;
     sha256_init(&sha256);
@@ -71,9 +71,10 @@ static void chain_of(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256
 void frame_chain(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256_SIZE],
                  const uint8_t *frame, const struct frame_header *header)
 {
-    uint8_t body[SHA256_SIZE];
-    sha256_of(body, frame + FRAME_HEADER_SIZE, frame_size(header) - FRAME_HEADER_SIZE);
-    chain_of(chain, prev_chain, frame, body);
+    uint8_t hash[SHA256_SIZE];
+    struct span body = frame_body(frame, header->block_count);
+    sha256_of(hash, body.bytes, body.size);
+    frame_chain_of_body(chain, prev_chain, frame, hash);
 }
 
 void frame_digest_init(struct frame_digest *digest, bool chain)
@@ -110,7 +111,7 @@ void frame_finish_digest(uint8_t *frame, struct frame_header *header,
     memset(header->chain, 0, SHA256_SIZE);
     if (digest->chain) {
         sha256_end(&digest->sha256, body);
-        chain_of(header->chain, prev_chain, frame, body);
+        frame_chain_of_body(header->chain, prev_chain, frame, body);
     }
     memcpy(frame + FRAME_AT_CHAIN, header->chain, SHA256_SIZE);
     header->header_crc = crc32c(frame + FRAME_AT_SALT, FRAME_HEADER_SIZE - FRAME_AT_SALT);

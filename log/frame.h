@@ -47,6 +47,13 @@ static inline uint64_t frame_link(const struct frame_header *header)
     return (uint64_t)header->header_crc << 32 | header->body_crc;
 }
 
+/* What its body CRC and its chain cover: all behind the header, the padding too. */
+static inline struct span frame_body(const uint8_t *frame, uint32_t block_count)
+{
+    return span_of(frame + FRAME_HEADER_SIZE,
+                   (size_t)block_count * LOG_BLOCK_SIZE - FRAME_HEADER_SIZE);
+}
+
 /* Completes a frame in place: `frame` is block_count * 4096 bytes with the records at 128 and zeros
  * behind them. Fills header->block_count, body_crc, chain (from `prev_chain`, when FRAME_CHAIN is
  * set) and header_crc, and writes the header. */
@@ -80,6 +87,9 @@ int frame_check(const uint8_t *frame, const struct frame_header *header, const c
 /* The chain after this frame. */
 void frame_chain(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256_SIZE],
                  const uint8_t *frame, const struct frame_header *header);
+/* The same, of the SHA-256 of frame_body(). */
+void frame_chain_of_body(uint8_t chain[SHA256_SIZE], const uint8_t prev_chain[SHA256_SIZE],
+                         const uint8_t *frame, const uint8_t body[SHA256_SIZE]);
 
 /* Walks the records of a frame that frame_check() passed: start with *at = 0. False at the end. */
 bool frame_next_record(const uint8_t *frame, const struct frame_header *header, uint32_t *at,

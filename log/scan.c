@@ -1,5 +1,7 @@
 #include "log/scan.h"
 
+#include "core/base/bytes.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -73,15 +75,65 @@ static const char *run_fault(const struct scan *scan, const struct frame_header 
     return NULL;
 }
 
+/* The frames that stand behind the one that is messages[0], as far as they are at hand; whether
+ * they are what they seem is not asked. How many there are with it. */
+static unsigned find_bodies(const struct scan *scan, uint64_t at, struct sha256_message *messages)
+{
+    const uint8_t *bytes;
+    uint64_t there = source_at_hand(scan->source, at, scan->limit - at, &bytes);
+    unsigned count = 1;
+    while (count <= SOURCE_HASHES_MAX && there >= FRAME_HEADER_SIZE &&
+           memcmp(bytes, FRAME_MAGIC, 4) == 0) {
+        uint32_t blocks = bytes_get_u32(bytes + FRAME_AT_BLOCK_COUNT);
+        uint64_t size = (uint64_t)blocks * LOG_BLOCK_SIZE;
+        if (blocks == 0 || size > there)
+            break;
+        struct span body = frame_body(bytes, blocks);
+        messages[count++] = (struct sha256_message){ .bytes = body.bytes, .size = body.size };
+        bytes += size;
+        there -= size;
+    }
+    return count;
+}
+
+/* Two bodies are hashed in the time of one, and need nothing of each other: those of the next
+ * frames are taken along, and the source keeps their hashes as long as their bytes. */
+static void hash_body(const struct scan *scan, struct span body, uint8_t digest[SHA256_SIZE])
+{
+    struct sha256_message messages[1 + SOURCE_HASHES_MAX];
+    struct source *source = scan->source;
+    uint64_t offset = scan->here.end_offset;
+    for (unsigned i = 0; i < source->hash_count; i++) {
+        const struct source_hash *hash = &source->hashes[i];
+        if (hash->offset == offset && hash->size == body.size) {
+            memcpy(digest, hash->digest, SHA256_SIZE);
+            return;
+        }
+    }
+    messages[0] = (struct sha256_message){ .bytes = body.bytes, .size = body.size };
+    offset += FRAME_HEADER_SIZE + body.size;
+    unsigned count = find_bodies(scan, offset, messages);
+    sha256_many(messages, count);
+    memcpy(digest, messages[0].digest, SHA256_SIZE);
+    source->hash_count = count - 1;
+    for (unsigned i = 0; i < count - 1; i++) {
+        struct source_hash *hash = &source->hashes[i];
+        *hash = (struct source_hash){ .offset = offset, .size = messages[i + 1].size };
+        memcpy(hash->digest, messages[i + 1].digest, SHA256_SIZE);
+        offset += FRAME_HEADER_SIZE + hash->size;
+    }
+}
+
 static const char *chain_fault(const struct scan *scan, const struct frame_header *frame,
                                const uint8_t *bytes)
 {
-    uint8_t chain[SHA256_SIZE];
+    uint8_t chain[SHA256_SIZE], body[SHA256_SIZE];
     if ((scan->header.hash != 0) != ((frame->flags & FRAME_CHAIN) != 0))
         return "its chain flag contradicts the segment's header";
     if (!scan->check_chain || !scan->here.chain_known || scan->header.hash == 0)
         return NULL;
-    frame_chain(chain, scan->here.chain, bytes, frame);
+    hash_body(scan, frame_body(bytes, frame->block_count), body);
+    frame_chain_of_body(chain, scan->here.chain, bytes, body);
     return memcmp(chain, frame->chain, SHA256_SIZE) == 0 ? NULL : "its chain does not match";
 }
 

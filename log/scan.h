@@ -3,7 +3,8 @@
  *
  * A frame is the next one if its header and body check out, it names the segment's salt and epoch
  * and its own place, and it goes on where the one before it ended: sequence number, link, and with
- * check_chain the SHA-256 chain. */
+ * check_chain the SHA-256 chain. For that the bodies of the next frames, as far as they are at
+ * hand, are hashed along with one: two take as long as one. */
 #ifndef LOG_SCAN_H
 #define LOG_SCAN_H
 

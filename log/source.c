@@ -151,6 +151,7 @@ void source_close(struct source *source)
 void source_forget(struct source *source)
 {
     source->window_size = 0;
+    source->hash_count = 0;
 }
 
 static int grow_window(struct source *source, uint64_t size)
@@ -372,4 +373,17 @@ int source_bytes(struct source *source, uint64_t offset, uint64_t size, const ui
     }
     *bytes = source->window + (offset - source->window_offset);
     return 0;
+}
+
+uint64_t source_at_hand(struct source *source, uint64_t offset, uint64_t size,
+                        const uint8_t **bytes)
+{
+    const struct map *map = source->map;
+    uint64_t start = map != NULL ? 0 : source->window_offset;
+    uint64_t end = map != NULL ? map->populated : start + source->window_size;
+    if (offset < start || offset >= end)
+        return 0;
+    if (size > end - offset)
+        size = end - offset;
+    return source_bytes(source, offset, size, bytes) == 0 ? size : 0;
 }

@@ -10,6 +10,7 @@
 
 #include "core/base/budget.h"
 #include "core/base/error.h"
+#include "core/base/sha256.h"
 #include "iouring/bad_blocks.h"
 #include "mmapstore/image.h"
 #include "mmapstore/map.h"
@@ -20,6 +21,14 @@
 #define SOURCE_WINDOW_SIZE (1u << 20)
 
 struct sealed;
+
+/* Hashes of pieces of what is at hand, from whoever knew that they will be wanted. */
+#define SOURCE_HASHES_MAX 7u
+
+struct source_hash {
+    uint64_t offset, size;
+    uint8_t digest[SHA256_SIZE];
+};
 
 /* Puts the bytes [offset, offset + size) at `target`. 0 or negative. */
 typedef int source_fill_function(void *context, uint8_t *target, uint64_t offset, uint64_t size);
@@ -41,7 +50,9 @@ struct source {
     struct budget *budget;         /* may be NULL */
     uint8_t *window;
     uint64_t window_capacity;
-    uint64_t window_offset, window_size; /* what the window holds */
+    uint64_t window_offset, window_size;          /* what the window holds */
+    struct source_hash hashes[SOURCE_HASHES_MAX]; /* forgotten with the window */
+    unsigned hash_count;
     uint64_t bytes_read;
 };
 
@@ -67,6 +78,10 @@ void source_close(struct source *source);
  * they cannot be read; ERROR_BUDGET. */
 int source_bytes(struct source *source, uint64_t offset, uint64_t size, const uint8_t **bytes);
 
+/* Those of them that take no reading now: how many, 0 for none. */
+uint64_t source_at_hand(struct source *source, uint64_t offset, uint64_t size,
+                        const uint8_t **bytes);
+
 /* Which blocks of the file, as it lies on the disk, keep the bytes [offset, offset + size) from
  * being read: of a sealed form those of the chunks that hold them, or of its index. 0 or negative.
  */
@@ -77,7 +92,7 @@ int source_bad_blocks(struct source *source, uint64_t offset, uint64_t size,
  * were those of this generation, and its segment has not ended. */
 bool source_image_held(const struct image *image, uint64_t generation);
 
-/* Forgets what the window holds: the file may have grown new bytes since. */
+/* Forgets what the window holds, and hashes: the file may have grown new bytes since. */
 void source_forget(struct source *source);
 
 #endif

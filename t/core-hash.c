@@ -5,8 +5,10 @@
 #include "core/base/crc32c.h"
 #include "core/base/sha256.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static void crc(void)
 {
@@ -97,9 +99,69 @@ static void sha(void)
     free(million);
 }
 
-int main(void)
+/* In memory of its own, so that ASan sees a byte too many that is read. */
+static struct sha256_message message_of(size_t size)
+{
+    uint8_t *bytes = malloc(size > 0 ? size : 1);
+    if (bytes == NULL)
+        tap_bail_out("out of memory");
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)lrand48();
+    return (struct sha256_message){ .bytes = bytes, .size = size };
+}
+
+/* How many are hashed wrongly together; frees their bytes. */
+static unsigned wrong_of_many(struct sha256_message *messages, size_t count)
+{
+    uint8_t alone[SHA256_SIZE];
+    unsigned wrong = 0;
+    sha256_many(messages, count);
+    for (size_t i = 0; i < count; i++) {
+        sha256_of(alone, messages[i].bytes, messages[i].size);
+        wrong += memcmp(messages[i].digest, alone, sizeof alone) != 0;
+        free((void *)(uintptr_t)messages[i].bytes);
+    }
+    return wrong;
+}
+
+static void many(uint64_t seed)
+{
+    enum { SIZE_MAX_TOGETHER = 200, COUNT_MAX = 12 };
+    struct sha256_message messages[COUNT_MAX];
+    char abc[2 * SHA256_SIZE + 1], nothing[2 * SHA256_SIZE + 1];
+    messages[0] = (struct sha256_message){ .bytes = "abc", .size = 3 };
+    messages[1] = (struct sha256_message){ .bytes = NULL, .size = 0 };
+    sha256_many(messages, 2);
+    bytes_to_hex(abc, messages[0].digest, SHA256_SIZE);
+    bytes_to_hex(nothing, messages[1].digest, SHA256_SIZE);
+    is_str(abc, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+           "FIPS 180-4: one block beside another message");
+    is_str(nothing, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+           "and nothing at all");
+
+    unsigned wrong = 0;
+    srand48((long)seed);
+    for (size_t left = 0; left <= SIZE_MAX_TOGETHER; left++) {
+        for (size_t right = 0; right <= SIZE_MAX_TOGETHER; right++) {
+            messages[0] = message_of(left);
+            messages[1] = message_of(right);
+            wrong += wrong_of_many(messages, 2);
+        }
+    }
+    is_int(wrong, 0, "two of any sizes up to 200 give what each gives alone");
+    for (int i = 0; i < 2000; i++) {
+        size_t count = (size_t)lrand48() % (COUNT_MAX + 1);
+        for (size_t k = 0; k < count; k++)
+            messages[k] = message_of((size_t)lrand48() % (1u << lrand48() % 15));
+        wrong += wrong_of_many(messages, count);
+    }
+    is_int(wrong, 0, "and so do 0 to 12 of random sizes (seed %" PRIu64 ")", seed);
+}
+
+int main(int argc, char **argv)
 {
     crc();
     sha();
+    many(argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL));
     return tap_done();
 }

@@ -1,5 +1,7 @@
 #include "core/base/sha256.h"
 
+#include "core/base/sha256_lanes.h"
+
 #include <nettle/sha2.h>
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -58,4 +60,13 @@ void sha256_of(uint8_t digest[SHA256_SIZE], const void *bytes, size_t size)
     sha256_init(&sha256);
     sha256_more(&sha256, bytes, size);
     sha256_end(&sha256, digest);
+}
+
+void sha256_many(struct sha256_message *messages, size_t count)
+{
+    ready_vectors();
+    if (sha256_lanes(messages, count))
+        return;
+    for (size_t i = 0; i < count; i++)
+        sha256_of(messages[i].digest, messages[i].bytes, messages[i].size);
 }

@@ -1,4 +1,5 @@
-/* SHA-256 (FIPS 180-4), by nettle. Threads: any. */
+/* SHA-256 (FIPS 180-4), by nettle; of several messages at once, by instructions of the processor
+ * where it has them. Threads: any. */
 #ifndef CORE_BASE_SHA256_H
 #define CORE_BASE_SHA256_H
 
@@ -18,5 +19,15 @@ void sha256_end(struct sha256 *sha256, uint8_t digest[SHA256_SIZE]);
 
 /* All three at once. */
 void sha256_of(uint8_t digest[SHA256_SIZE], const void *bytes, size_t size);
+
+struct sha256_message {
+    const void *bytes;
+    size_t size;
+    uint8_t digest[SHA256_SIZE]; /* is filled in */
+};
+
+/* Hashes each: two at a time where the processor can, nearly twice as fast as one after the other.
+ */
+void sha256_many(struct sha256_message *messages, size_t count);
 
 #endif
