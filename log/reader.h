@@ -12,8 +12,8 @@
  * the answer is ERROR_NOT_FOUND with the first event that is there, and reading goes on behind a
  * log_reader_seek() to that.
  *
- * Memory: one frame and a 1 MiB window, on the budget. Threads: a reader belongs to one thread at a
- * time; any number of readers in any process. */
+ * Memory: one frame and a 1 MiB window, of sealed segments 1 MiB of packed bytes, on the budget.
+ * Threads: a reader belongs to one thread at a time; any number of readers in any process. */
 #ifndef LOG_READER_H
 #define LOG_READER_H
 

@@ -180,14 +180,20 @@ int sealed_unpack(struct sealed *sealed, uint32_t chunk, const uint8_t *packed, 
     return ZSTD_decompressDCtx(sealed->zstd, target, raw, packed, size) == raw ? 0 : ERROR_DAMAGED;
 }
 
-int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, uint8_t *target,
-                uint64_t *bytes_read)
+int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, bool ahead,
+                uint8_t *target, uint64_t *bytes_read)
 {
     CHECK(first + count <= sealed->front.chunk_count);
     int code = sealed_load(sealed, fd, bytes_read);
     for (uint32_t chunk = first; code == 0 && chunk < first + count; chunk++) {
-        code = read_packed(sealed, fd, sealed->offsets[chunk], sealed->offsets[chunk + 1],
-                           sealed->offsets[first + count], bytes_read);
+        uint64_t start = sealed->offsets[chunk], end = sealed->offsets[chunk + 1];
+        bool far = ahead && !sealed->near_only;
+        uint64_t more = sealed->offsets[far ? sealed->front.chunk_count : first + count];
+        code = read_packed(sealed, fd, start, end, more, bytes_read);
+        if (code < 0 && far) {
+            sealed->near_only = true;
+            code = read_packed(sealed, fd, start, end, sealed->offsets[first + count], bytes_read);
+        }
         uint64_t at = sealed->offsets[chunk] - sealed->packed_offset;
         if (code == 0)
             code = sealed_unpack(sealed, chunk, sealed->packed + at, sealed->packed_size - at,

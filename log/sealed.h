@@ -115,6 +115,8 @@ struct sealed {
     uint32_t *checksums; /* chunk_count */
     uint8_t *packed;     /* aligned */
     uint64_t packed_capacity, packed_offset, packed_size;
+    bool near_only; /* reading ahead failed: for want of memory, or for a bad sector that the disk
+                       is not to be asked for again and again */
     void *zstd;
     /* Bits of the file that are wrong on the disk and right here: sealed_mend(). */
     struct sealed_flip {
@@ -137,10 +139,11 @@ int sealed_load(struct sealed *sealed, int fd, uint64_t *bytes_read);
 int sealed_unpack(struct sealed *sealed, uint32_t chunk, const uint8_t *packed, uint64_t there,
                   uint8_t *target);
 
-/* Unpacks chunks [first, first + count) to `target`. 0, ERROR_DAMAGED, ERROR_BUDGET, -errno. What
- * comes from disk is counted in *bytes_read. */
-int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, uint8_t *target,
-                uint64_t *bytes_read);
+/* Unpacks chunks [first, first + count) to `target`. Reads packed bytes `ahead` for whoever will
+ * want the chunks behind them next, up to 1 MiB. 0, ERROR_DAMAGED, ERROR_BUDGET, -errno. What comes
+ * from disk is counted in *bytes_read. */
+int sealed_read(struct sealed *sealed, int fd, uint32_t first, uint32_t count, bool ahead,
+                uint8_t *target, uint64_t *bytes_read);
 
 /* A chunk that sealed_read() calls damaged: true if one bit of its packed bytes, flipped, makes it
  * whole. From then on it is read so; *offset is the byte in the file. */

@@ -194,22 +194,35 @@ static int fill_from_image(struct source *source, uint64_t offset, uint64_t size
     return 0;
 }
 
+/* Moves what the window held, `held` bytes from its offset on, to where it belongs in a window that
+ * begins at `offset`: a frame at the end reaches into a chunk that was unpacked for those before
+ * it. How many bytes are there then. */
+static uint64_t keep_unpacked(struct source *source, uint64_t held, uint64_t offset, uint64_t size)
+{
+    uint64_t skip = offset - source->window_offset;
+    if (offset < source->window_offset || skip >= held)
+        return 0;
+    uint64_t kept = held - skip < size ? held - skip : size;
+    memmove(source->window, source->window + skip, kept);
+    return kept;
+}
+
 /* Unpacks whole chunks; what lies behind the last one is zero. */
-static int fill_from_sealed(struct source *source, uint64_t offset, uint64_t size)
+static int fill_from_sealed(struct source *source, uint64_t held, uint64_t offset, uint64_t size)
 {
     const struct sealed_front *front = &source->sealed->front;
     uint64_t end = offset + size < front->used ? offset + size : front->used;
-    uint32_t first = (uint32_t)(offset / front->chunk_size);
-    uint32_t last = (uint32_t)((end + front->chunk_size - 1) / front->chunk_size);
-    if (offset < end) {
-        int code = sealed_read(source->sealed, source->fd, first, last - first, source->window,
-                               &source->bytes_read);
+    uint64_t at = offset + keep_unpacked(source, held, offset, size);
+    if (at < end) {
+        uint32_t first = (uint32_t)(at / front->chunk_size);
+        uint32_t last = (uint32_t)((end + front->chunk_size - 1) / front->chunk_size);
+        int code = sealed_read(source->sealed, source->fd, first, last - first, source->sequential,
+                               source->window + (at - offset), &source->bytes_read);
         if (code < 0)
             return code;
-        memset(source->window + (end - offset), 0, size - (end - offset));
-    } else {
-        memset(source->window, 0, size);
+        at = end;
     }
+    memset(source->window + (at - offset), 0, offset + size - at);
     source->window_offset = offset;
     source->window_size = size;
     return 0;
@@ -229,13 +242,14 @@ static int fill_from_caller(struct source *source, uint64_t offset, uint64_t siz
 
 static int fill_window(struct source *source, uint64_t offset, uint64_t size)
 {
+    uint64_t held = source->window_size;
     source_forget(source);
     if (source->image != NULL)
         return fill_from_image(source, offset, size);
     if (source->fill != NULL)
         return fill_from_caller(source, offset, size);
     if (source->sealed != NULL)
-        return fill_from_sealed(source, offset, size);
+        return fill_from_sealed(source, held, offset, size);
     int64_t got = file_read_at(source->fd, source->window, size, offset);
     if (got < 0)
         return (int)got;

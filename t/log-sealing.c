@@ -203,6 +203,54 @@ static bool reads_right(const char *dir, unsigned number, const unsigned char *w
     return right;
 }
 
+/* How many of the pieces that are asked for, in order or here and there, are wrong. */
+static unsigned wrong_pieces(struct source *source, const unsigned char *want, bool in_order)
+{
+    unsigned wrong = 0;
+    uint64_t at = 0;
+    for (unsigned i = 0; i < 600 && at < source->size; i++) {
+        const uint8_t *bytes;
+        uint64_t size = (1 + (uint64_t)rand() % 25) * LOG_BLOCK_SIZE;
+        if (size > source->size - at)
+            size = source->size - at;
+        wrong += source_bytes(source, at, size, &bytes) < 0 || memcmp(bytes, want + at, size) != 0;
+        at = in_order ? at + size
+                      : (uint64_t)rand() % (source->size / LOG_BLOCK_SIZE) * LOG_BLOCK_SIZE;
+    }
+    return wrong;
+}
+
+/* What one window has unpacked, the next one keeps. */
+static void test_windows(void)
+{
+    enum { CAPACITY = 8u << 20 };
+    const char *dir = scratch_path("windows");
+    struct log_maker maker;
+    struct source source;
+    unsigned long size;
+    scratch_remove(dir);
+    log_maker_init(&maker, CAPACITY);
+    log_maker_open(&maker);
+    while (maker.offset < CAPACITY - (1u << 20))
+        log_maker_frame(&maker, 0, 20, 1500 + maker.frames % 700);
+    log_maker_seal(&maker, FRAME_SEAL);
+    log_maker_write(&maker, dir);
+    log_maker_next(&maker, 0);
+    log_maker_frame(&maker, 0, 3, 100);
+    log_maker_write(&maker, dir);
+    log_maker_free(&maker);
+    unsigned char *want = scratch_read(path_in(dir, "log", 1), &size);
+    is_int(seal_all(dir), 1, "one of many windows is sealed");
+    if (source_open(&source, dir, "seg-0000000001.log", &budget, &error) < 0)
+        tap_bail_out("%s", error.text);
+    source.sequential = true;
+    srand(1);
+    is_int(wrong_pieces(&source, want, true), 0, "read through, it is what it was");
+    is_int(wrong_pieces(&source, want, false), 0, "and here and there");
+    source_close(&source);
+    free(want);
+}
+
 /* A small one: one frame in a segment, and one bit of each byte, or of every byte each. */
 static void test_bits(void)
 {
@@ -449,6 +497,7 @@ int main(void)
     test_same_bytes();
     test_points();
     test_beside_a_reader();
+    test_windows();
     test_bits();
     test_root();
     test_cuts();

@@ -96,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         return 0;
     uint32_t count = sealed->front.chunk_count;
     bool fits = (uint64_t)count * sealed->front.chunk_size <= sizeof unpacked;
-    int code = fits ? sealed_read(sealed, fd, 0, count, unpacked, &bytes_read) : -1;
+    int code = fits ? sealed_read(sealed, fd, 0, count, false, unpacked, &bytes_read) : -1;
     if (code == 0 && (input[0] & 7) == 0)
         CHECK(memcmp(unpacked, raw, USED) == 0);
     sealed_close(sealed);
