@@ -41,7 +41,7 @@ struct slot {
     uint64_t start;      /* of the first byte in the buffer: raw offset */
     uint32_t chunk;      /* of a sealed file */
     uint32_t skip;       /* packed bytes before the chunk's first in the buffer */
-    bool again;          /* the second read of one long record */
+    bool again;          /* the second read: of one long record, or of one that two chunks hold */
 };
 
 struct log_many {
@@ -52,7 +52,7 @@ struct log_many {
     uint64_t budgeted;
     struct slot slots[READ_MANY_DEPTH], *free;
     uint8_t *buffers;  /* depth x SLOT_SIZE */
-    uint8_t *unpacked; /* one chunk */
+    uint8_t *unpacked; /* two chunks */
     struct file *file; /* where the planning is; NULL: nowhere */
     bool bound;        /* `thread` has read: the engine is its own from then on */
     bool broken;       /* the engine failed with reads under way: memory stays theirs */
@@ -68,12 +68,12 @@ struct log_many {
 
 static int make_buffers(struct log_many *many)
 {
-    uint64_t size = (uint64_t)many->depth * SLOT_SIZE + SEALED_CHUNK_SIZE_MAX + sizeof *many;
+    uint64_t size = (uint64_t)many->depth * SLOT_SIZE + 2 * SEALED_CHUNK_SIZE_MAX + sizeof *many;
     if (budget_reserve(many->budget, BUDGET_READERS, size) < 0)
         return ERROR_BUDGET;
     many->budgeted = size;
     many->buffers = file_aligned_buffer((size_t)many->depth * SLOT_SIZE);
-    many->unpacked = malloc(SEALED_CHUNK_SIZE_MAX);
+    many->unpacked = malloc((size_t)2 * SEALED_CHUNK_SIZE_MAX);
     if (many->buffers == NULL || many->unpacked == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < many->depth; i++) {
@@ -238,6 +238,28 @@ static bool read_again(struct slot *slot, size_t wanted, uint64_t offset, uint64
     return true;
 }
 
+/* The second read of a record that goes on in the next chunk: of both. False if they are too large
+ * for the slot, or there is no other. */
+static bool read_next_chunk(struct slot *slot, size_t wanted)
+{
+    const struct sealed *sealed = slot->file->source.sealed;
+    struct log_many *many = slot->many;
+    if (sealed == NULL || slot->again || slot->chunk + 2 > sealed->front.chunk_count)
+        return false;
+    uint64_t bytes = sealed->offsets[slot->chunk + 2] - slot->op.offset;
+    bytes = (bytes + LOG_BLOCK_SIZE - 1) / LOG_BLOCK_SIZE * LOG_BLOCK_SIZE;
+    if (slot->large != NULL || bytes > SLOT_SIZE)
+        return false;
+    slot->again = true;
+    slot->first = wanted;
+    slot->count = 1;
+    slot->op.size = (uint32_t)bytes;
+    many->counts.reads++;
+    many->counts.bytes += bytes;
+    io_submit(many->io, &slot->op);
+    return true;
+}
+
 /* Answers the slot's numbers from these bytes. True: it was given to the engine again. */
 static bool answer(struct slot *slot, const uint8_t *bytes, uint64_t size)
 {
@@ -253,24 +275,42 @@ static bool answer(struct slot *slot, const uint8_t *bytes, uint64_t size)
         /* Those behind it in the slot would begin behind its end: it is the last one. */
         else if (found == 0 && i + 1 == end && read_again(slot, i, offset, record_bytes))
             return true;
+        else if ((found == 0 || found == ERROR_TRUNCATED) && i + 1 == end &&
+                 read_next_chunk(slot, i))
+            return true;
         else
             read_alone(many, wanted);
     }
     return false;
 }
 
+/* Unpacks what the slot holds, `there` bytes with those before its chunk: how many bytes it makes,
+ * or 0 when it is not whole. */
+static uint64_t unpack(struct slot *slot, uint64_t there)
+{
+    struct sealed *sealed = slot->file->source.sealed;
+    uint8_t *target = slot->many->unpacked;
+    uint64_t size = 0, at = slot->skip;
+    for (uint32_t chunk = slot->chunk; chunk < slot->chunk + (slot->again ? 2 : 1); chunk++) {
+        if (at >= there ||
+            sealed_unpack(sealed, chunk, buffer_of(slot) + at, there - at, target + size) < 0)
+            return 0;
+        size += sealed_chunk_bytes(&sealed->front, chunk);
+        at += sealed->offsets[chunk + 1] - sealed->offsets[chunk];
+    }
+    return size;
+}
+
 static void read_done(struct io_op *op, int result)
 {
     struct slot *slot = (struct slot *)op;
     struct log_many *many = slot->many;
-    struct sealed *sealed = slot->file->source.sealed;
     bool again = false;
-    if (result >= 0 && sealed == NULL) {
+    uint64_t size;
+    if (result >= 0 && slot->file->source.sealed == NULL) {
         again = answer(slot, buffer_of(slot), (uint64_t)result);
-    } else if (result > (int)slot->skip &&
-               sealed_unpack(sealed, slot->chunk, buffer_of(slot) + slot->skip,
-                             (uint64_t)result - slot->skip, many->unpacked) == 0) {
-        again = answer(slot, many->unpacked, sealed_chunk_bytes(&sealed->front, slot->chunk));
+    } else if (result > 0 && (size = unpack(slot, (uint64_t)result)) > 0) {
+        again = answer(slot, many->unpacked, size);
     } else {
         for (size_t i = slot->first; i < slot->first + slot->count; i++)
             read_alone(many, &many->wanted[i]);

@@ -3,7 +3,7 @@
  * point read waits for the device, and here the device is what is kept busy.
  *
  * Numbers that lie in one block or one packed chunk share a read. What lies in the newest segment,
- * or beyond a chunk's end, or is damaged, is read by log_reader_get(), which knows what to say.
+ * or in more than two chunks, or is damaged, is read by log_reader_get(), which knows what to say.
  *
  * Memory: 8 MiB of buffers, 32 MiB more for sealed segments that did not get small, one segment's
  * index and a reader (log/reader.h), on the budget, however many are asked for; 24 bytes for each

@@ -11,6 +11,7 @@
 #include "log/removal.h"
 #include "log/sealing.h"
 #include "log_backups.h"
+#include "log_maker.h"
 #include "scratch.h"
 #include "tap.h"
 
@@ -149,6 +150,51 @@ static void test_closed(void)
     compare(dir, last_seq, "sealed segments");
 }
 
+/* All of a segment of many chunks, of which none ends where a record does. */
+static void test_across_chunks(void)
+{
+    enum { CAPACITY = 4u << 20 };
+    const char *dir = scratch_path("chunks");
+    struct log_many_options options = { .dir = dir, .budget = &budget };
+    struct log_many_counts counts;
+    struct log_many *many;
+    struct log_maker maker;
+    log_maker_init(&maker, CAPACITY);
+    log_maker_open(&maker);
+    while (maker.offset < CAPACITY - (1u << 20))
+        log_maker_frame(&maker, 0, 100, 1700);
+    log_maker_seal(&maker, FRAME_SEAL);
+    log_maker_write(&maker, dir);
+    size_t count = maker.next_seq - 1;
+    log_maker_next(&maker, 0);
+    log_maker_open(&maker);
+    log_maker_seal(&maker, FRAME_CLOSE);
+    log_maker_write(&maker, dir);
+    log_maker_next(&maker, 0);
+    log_maker_frame(&maker, 0, 3, 100);
+    log_maker_write(&maker, dir);
+    log_maker_free(&maker);
+    seal_all(dir);
+    uint64_t *seqs = calloc(count, sizeof *seqs);
+    struct call call = { .seqs = seqs, .seen = calloc(count, 1) };
+    if (seqs == NULL || call.seen == NULL || log_many_open(&many, &options, &error) < 0)
+        tap_bail_out("%s", error.text);
+    for (size_t i = 0; i < count; i++)
+        seqs[i] = i + 1;
+    struct expected *expected = expect(dir, seqs, count);
+    call.expected = expected;
+    if (log_read_many(many, seqs, count, take, &call, &error) < 0)
+        tap_bail_out("%s", error.text);
+    log_many_counts_get(many, &counts);
+    log_many_close(many);
+    ok(call.found == count && call.wrong == 0, "all %zu records of a sealed segment are found",
+       count);
+    is_int(counts.one_by_one, 0, "those in two of its chunks are read as the others are");
+    free(expected);
+    free(call.seen);
+    free(seqs);
+}
+
 static void test_live(void)
 {
     const char *dir = scratch_path("closed");
@@ -265,6 +311,7 @@ int main(void)
 {
     budget_init(&budget, UINT64_MAX);
     test_closed();
+    test_across_chunks();
     test_live();
     test_damage();
     test_threads();
