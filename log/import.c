@@ -213,10 +213,21 @@ static int end_segment(struct log_import *import, struct error *error)
     return code;
 }
 
+/* Over one that is there already, if need be: nobody has seen this log yet. */
+static int write_header(struct log_import *import, struct error *error)
+{
+    uint8_t block[LOG_BLOCK_SIZE];
+    segment_header_encode(block, &import->header);
+    int code = file_write_at(import->fd, block, sizeof block, 0);
+    return code == 0 ? 0
+                     : error_set(error, code, "segment %llu in %s: %s",
+                                 (unsigned long long)import->header.segment_no, import->log,
+                                 error_text(code));
+}
+
 static int make_file(struct log_import *import, struct error *error)
 {
     char name[LOG_SEGMENT_NAME_SIZE], path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1];
-    uint8_t block[LOG_BLOCK_SIZE];
     segment_name(name, import->header.segment_no);
     snprintf(path, sizeof path, "%s/%s", import->log, name);
     int code = file_make_reserved(import->log, name, import->header.capacity, error);
@@ -225,9 +236,18 @@ static int make_file(struct log_import *import, struct error *error)
     import->fd = open(path, O_RDWR | O_CLOEXEC);
     if (import->fd < 0)
         return failed_on(error, -errno, path);
-    segment_header_encode(block, &import->header);
-    code = file_write_at(import->fd, block, sizeof block, 0);
-    return code < 0 ? failed_on(error, code, path) : 0;
+    return write_header(import, error);
+}
+
+int log_import_raise_schema(struct log_import *import, uint16_t event_schema, struct error *error)
+{
+    if (event_schema <= import->options.event_schema)
+        return 0;
+    import->options.event_schema = event_schema;
+    if (import->fd < 0)
+        return 0;
+    import->header.event_schema = event_schema;
+    return write_header(import, error);
 }
 
 /* Of a segment without SEAL the epoch must rise, as behind an opening. */

@@ -30,7 +30,7 @@ struct log_import;
 struct log_import_options {
     const char *dir;       /* must not be there; its parent directory must */
     uint64_t segment_size; /* bytes; 0: LOG_SEGMENT_SIZE */
-    uint16_t event_schema; /* the highest that the records may have */
+    uint16_t event_schema; /* the highest that the records may have, until it is raised */
     uint64_t time_ns;      /* wall clock, to be noted */
     bool check_only;       /* writes nothing: only says whether records and `dir` are taken */
     /* Of log_import_finish(), which reads all that was written. */
@@ -48,6 +48,9 @@ struct log_import_result {
  * it; -errno. */
 int log_import_open(struct log_import **import, const struct log_import_options *options,
                     struct error *error);
+
+/* Records to come have an event schema up to this. 0 or -errno. */
+int log_import_raise_schema(struct log_import *import, uint16_t event_schema, struct error *error);
 
 /* Appends a record of the log of this name. The first one is number 1 and each one more than that
  * before it, else ERROR_INVALID; where the name changes, a log left the one before. No checksum is

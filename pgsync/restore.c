@@ -3,7 +3,7 @@
 #include "core/base/bytes.h"
 #include "core/base/text.h"
 #include "core/event/event.h"
-#include "log/import.h"
+#include "log/event.h"
 #include "pgsync/schema.h"
 #include "pgsync/scope.h"
 
@@ -123,7 +123,7 @@ static int add_row(struct restoring *r, const struct scope_log *log, const char 
         return error_set(error, failed, "no memory for event %" PRIu64, seq);
     if (failed < 0 || record.seq != seq)
         return set_changed(seq, name, error);
-    return log_import_add(r->import, log->log, &record, error);
+    return event_import(r->import, log->log, &record, error);
 }
 
 /* Events first to last, `rows_max` at a time. */
@@ -212,7 +212,7 @@ static int run(struct restoring *r, struct restore_result *result, struct error 
     const struct log_import_options wanted = {
         .dir = r->options->dir,
         .segment_size = r->options->segment_size,
-        .event_schema = EVENT_SCHEMA_NEWEST,
+        .event_schema = EVENT_SCHEMA,
         .time_ns = r->options->time_ns,
     };
     int failed = open_all(r, result->log, error);

@@ -1,7 +1,7 @@
 /* daa-log import: a log of the lines that export --format records writes. */
-#include "log/import.h"
 #include "core/base/sha256.h"
 #include "core/event/event.h"
+#include "log/event.h"
 #include "tools/command/progress.h"
 #include "tools/log/digests.h"
 #include "tools/log/lines.h"
@@ -92,7 +92,7 @@ static int take_line(struct importing *importing, struct span text, struct error
         return pass(importing, digest, error);
     if (line->record.seq != importing->last_seq + 1)
         return set_missing(importing, line->record.seq, error);
-    code = log_import_add(importing->import, line->log_uuid, &line->record, error);
+    code = event_import(importing->import, line->log_uuid, &line->record, error);
     if (code == 0)
         code = digests_add(&importing->digests, digest, error);
     if (code < 0)
@@ -149,7 +149,7 @@ static int open_all(struct importing *importing, struct error *error)
     const struct log_import_options options = {
         .dir = importing->target,
         .segment_size = importing->segment_size,
-        .event_schema = EVENT_SCHEMA_NEWEST,
+        .event_schema = EVENT_SCHEMA,
         .time_ns = wall_clock_ns(),
         .check_only = importing->check_only,
         .stop = &stopped,
