@@ -202,9 +202,24 @@ static int find_extras(struct verifying *v, uint64_t begin, uint64_t end, struct
     return failed < 0 ? failed : find_extra_beyond(v, end, error);
 }
 
+static int by_first(const void *one, const void *other)
+{
+    const struct verify_difference *a = one, *b = other;
+    return a->first < b->first ? -1 : a->first > b->first;
+}
+
+/* What is missing in a range is found before what differs there; a repair copies in order. */
+static void sort_differences(struct verify_result *result, size_t from)
+{
+    if (result->difference_count > from)
+        qsort(result->differences + from, result->difference_count - from,
+              sizeof *result->differences, by_first);
+}
+
 static int compare_events(struct verifying *v, struct error *error)
 {
     struct verify_log *log = v->log;
+    size_t from = v->result->difference_count;
     int failed = 0;
     if (log->last_seq >= log->first_seq)
         failed = log_reader_seek(v->options->reader, log->first_seq, error);
@@ -213,6 +228,7 @@ static int compare_events(struct verifying *v, struct error *error)
             return error_set(error, -ECANCELED, "stopped before all was compared");
         failed = verify_events(v, seq, log->last_seq, &end, error);
     }
+    sort_differences(v->result, from);
     return failed;
 }
 

@@ -57,6 +57,13 @@ subtest 'a good copy' => sub {
     like($err, qr/no copy of any log.*--once/, 'and says what to do');
 };
 
+subtest 'what is missing behind what differs' => sub {
+    my $db = damaged('DELETE FROM daa.events WHERE seq = 300', q{UPDATE daa.events SET payload = '{}' WHERE seq IN (200, 400)});
+    differs($log, $db, ['content events 200-200 (payload)', 'missing events 300-300', 'content events 400-400 (payload)'],
+        'is told in order', '--content');
+    copies($log, $db, 'and mended', '--repair');
+};
+
 subtest 'records' => sub {
     my $db = damaged(
         'DELETE FROM daa.events WHERE seq = 1 OR seq BETWEEN 8190 AND 8195 OR seq = 12000',
