@@ -2,15 +2,18 @@
 
 #include "core/base/error.h"
 #include "core/event/event.h"
+#include "log/event.h"
 #include "log/storage.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #define EVENT_COLUMNS 17
 #define ARENA_CHUNK_SIZE 16384u
 
 const char batch_events_sql[] =
-    "COPY daa.events (log, seq, stream, time, time_ns, kind, kind_name, cause, stream_prev_seq,"
-    " actor_type, actor_id, request_id, traceparent, payload, lossy, error, record)"
-    " FROM STDIN (FORMAT binary)";
+    "COPY daa.events (" BATCH_EVENTS_COLUMNS ") FROM STDIN (FORMAT binary)";
 
 void batch_init(struct batch *batch, struct budget *budget)
 {
@@ -20,6 +23,9 @@ void batch_init(struct batch *batch, struct budget *budget)
     arena_init(&batch->scratch.arena, budget, BUDGET_READERS, ARENA_CHUNK_SIZE);
     text_init(&batch->scratch.json);
     text_init(&batch->scratch.plain);
+    text_init(&batch->erasures);
+    text_init(&batch->unopened);
+    batch->erasures.size_max = batch->unopened.size_max = SIZE_MAX;
 }
 
 void batch_free(struct batch *batch)
@@ -29,6 +35,8 @@ void batch_free(struct batch *batch)
     arena_free(&batch->scratch.arena);
     text_free(&batch->scratch.json);
     text_free(&batch->scratch.plain);
+    text_free(&batch->erasures);
+    text_free(&batch->unopened);
 }
 
 void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE], const struct lineage *owners)
@@ -38,6 +46,9 @@ void batch_begin(struct batch *batch, const uint8_t log[UUID_SIZE], const struct
     changes_clear(&batch->changes);
     batch->rows = batch->payload_size = batch->lossy_rows = batch->last_seq = 0;
     batch->has_anchor = false;
+    batch->withheld_rows = batch->unopened_last = 0;
+    text_clear(&batch->erasures);
+    text_clear(&batch->unopened);
     binary_clear(&batch->events);
     binary_header(&batch->events);
 }
@@ -118,7 +129,19 @@ static void put_payload(struct batch *batch, const struct record *record, const 
     columns_json(&batch->scratch, &batch->events, text_span(&batch->scratch.json), lossy, refusal);
 }
 
-static void put_event(struct batch *batch, const struct record *record, const Daa__Event *event,
+/* An event as it can be read here. */
+struct opened {
+    Daa__Event *event; /* NULL: one of the log's own, or one that cannot be unpacked */
+    enum opening {
+        OPENED,           /* nothing of it is hidden */
+        OPENED_ERASED,    /* its workflow was erased */
+        OPENED_DESTROYED, /* so says its key, and no event as yet */
+        OPENED_LOCKED,    /* its key cannot be had */
+    } how;
+    char why[sizeof((struct batch_withheld *)0)->why]; /* "": all of it can be read */
+};
+
+static void put_event(struct batch *batch, const struct record *record, const struct opened *opened,
                       const char *refusal)
 {
     struct binary *rows = &batch->events;
@@ -135,8 +158,10 @@ static void put_event(struct batch *batch, const struct record *record, const Da
     binary_text(rows, kind_name);
     columns_optional_number(rows, record->cause, &lossy);
     columns_optional_number(rows, record->stream_prev_seq, &lossy);
-    put_actor(batch, event, &lossy);
-    put_payload(batch, record, event, &lossy, &refusal);
+    put_actor(batch, opened->event, &lossy);
+    put_payload(batch, record, opened->event, &lossy, &refusal);
+    if (refusal == NULL && opened->why[0] != '\0')
+        refusal = opened->why;
     binary_bool(rows, lossy);
     binary_text(rows, refusal);
     uint8_t *bytes = binary_bytes_room(rows, record_size(record->payload.size));
@@ -145,85 +170,171 @@ static void put_event(struct batch *batch, const struct record *record, const Da
     batch->lossy_rows += lossy;
 }
 
-/*--- Records ---------------------------------------------------------------------------------*/
+/*--- Opening ---------------------------------------------------------------------------------*/
 
-/* NULL for the log's own events and for what cannot be unpacked. 0 or ERROR_BUDGET. */
-static int unpack(struct batch *batch, const struct record *record, Daa__Event **event)
+static bool was_erased(const struct batch *batch, uint64_t stream)
 {
-    int failed = 0;
-    *event = NULL;
-    arena_reset(&batch->scratch.arena);
-    if (record->kind > LOG_KIND_OWN_MAX)
-        failed = event_unpack(record->kind, record->payload, &batch->scratch.arena, event);
-    return failed == ERROR_BUDGET ? failed : 0;
+    return batch->is_erasing ||
+           (batch->erased != NULL && stream > 0 &&
+            erased_has(batch->erased, lineage_uuid(batch->owners, stream), stream));
 }
 
-static int add_changes(struct batch *batch, const struct record *record, const Daa__Event *event,
-                       enum changes_of which)
+static bool has_keys(const struct batch *batch)
 {
-    const struct event_header header = {
-        .seq = record->seq,
-        .stream = record->stream,
-        .time_ns = record->time_ns,
-        .cause = record->cause,
-        .stream_prev_seq = record->stream_prev_seq,
-        .kind = record->kind,
-    };
-    return changes_add(&batch->changes, &header, event, which, &batch->scratch);
+    return batch->keys != NULL && batch->keys->context != NULL;
+}
+
+/* What is said of private fields that stay encrypted; `code` is event_open()'s. */
+static void explain(const struct batch *batch, const struct record *record, int code,
+                    struct opened *opened)
+{
+    if (opened->event == NULL || !event_is_withheld(opened->event))
+        return;
+    if (opened->how != OPENED_ERASED)
+        opened->how = has_keys(batch) && code == 0 ? OPENED_DESTROYED : OPENED_LOCKED;
+    if (opened->how != OPENED_LOCKED)
+        (void)snprintf(opened->why, sizeof opened->why, "erased");
+    else
+        (void)snprintf(opened->why, sizeof opened->why,
+                       "encrypted with key %" PRIu32 ", which is %s", record->key_id,
+                       code == ERROR_DAMAGED ? "damaged" : "not here");
+}
+
+/* 0 or ERROR_BUDGET. */
+static int open_event(struct batch *batch, const struct record *record, struct opened *opened)
+{
+    const struct event_header header = event_header_of(record);
+    *opened = (struct opened){ .how = OPENED };
+    arena_reset(&batch->scratch.arena);
+    if (record->kind <= LOG_KIND_OWN_MAX)
+        return 0;
+    if (was_erased(batch, record->stream))
+        opened->how = OPENED_ERASED;
+    const struct event_keys *keys = opened->how == OPENED_ERASED ? NULL : batch->keys;
+    int code = event_open(&header, record->payload, keys, &batch->scratch.arena, &opened->event);
+    if (code < 0 && code != ERROR_BUDGET) {
+        arena_reset(&batch->scratch.arena);
+        int failed =
+            event_unpack(record->kind, record->payload, &batch->scratch.arena, &opened->event);
+        code = failed == ERROR_BUDGET ? failed : code;
+    }
+    explain(batch, record, code, opened);
+    return code == ERROR_BUDGET ? code : 0;
+}
+
+/* `number` is what the batch has it by: its event, or its stream. */
+static void note_unopened(struct batch *batch, const struct record *record, uint64_t number,
+                          const struct opened *opened)
+{
+    if (opened->how == OPENED_LOCKED && batch->withheld.seq == 0) {
+        batch->withheld.seq = record->seq;
+        memcpy(batch->withheld.why, opened->why, sizeof opened->why);
+    }
+    if ((opened->how != OPENED_LOCKED && opened->how != OPENED_DESTROYED) ||
+        batch->unopened_last == number)
+        return;
+    text_printf(&batch->unopened, "%s%" PRIu64, batch->unopened.size > 0 ? "," : "", number);
+    batch->unopened_last = number;
+}
+
+/* Of what an event says was erased, nothing is opened from here on. 0 or ERROR_BUDGET. */
+static int note_erasures(struct batch *batch, const struct record *record, const Daa__Event *event)
+{
+    char log[UUID_TEXT_SIZE], owner[UUID_TEXT_SIZE];
+    if (event == NULL || record->kind != DAA__EVENT__BODY_WORKFLOWS_ERASED)
+        return 0;
+    uuid_to_text(log, batch->log);
+    for (size_t i = 0; i < event->workflows_erased->n_workflows; i++) {
+        uint64_t stream = event->workflows_erased->workflows[i]->stream;
+        const uint8_t *of = lineage_uuid(batch->owners, stream);
+        if (stream == 0 || stream >= record->seq || record->seq > INT64_MAX)
+            continue; /* no workflow that was there */
+        if (batch->erased != NULL && erased_add(batch->erased, of, stream) < 0)
+            return ERROR_BUDGET;
+        uuid_to_text(owner, of);
+        text_printf(&batch->erasures, "%s('%s', %" PRIu64 ", '%s', %" PRIu64 ")",
+                    batch->erasures.size > 0 ? ", " : "", log, record->seq, owner, stream);
+    }
+    return 0;
+}
+
+/*--- Records ---------------------------------------------------------------------------------*/
+
+static int add_changes(struct batch *batch, const struct record *record,
+                       const struct opened *opened, enum changes_of which)
+{
+    const struct event_header header = event_header_of(record);
+    if (opened->how == OPENED_ERASED)
+        which &= CHANGES_OF_LOGS;
+    return changes_add(&batch->changes, &header, opened->event, which, &batch->scratch);
 }
 
 int batch_project(struct batch *batch, const struct record *record)
 {
-    Daa__Event *event;
-    int failed = unpack(batch, record, &event);
+    struct opened opened;
+    int failed = open_event(batch, record, &opened);
     batch->payload_size += record->payload.size;
-    return failed < 0 ? failed : add_changes(batch, record, event, CHANGES_OF_WORKFLOWS);
+    if (failed < 0)
+        return failed;
+    note_unopened(batch, record, record->stream, &opened);
+    return add_changes(batch, record, &opened, CHANGES_OF_WORKFLOWS);
 }
 
-void batch_count(struct batch *batch, const struct record *record)
+static void count(struct batch *batch, const struct record *record)
 {
     batch->rows++;
     batch->payload_size += record->payload.size;
     batch->last_seq = record->seq;
 }
 
+int batch_count(struct batch *batch, const struct record *record)
+{
+    struct opened opened;
+    int failed = open_event(batch, record, &opened);
+    count(batch, record);
+    return failed < 0 ? failed : note_erasures(batch, record, opened.event);
+}
+
 int batch_project_agent(struct batch *batch, const struct record *record)
 {
-    Daa__Event *event;
-    int failed = unpack(batch, record, &event);
-    return failed < 0 ? failed : add_changes(batch, record, event, CHANGES_OF_LOGS);
+    struct opened opened;
+    int failed = open_event(batch, record, &opened);
+    return failed < 0 ? failed : add_changes(batch, record, &opened, CHANGES_OF_LOGS);
 }
 
 int batch_add_changes(struct batch *batch, const struct record *record)
 {
-    Daa__Event *event;
-    int failed = unpack(batch, record, &event);
-    return failed < 0 ? failed : add_changes(batch, record, event, CHANGES_OF_ALL);
+    struct opened opened;
+    int failed = open_event(batch, record, &opened);
+    return failed < 0 ? failed : add_changes(batch, record, &opened, CHANGES_OF_ALL);
 }
 
-static int add_event(struct batch *batch, const struct record *record, const Daa__Event *event,
+static int add_event(struct batch *batch, const struct record *record, const struct opened *opened,
                      const char *refusal)
 {
-    put_event(batch, record, event, refusal);
-    batch_count(batch, record);
+    put_event(batch, record, opened, refusal);
+    count(batch, record);
+    note_unopened(batch, record, record->seq, opened);
+    batch->withheld_rows += opened->how == OPENED_LOCKED;
     batch->has_anchor |= record->kind == DAA__EVENT__BODY_LOG_ANCHORED;
-    return batch->events.failed;
+    int failed = note_erasures(batch, record, opened->event);
+    return failed < 0 ? failed : batch->events.failed;
 }
 
 int batch_add_event(struct batch *batch, const struct record *record, const char *refusal)
 {
-    Daa__Event *event;
-    int failed = unpack(batch, record, &event);
-    return failed < 0 ? failed : add_event(batch, record, event, refusal);
+    struct opened opened;
+    int failed = open_event(batch, record, &opened);
+    return failed < 0 ? failed : add_event(batch, record, &opened, refusal);
 }
 
 int batch_add(struct batch *batch, const struct record *record, const char *refusal)
 {
-    Daa__Event *event;
-    int failed = unpack(batch, record, &event);
+    struct opened opened;
+    int failed = open_event(batch, record, &opened);
     if (failed == 0)
-        failed = add_changes(batch, record, event, CHANGES_OF_ALL);
-    return failed < 0 ? failed : add_event(batch, record, event, refusal);
+        failed = add_changes(batch, record, &opened, CHANGES_OF_ALL);
+    return failed < 0 ? failed : add_event(batch, record, &opened, refusal);
 }
 
 int batch_send_events(struct batch *batch, struct pg *pg, size_t at_least, struct error *error)

@@ -1,7 +1,9 @@
 #include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "core/base/utf8.h"
+#include "core/event/event.h"
 #include "pgsync/copier_inside.h"
+#include "pgsync/erasure.h"
 #include "pgsync/fork.h"
 #include "pgsync/partitions.h"
 
@@ -43,6 +45,9 @@ int copier_open(struct copier **out, const struct copier_options *options, struc
         copier->options.batch_rows_max = COPIER_BATCH_ROWS_MAX;
     copier->batch_rows = BATCH_ROWS_FIRST;
     batch_init(&copier->batch, options->budget);
+    erased_init(&copier->erased, options->budget);
+    copier->batch.keys = options->keys;
+    copier->batch.erased = &copier->erased;
     binary_init(&copier->changes);
     *out = copier;
     return 0;
@@ -54,6 +59,7 @@ void copier_close(struct copier **copier)
         return;
     pg_close(&(*copier)->pg);
     batch_free(&(*copier)->batch);
+    erased_free(&(*copier)->erased);
     binary_free(&(*copier)->changes);
     family_free(&(*copier)->family);
     free(*copier);
@@ -131,6 +137,7 @@ static int connect_to_server(struct copier *copier, struct error *error)
         return fail(copier, failed, error);
     make_indexes(copier);
     detach_old(copier);
+    copier->erased.number = 0; /* a standby that took over may count them anew */
     copier->stats.connections++;
     set_state(copier, COPIER_CONNECTED);
     return 1;
@@ -163,12 +170,14 @@ static int begin_transaction(struct copier *copier, bool synchronous, struct err
 {
     char sql[500];
     struct pg_rows *rows;
-    /* Rows that other logs show may be made anew at the next fork: those must not be at it. */
+    /* Rows that other logs show may be made anew at the next fork, and are where a workflow was
+     * erased: those must not be at it. */
     (void)snprintf(
         sql, sizeof sql,
         "BEGIN; SET LOCAL synchronous_commit = %s;%s" COPIER_POSITION_SQL " FOR UPDATE OF r",
         synchronous ? "on" : "off",
-        copier->fork_seq > 0 ? "LOCK TABLE daa.replica IN EXCLUSIVE MODE;" : "", copier->log_text);
+        copier->fork_seq > 0 || copier->erases ? "LOCK TABLE daa.replica IN EXCLUSIVE MODE;" : "",
+        copier->log_text);
     uint64_t position = copier->position, fork_seq = copier->fork_seq;
     int failed = pg_query(copier->pg, sql, &rows, error);
     if (failed < 0)
@@ -179,6 +188,8 @@ static int begin_transaction(struct copier *copier, bool synchronous, struct err
         (pg_rows_count(rows) != 1 || copier->position != position || copier->fork_seq != fork_seq))
         failed = 1;
     pg_rows_free(rows);
+    if (failed == 0 && copier->erased_number > copier->erased.number)
+        failed = erased_read(&copier->erased, copier->pg, error);
     return failed;
 }
 
@@ -202,9 +213,13 @@ static int send_changes(struct copier *copier, struct error *error)
         failed = schema_add_anchors(copier->pg, copier->log_text,
                                     copier->batch.last_seq - copier->batch.rows,
                                     copier->batch.last_seq, error);
+    if (failed == 0)
+        failed = erasure_apply(copier->pg, &copier->batch,
+                               copier->batch.last_seq - copier->batch.rows + 1,
+                               copier->batch.last_seq, copier->options.budget, error);
     if (failed == 0 && copier->batch.last_seq == copier->fork_seq)
         failed = fork_complete(copier->pg, copier->log, copier->fork_seq, copier->options.budget,
-                               &copier->changes, error);
+                               &copier->batch, &copier->changes, error);
     return failed;
 }
 
@@ -252,6 +267,7 @@ static int batch_done(struct copier *copier, uint64_t took_ns)
     copier->rows_in_a_row += batch->rows;
     copier->stats.batches++;
     copier->stats.lossy_rows += batch->lossy_rows;
+    copier->stats.withheld_rows += batch->withheld_rows;
     copier->stats.commit_ns = took_ns;
     poison_passed(&copier->poison, copier->position, batch->rows);
     adapt(copier, took_ns);
@@ -364,6 +380,7 @@ static int copy_batch(struct copier *copier, struct error *error)
     set_state(copier, COPIER_COPYING);
     uint64_t begun_ns = now_ns();
     copier->batch.rows = 0;
+    copier->erases = record.kind == DAA__EVENT__BODY_WORKFLOWS_ERASED;
     enum poison_where where = POISON_EVENTS;
     int failed = extend(copier, record.seq, error);
     if (failed == 0)
@@ -438,10 +455,34 @@ void copier_stats_get(const struct copier *copier, struct copier_stats *stats)
 {
     *stats = copier->stats;
     stats->state = copier->state;
+    stats->withheld = copier->batch.withheld;
     stats->batch_rows = copier->batch_rows;
 }
 
 /*--- Status ----------------------------------------------------------------------------------*/
+
+/* Of all logs of the family: each has the part of a workflow's events that was written in it. */
+static int count_withheld(struct pg *pg, const struct family *family, struct copier_status *status,
+                          struct error *error)
+{
+    char sql[300], text[UUID_TEXT_SIZE];
+    struct pg_rows *rows;
+    int failed = 0;
+    for (size_t i = 0; failed == 0 && i < family->count; i++) {
+        uuid_to_text(text, family->logs[i].log);
+        (void)snprintf(
+            sql, sizeof sql,
+            "SELECT count(*) FROM daa.events e WHERE e.log = '%s' AND " BATCH_WITHHELD_SQL
+            " AND e.error IS NOT NULL",
+            text);
+        failed = pg_query(pg, sql, &rows, error);
+        if (failed < 0)
+            break;
+        status->withheld += (uint64_t)pg_rows_integer(rows, 0, 0);
+        pg_rows_free(rows);
+    }
+    return failed;
+}
 
 /* 1 PostgreSQL knows this log, 0 it does not. */
 static int read_status(struct pg *pg, const struct family_log *log, struct copier_status *status,
@@ -481,6 +522,8 @@ int copier_status_get(const char *url, const char *dir, const atomic_bool *stopp
     if (found == 0 && (found = schema_check(pg, error)) == 1)
         for (size_t i = family.count; found >= 0 && !status->known && i-- > 0;)
             found = read_status(pg, &family.logs[i], status, error);
+    if (found >= 0 && status->known)
+        found = count_withheld(pg, &family, status, error);
     pg_close(&pg);
     family_free(&family);
     return found < 0 ? found : 0;

@@ -35,6 +35,11 @@
  * the rest of the parent first, or does without it when the log does not have that any more.
  * What the parent had behind the fork stays there, and is told in the stats.
  *
+ * Encrypted events (core/event/private.h) are opened with the caller's keys; one whose key cannot
+ * be had goes in without its private fields, and is counted. Of erasures (pgsync/erasure.h): a
+ * batch ends in front of the first, and the one that begins with it holds daa.replica in EXCLUSIVE
+ * MODE, so that no copier of any log writes what was erased behind it.
+ *
  * The log is never held up: this only reads, and only what is durable.
  *
  * Threads: a copier belongs to one thread, and so does its reader. Memory: batch.h's, and 128
@@ -45,6 +50,7 @@
 #include "core/base/budget.h"
 #include "core/base/error.h"
 #include "log/reader.h"
+#include "pgsync/batch.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -64,8 +70,9 @@ enum copier_state {
 
 struct copier_options {
     const char *url;
-    const char *dir;           /* of the log, as for log_reader_open() */
-    struct log_reader *reader; /* the caller's, open until after copier_close() */
+    const char *dir;               /* of the log, as for log_reader_open() */
+    struct log_reader *reader;     /* the caller's, open until after copier_close() */
+    const struct event_keys *keys; /* the caller's; NULL: none */
     struct budget *budget;
     const atomic_bool *stop; /* true: waits for the server end within 10 s */
     uint64_t batch_rows_max; /* 0: COPIER_BATCH_ROWS_MAX; less is chosen for short transactions */
@@ -90,10 +97,12 @@ struct copier_stats {
     uint64_t left;           /* over all of them */
     struct copier_fork fork; /* the newest */
     uint64_t rows, batches, lossy_rows, refused_rows, connections;
-    uint64_t batch_rows;     /* the size of batch that is aimed at now */
-    uint64_t commit_ns;      /* how long the last transaction took */
-    uint64_t detached;       /* partitions, so far */
-    uint64_t remade;         /* rows of derived tables that were made anew, so far */
+    uint64_t withheld_rows;         /* without their private fields, for want of keys */
+    struct batch_withheld withheld; /* the first, also of rows that were made anew */
+    uint64_t batch_rows;            /* the size of batch that is aimed at now */
+    uint64_t commit_ns;             /* how long the last transaction took */
+    uint64_t detached;              /* partitions, so far */
+    uint64_t remade;                /* rows of derived tables that were made anew, so far */
     char index_trouble[400]; /* why an index could not be made, with this connection; or "" */
 };
 
@@ -123,6 +132,7 @@ struct copier_status {
     uint8_t log[UUID_SIZE]; /* which; the position is at most where that was left */
     uint64_t last_seq;
     uint64_t epoch;
+    uint64_t withheld; /* events there without their private fields, for want of keys */
     char updated_at[40];
 };
 int copier_status_get(const char *url, const char *dir, const atomic_bool *stop,

@@ -1,6 +1,7 @@
 /* READY -> COPYING: the rows of a batch, as the server takes them. */
 #include "core/base/bytes.h"
 #include "core/base/error.h"
+#include "core/event/event.h"
 #include "log/record.h"
 #include "pgsync/copier_inside.h"
 #include "pgsync/rejected.h"
@@ -18,14 +19,15 @@ static uint64_t rows_wanted(const struct copier *copier)
 }
 
 /* The next record of this log, if it is there. An error comes again with the next batch, after this
- * one is in, and so does the first event behind a fork. */
+ * one is in, and so do the first event behind a fork, and an erasure that this batch is not for. */
 static bool next_of_log(struct copier *copier, struct record *record, struct log_place *place)
 {
     struct log_reader *reader = copier->options.reader;
     uint64_t seq = copier->batch.last_seq + 1;
     if (log_reader_next(reader, record, place, NULL) != 1 || record->seq != seq)
         return false;
-    if (memcmp(place->log_uuid, copier->log, UUID_SIZE) == 0)
+    if (memcmp(place->log_uuid, copier->log, UUID_SIZE) == 0 &&
+        (copier->erases || record->kind != DAA__EVENT__BODY_WORKFLOWS_ERASED))
         return true;
     (void)log_reader_seek(reader, seq, NULL);
     return false;
@@ -50,7 +52,7 @@ static int add_refused(struct copier *copier, const struct record *record, struc
     enum poison_step events = poison_step_of(poison, copier->position, POISON_EVENTS);
     int failed = 0;
     if (events == POISON_LEFT_OUT)
-        batch_count(batch, record);
+        failed = batch_count(batch, record);
     else
         failed =
             batch_add_event(batch, record, events == POISON_REDUCED ? copier->refusal.text : NULL);

@@ -10,12 +10,13 @@
 #include "pgsync/poison.h"
 #include "pgsync/schema.h"
 
-/* What a copier keeps of the row of log %s, and the next fork ahead of it that is waited for: that
- * of a log which was registered without this one's events. */
+/* What a copier keeps of the row of log %s, the next fork ahead of it that is waited for: that of a
+ * log which was registered without this one's events; and the newest erasure. */
 #define COPIER_POSITION_SQL                                                                        \
     "SELECT last_seq, encode(last_chain, 'hex'), epoch,"                                           \
     " (SELECT min(c.parent_seq) FROM daa.replica c"                                                \
-    " WHERE c.parent = r.log AND c.parent_seq > r.last_seq)"                                       \
+    " WHERE c.parent = r.log AND c.parent_seq > r.last_seq),"                                      \
+    " (SELECT max(number) FROM daa.erased)"                                                        \
     " FROM daa.replica r WHERE log = '%s'"
 
 struct copier {
@@ -31,6 +32,9 @@ struct copier {
     uint64_t position;
     uint8_t chain[SHA256_SIZE]; /* at the position */
     uint64_t fork_seq;          /* at which a batch ends, and completes others' rows; 0: none */
+    bool erases;                /* the batch begins with an erasure */
+    struct erased erased;
+    uint64_t erased_number; /* the newest row of daa.erased, as it was seen */
     struct batch batch;
     struct binary changes;
     uint64_t batch_rows; /* aimed at */

@@ -25,6 +25,7 @@ int copier_take_position(struct copier *copier, const struct pg_rows *rows, stru
                          copier->log_text, epoch, copier->epoch);
     copier->position = (uint64_t)pg_rows_integer(rows, 0, 0);
     copier->fork_seq = (uint64_t)pg_rows_integer(rows, 0, 3);
+    copier->erased_number = (uint64_t)pg_rows_integer(rows, 0, 4);
     memset(copier->chain, 0, sizeof copier->chain);
     if (copier->position > 0 &&
         (chain == NULL || !bytes_from_hex(copier->chain, SHA256_SIZE, chain, strlen(chain))))
@@ -103,7 +104,7 @@ static int has_same_records(struct copier *copier, const uint8_t log[UUID_SIZE],
         .dir = copier->options.dir,
         .reader = copier->options.reader,
         .budget = copier->options.budget,
-        .stop = copier->options.stop,
+        .stop = copier->options.stop, /* bytes alone: without keys */
     };
     int failed = verify_run(&options, &found, error);
     uint64_t differ = found.kinds[VERIFY_MISSING] + found.kinds[VERIFY_RECORD];
@@ -327,6 +328,8 @@ int copier_find_position(struct copier *copier, bool *ready, struct error *error
     }
     if (failed == 0)
         failed = family_ask(&copier->family, copier->pg, error);
+    if (failed == 0)
+        failed = erased_read(&copier->erased, copier->pg, error);
     if (failed < 0)
         return failed;
     failed = choose_log(copier, &chosen, &row, error);

@@ -303,6 +303,8 @@ static int run(struct registration *r, struct error *error)
 {
     int failed = pg_run(r->pg, "BEGIN; LOCK TABLE daa.replica IN EXCLUSIVE MODE", error);
     if (failed == 0)
+        failed = erased_read(r->batch->erased, r->pg, error);
+    if (failed == 0)
         failed = read_parent(r, error);
     if (failed == 0)
         failed = compare_record(r, error);
@@ -374,7 +376,7 @@ static int complete(struct registration *r, const struct pg_rows *logs, struct e
 }
 
 int fork_complete(struct pg *pg, const uint8_t log[UUID_SIZE], uint64_t seq, struct budget *budget,
-                  struct binary *changes, struct error *error)
+                  const struct batch *like, struct binary *changes, struct error *error)
 {
     char sql[600];
     struct pg_rows *logs;
@@ -388,6 +390,8 @@ int fork_complete(struct pg *pg, const uint8_t log[UUID_SIZE], uint64_t seq, str
     if (failed < 0)
         return failed;
     batch_init(&batch, budget);
+    batch.keys = like->keys;
+    batch.erased = like->erased;
     failed = complete(&r, logs, error);
     batch_free(&batch);
     pg_rows_free(logs);

@@ -40,8 +40,9 @@ int fork_register(struct pg *pg, const struct fork *fork, struct batch *batch,
 
 /* Makes the rows anew that are shown by logs which were forked from `log` behind event `seq`, and
  * registered when PostgreSQL did not have it up to there. To be called once it has, in the same
- * transaction, which holds daa.replica in EXCLUSIVE MODE. `changes` is used meanwhile. */
+ * transaction, which holds daa.replica in EXCLUSIVE MODE. Events are opened as `like` does it.
+ * `changes` is used meanwhile. */
 int fork_complete(struct pg *pg, const uint8_t log[UUID_SIZE], uint64_t seq, struct budget *budget,
-                  struct binary *changes, struct error *error);
+                  const struct batch *like, struct binary *changes, struct error *error);
 
 #endif

@@ -2,20 +2,21 @@
 
 #include "core/base/error.h"
 
-/* Name, table, what follows the table's name. Those of the first migration come with their tables,
- * and are there to be found when they are invalid, or missing. */
-#define MADE_BY_MIGRATION "4"
+/* Name, table, what follows the table's name. The first ones come with migrations, and are there to
+ * be found when they are invalid, or missing, or a partition lacks its part. */
+#define MADE_BY_MIGRATION "5"
 #define WANTED_SQL                                                                                 \
     "wanted(number, name, tab, tail) AS (VALUES"                                                   \
     " (1, 'events_time', 'events', 'USING brin (time)'),"                                          \
     " (2, 'events_stream', 'events', '(log, stream, seq)'),"                                       \
-    " (3, 'workflows_open', 'workflows',"                                                          \
+    " (3, 'events_error', 'events', '(log, seq) WHERE error IS NOT NULL'),"                        \
+    " (4, 'workflows_open', 'workflows',"                                                          \
     " '(status, submitted_at) WHERE status IN (''pending'', ''running'', ''paused'')'),"           \
-    " (4, 'workflows_metadata', 'workflows', 'USING gin (metadata jsonb_path_ops)'),"              \
-    " (5, 'workflows_failed', 'workflows', '(ended_at) WHERE status = ''failed'''),"               \
-    " (6, 'workflows_submitted', 'workflows', '(submitted_at)'),"                                  \
-    " (7, 'steps_open', 'steps', '(status, started_at) WHERE ended_at IS NULL'),"                  \
-    " (8, 'agents_active', 'agents', '(id, last_heartbeat) WHERE active'))"
+    " (5, 'workflows_metadata', 'workflows', 'USING gin (metadata jsonb_path_ops)'),"              \
+    " (6, 'workflows_failed', 'workflows', '(ended_at) WHERE status = ''failed'''),"               \
+    " (7, 'workflows_submitted', 'workflows', '(submitted_at)'),"                                  \
+    " (8, 'steps_open', 'steps', '(status, started_at) WHERE ended_at IS NULL'),"                  \
+    " (9, 'agents_active', 'agents', '(id, last_heartbeat) WHERE active'))"
 
 /* Each partition with its index by name, and whether that is there, and attached. */
 #define PARTS_SQL                                                                                  \
@@ -58,8 +59,8 @@ static const char statements_sql[] =
     " WHERE (t.relkind = 'r' OR (t.oid IS NULL AND w.number > " MADE_BY_MIGRATION
     ")) AND to_regclass('daa.' || w.name) IS NULL"
     " UNION ALL"
-    " SELECT w.number, 0, w.name, format('CREATE INDEX %I ON ONLY daa.%I %s', w.name, w.tab,"
-    " w.tail) FROM wanted w JOIN pg_class t ON t.oid = to_regclass('daa.' || w.tab)"
+    " SELECT w.number, 0, w.name, format('CREATE INDEX IF NOT EXISTS %I ON ONLY daa.%I %s',"
+    " w.name, w.tab, w.tail) FROM wanted w JOIN pg_class t ON t.oid = to_regclass('daa.' || w.tab)"
     " WHERE t.relkind = 'p' AND to_regclass('daa.' || w.name) IS NULL"
     " UNION ALL"
     " SELECT p.number, 1, p.part, format('CREATE INDEX CONCURRENTLY %I ON daa.%I %s', p.child,"

@@ -48,6 +48,8 @@ static int make_window(struct rederive *r, uint64_t first, uint64_t last, bool i
     uint64_t first_stream = r->scope.first_stream;
     int failed = pg_run(r->pg, "BEGIN; LOCK TABLE daa.replica IN EXCLUSIVE MODE", error);
     if (failed == 0)
+        failed = erased_read(r->remake.batch->erased, r->pg, error);
+    if (failed == 0)
         failed = scope_read(&r->scope, r->pg, r->log, error);
     if (r->scope.first_stream < first_stream)
         r->scope.first_stream = first_stream;

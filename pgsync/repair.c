@@ -50,7 +50,7 @@ int repair_begin(struct repairing *r, struct error *error)
         return failed;
     r->last_seq = pg_rows_count(rows) == 1 ? (uint64_t)pg_rows_integer(rows, 0, 0) : 0;
     pg_rows_free(rows);
-    return 0;
+    return erased_read(&r->erased, r->pg, error);
 }
 
 int repair_end(struct repairing *r, int failed, struct error *error)
@@ -142,6 +142,8 @@ static int remove_range(struct repairing *r, const struct verify_difference *dif
     failed = repair_note_streams(r, &set, error);
     if (failed == 0)
         failed = repair_run_on(r, "DELETE FROM daa.events", &set, error);
+    if (failed == 0)
+        failed = repair_run_on(r, "DELETE FROM daa.erased", &set, error);
     if (failed == 0)
         failed = repair_rows(r, error);
     failed = repair_end(r, failed, error);
@@ -345,6 +347,9 @@ int repair_run(const struct verify_options *options, const struct verify_result 
                          "take that copy away with --rebuild --from 1");
     batch_init(&r.batch, options->budget);
     batch_init(&r.rows, options->budget);
+    erased_init(&r.erased, options->budget);
+    r.batch.keys = r.rows.keys = options->keys;
+    r.batch.erased = r.rows.erased = &r.erased;
     binary_init(&r.buffer);
     text_init(&r.sql);
     int failed = mend_all(&r, found, error);
@@ -352,6 +357,7 @@ int repair_run(const struct verify_options *options, const struct verify_result 
     family_free(&r.family);
     batch_free(&r.batch);
     batch_free(&r.rows);
+    erased_free(&r.erased);
     binary_free(&r.buffer);
     text_free(&r.sql);
     return failed;

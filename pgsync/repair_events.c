@@ -1,5 +1,6 @@
 /* Events that are missing or differ, copied again: as many as fit one transaction. */
 #include "core/base/bytes.h"
+#include "pgsync/erasure.h"
 #include "pgsync/rejected.h"
 #include "pgsync/repair_inside.h"
 
@@ -150,6 +151,8 @@ static int reject(struct repairing *r, uint64_t seq, const struct refusal *refus
     int failed = go_to(r, seq, error);
     if (failed == 0)
         failed = next(r, seq, &record, error);
+    if (failed == 0 && batch_count(&r->batch, &record) < 0)
+        failed = error_set(error, -ENOMEM, "no memory for event %" PRIu64, seq);
     return failed < 0 ? failed : rejected_add(r->pg, r->log_text, &record, &rejection, error);
 }
 
@@ -157,7 +160,7 @@ static int put_events(struct repairing *r, const struct repair_set *set,
                       const struct refusal *refusal, struct error *error)
 {
     int failed = 0;
-    r->batch.has_anchor = false;
+    batch_begin(&r->batch, r->log, &r->family.owners);
     if (refusal != NULL)
         failed = reject(r, set->ranges[0].first, refusal, error);
     if (failed == 0 && (refusal == NULL || !refusal->left_out))
@@ -180,11 +183,15 @@ static int put_set(struct repairing *r, const struct repair_set *set, const stru
     if (failed == 0)
         failed = repair_run_on(r, "DELETE FROM daa.rejected", set, error);
     if (failed == 0)
+        failed = repair_run_on(r, "DELETE FROM daa.erased", set, error);
+    if (failed == 0)
         failed = put_events(r, set, refusal, error);
     if (failed == 0)
         failed = repair_note_streams(r, set, error);
     if (failed == 0 && r->batch.has_anchor)
         failed = schema_add_anchors(r->pg, r->log_text, first - 1, last, error);
+    if (failed == 0)
+        failed = erasure_apply(r->pg, &r->batch, first, last, r->options->budget, error);
     if (failed == 0)
         failed = repair_rows(r, error);
     failed = repair_end(r, failed, error);

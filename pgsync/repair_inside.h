@@ -30,6 +30,7 @@ struct repairing {
     struct schema schema;
     struct family family;
     struct batch batch, rows; /* of events, of derived tables */
+    struct erased erased;     /* of both */
     struct binary buffer;
     struct text sql;
     const uint8_t *log; /* whose events are mended */

@@ -14,6 +14,7 @@
  *   agents      one row a log: who wrote it, and when it was last heard of
  *   anchors     one row a log.anchored: a signed head of a log. Rows are only ever inserted
  *   rejected    one row a record that this server refused as it is
+ *   erased      one row a workflow that an event says was erased
  *
  * `log` is the log's uuid and part of every key, so any number of agents share one database.
  *

@@ -383,6 +383,8 @@ static int run(struct verifying *v, struct error *error)
                            VERIFY_LOGS_MAX);
     if (failed == 0)
         failed = family_ask(&v->family, v->pg, error);
+    if (failed == 0 && options->content)
+        failed = erased_read(&v->erased, v->pg, error);
     count_work(v);
     if (failed == 0)
         failed = compare_all(v, error);
@@ -398,6 +400,9 @@ int verify_run(const struct verify_options *options, struct verify_result *resul
     if (v.side == NULL)
         return error_set(error, -ENOMEM, "no memory to compare");
     batch_init(&v.batch, options->budget);
+    erased_init(&v.erased, options->budget);
+    v.batch.keys = options->keys;
+    v.batch.erased = &v.erased;
     binary_init(&v.buffer);
     text_init(&v.columns);
     text_init(&v.compared);
@@ -406,6 +411,7 @@ int verify_run(const struct verify_options *options, struct verify_result *resul
     pg_close(&v.pg);
     family_free(&v.family);
     batch_free(&v.batch);
+    erased_free(&v.erased);
     binary_free(&v.buffer);
     text_free(&v.columns);
     text_free(&v.compared);

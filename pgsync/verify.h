@@ -9,6 +9,10 @@
  * With `content` each column is compared as well, with rows made of the log's records by
  * pgsync/batch.h, and each row of the derived tables with one made of the events in PostgreSQL.
  *
+ * An event whose private fields cannot be opened here, for want of its key or since that was
+ * destroyed and the erasure is not copied yet, is compared but for these. That what an event erases
+ * is in daa.erased, and nothing else, is compared as a column of that event.
+ *
  * All is read in one snapshot, so a copier that goes on meanwhile changes nothing of it; nothing is
  * written but temporary tables. Memory: one range, and what differs.
  *
@@ -19,6 +23,7 @@
 #include "core/base/budget.h"
 #include "core/base/error.h"
 #include "core/base/lineage.h"
+#include "core/event/private.h"
 #include "log/reader.h"
 
 #include <stdatomic.h>
@@ -74,6 +79,7 @@ struct verify_result {
     uint64_t kinds[VERIFY_KINDS]; /* events that differ */
     uint64_t unproven;            /* of the extra ones */
     uint64_t refused;             /* events without a payload, since the server refused it */
+    uint64_t unopened;            /* events whose private fields were not compared */
     bool content;
     bool rows_compared;         /* only where the events are the same: they are made of those */
     uint64_t rows, rows_differ; /* of derived tables */
@@ -83,7 +89,8 @@ struct verify_result {
 struct verify_options {
     const char *url;
     const char *dir;
-    struct log_reader *reader; /* the caller's; its cursor is moved */
+    struct log_reader *reader;     /* the caller's; its cursor is moved */
+    const struct event_keys *keys; /* for `content`; NULL: none */
     struct budget *budget;
     const atomic_bool *stop;
     bool content;

@@ -61,19 +61,25 @@ static int add_columns(struct verifying *v, const struct pg_rows *rows, int row,
 
 int verify_content(struct verifying *v, struct error *error)
 {
-    struct text sql;
+    struct text sql, unsaid;
     struct pg_rows *rows;
     text_init(&sql);
+    text_init(&unsaid);
+    int failed = verify_list_unsaid(v, &unsaid, error);
     text_printf(&sql,
-                "SELECT e.seq, %s FROM daa.events e JOIN pg_temp.verify_events m"
+                "SELECT e.seq, concat_ws(', ', nullif(%s, ''),"
+                " CASE WHEN e.seq IN (%s) THEN 'its rows of daa.erased' END)"
+                " FROM daa.events e JOIN pg_temp.verify_events m"
                 " ON m.seq = e.seq AND m.record = e.record"
                 " WHERE e.log = '%s' AND e.seq BETWEEN %" PRIu64 " AND %" PRIu64
-                " AND (%s) IS DISTINCT FROM (%s) ORDER BY e.seq",
-                text_string(&v->differing), v->log_text, v->side->first,
+                " AND ((%s) IS DISTINCT FROM (%s) OR e.seq IN (%s)) ORDER BY e.seq",
+                text_string(&v->differing), text_string(&unsaid), v->log_text, v->side->first,
                 v->side->first + v->side->count - 1, text_string(&v->columns),
-                text_string(&v->compared));
-    int failed = pg_query(v->pg, text_string(&sql), &rows, error);
+                text_string(&v->compared), text_string(&unsaid));
+    if (failed == 0)
+        failed = pg_query(v->pg, text_string(&sql), &rows, error);
     text_free(&sql);
+    text_free(&unsaid);
     if (failed < 0)
         return failed;
     for (int i = 0; failed == 0 && i < pg_rows_count(rows); i++)

@@ -126,9 +126,13 @@ static int compare_rows(void *context, struct batch *batch, uint64_t first, uint
     struct verifying *v = c->v;
     int failed = derive_send(v->pg, batch, &v->buffer, true, error);
     v->result->rows += batch->changes.count;
-    for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++)
-        if (projections[i]->by_workflow)
+    for (size_t i = 0; failed == 0 && i < PROJECTIONS; i++) {
+        if (!projections[i]->by_workflow)
+            continue;
+        failed = verify_take_unopened_rows(v, projections[i], error);
+        if (failed == 0)
             failed = compare_table(c, i, first, last, error);
+    }
     return failed;
 }
 

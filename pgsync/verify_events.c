@@ -12,7 +12,8 @@
 
 /* The rows of a range, and of those that the server refused altogether what daa.rejected has. */
 #define ROWS_SQL                                                                                   \
-    "(SELECT seq, record, error FROM daa.events WHERE log = '%s'"                                  \
+    "(SELECT seq, record, CASE WHEN payload IS NULL THEN error END AS error"                       \
+    " FROM daa.events WHERE log = '%s'"                                                            \
     " AND seq BETWEEN %" PRIu64 " AND %" PRIu64                                                    \
     " UNION ALL SELECT r.seq, r.record, r.message FROM daa.rejected r WHERE r.log = '%s'"          \
     " AND r.seq BETWEEN %" PRIu64 " AND %" PRIu64 " AND NOT r.in_events) s"
@@ -67,7 +68,7 @@ static int read_refusals(struct verifying *v, uint64_t first, uint64_t last,
     refusals->next = 0;
     (void)snprintf(sql, sizeof sql,
                    "SELECT seq, error FROM daa.events WHERE log = '%s' AND seq BETWEEN %" PRIu64
-                   " AND %" PRIu64 " AND error IS NOT NULL ORDER BY seq",
+                   " AND %" PRIu64 " AND error IS NOT NULL AND payload IS NULL ORDER BY seq",
                    v->log_text, first, last);
     return pg_query(v->pg, sql, &refusals->rows, error);
 }
@@ -245,6 +246,8 @@ static int compare_range(struct verifying *v, uint64_t first, uint64_t last, boo
         return failed;
     *end = first + v->side->count - 1;
     failed = compare_side(v, error);
+    if (failed == 0 && content)
+        failed = verify_take_unopened(v, error);
     if (failed == 0 && content)
         failed = verify_content(v, error);
     if (failed == 0 && content && v->side->has_anchor)

@@ -25,6 +25,7 @@ struct verifying {
     char log_text[UUID_TEXT_SIZE];
     struct verify_side *side;
     struct batch batch;
+    struct erased erased;
     struct binary buffer;  /* what is being sent; or one record */
     struct text columns;   /* of events, as verify_content_open() makes them: "e.a, e.b" */
     struct text compared;  /* the same of the rows made of the log */
@@ -59,5 +60,15 @@ int verify_derived(struct verifying *v, const uint8_t log[UUID_SIZE], struct err
 
 /* Compares the anchors of the side with the events that say them. */
 int verify_anchors(struct verifying *v, struct error *error);
+
+/* What cannot be opened here (batch.unopened) is taken as it is there: of the side's rows that were
+ * sent, or of the rows of a derived table that were sent apart. */
+int verify_take_unopened(struct verifying *v, struct error *error);
+int verify_take_unopened_rows(struct verifying *v, const struct projection *projection,
+                              struct error *error);
+
+/* Appends the events of the side of which daa.erased has not what they say (batch.erasures), or
+ * more: "7,9", or "0" of none. */
+int verify_list_unsaid(struct verifying *v, struct text *seqs, struct error *error);
 
 #endif

@@ -10,6 +10,10 @@
  *                           its number is in the answer
  *     complete STREAM TEXT  ends it with a string for its output
  *     pause STREAM TEXT     pauses it for that reason
+ *     secret NAME KEY [RUN] RUN (1) whole workflows whose events are encrypted with keys from KEY
+ *                           on of the directory $KEYS; the number of the first is in the answer
+ *     later STREAM KEY TEXT pauses such a one for that reason
+ *     erase STREAM KEY      workflows.erased; the key stays
  *     replaced              values that PostgreSQL cannot hold, each with one behind it that it can
  *     awkward               events that hold what PostgreSQL cannot
  *     fill N SIZE           N definitions of SIZE bytes
@@ -24,6 +28,7 @@
 #include "core/base/sha256.h"
 #include "core/event/event.h"
 #include "iouring/io.h"
+#include "log/event.h"
 #include "log/log.h"
 #include "log/reader.h"
 #include "log/removal.h"
@@ -46,6 +51,8 @@ static struct io *io;
 static struct budget budget;
 static uint64_t clock_ns;
 static uint64_t random_state; /* 0: true randomness */
+static struct keyring *keyring;
+static uint32_t key_id; /* of the command under way; 0: none */
 
 _Noreturn static void give_up(const char *what, const struct error *error)
 {
@@ -91,11 +98,35 @@ static void add_bytes(struct pending *pending, uint16_t kind, const void *bytes,
 static void add(struct pending *pending, Daa__Event *event)
 {
     static uint8_t buffer[EVENT_SIZE_MAX];
+    struct arena arena;
     event->has_schema = true;
     event->schema = EVENT_SCHEMA;
-    CHECK(event_size(event) <= sizeof buffer);
+    arena_init(&arena, &budget, BUDGET_READERS, 4096);
+    if (key_id != 0)
+        event = event_withhold(event, &arena);
+    CHECK(event != NULL && event_size(event) <= sizeof buffer);
     event_pack(event, buffer);
     add_bytes(pending, event_kind(event), buffer, event_size(event));
+    arena_free(&arena);
+}
+
+/* In place: its size stays. */
+static void encrypt(const struct record *record)
+{
+    const struct event_header header = event_header_of(record);
+    uint8_t key[KEYRING_KEY_SIZE], nonce[AEAD_NONCE_SIZE];
+    struct error error = { 0 };
+    struct arena arena;
+    Daa__Event *event;
+    arena_init(&arena, &budget, BUDGET_READERS, 4096);
+    CHECK(event_unpack(record->kind, record->payload, &arena, &event) == 0);
+    if (keyring_get(keyring, record->key_id, key, &error) < 0)
+        give_up("key", &error);
+    bytes_put_u64(nonce, record->seq);
+    bytes_put_u32(nonce + 8, 0);
+    event_encrypt(event, &header, key, nonce);
+    event_pack(event, (uint8_t *)(uintptr_t)record->payload.bytes);
+    arena_free(&arena);
 }
 
 static void make_room(uint64_t *first_seq, const struct pending *pending)
@@ -127,9 +158,12 @@ static uint64_t append(struct pending *pending, uint64_t stream)
             .time_ns = clock_ns += 1000,
             .cause = i > 0 ? first_seq : 0,
             .stream_prev_seq = i > 0 ? first_seq + i - 1 : 0,
+            .key_id = key_id,
             .kind = pending->kind[i],
             .payload = span_of(pending->payload[i], pending->size[i]),
         };
+        if (key_id != 0)
+            encrypt(&record);
         log_append(event_log, &record);
         free(pending->payload[i]);
     }
@@ -318,6 +352,52 @@ static void make_open(const char *name, uint64_t size)
     free(input);
     add_started(&pending);
     printf("stream %" PRIu64 " ", append(&pending, 0));
+}
+
+static void make_secret(const char *name, uint64_t key, uint64_t count)
+{
+    uint64_t first = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        struct pending pending = { .count = 0 };
+        char input[200], output[100];
+        key_id = (uint32_t)(key + i);
+        (void)snprintf(input, sizeof input, "{\"secret\": \"XYZZY-%s-%" PRIu64 "\"}", name, i);
+        (void)snprintf(output, sizeof output, "\"XYZZY-%s-out\"", name);
+        add_submitted(&pending, name, input, input);
+        add_started(&pending);
+        add_step(&pending, output, true);
+        add_completed(&pending, output);
+        uint64_t stream = append(&pending, 0);
+        first = first > 0 ? first : stream;
+    }
+    key_id = 0;
+    printf("stream %" PRIu64 " ", first);
+}
+
+static void make_later(uint64_t stream, uint64_t key, const char *reason)
+{
+    struct pending pending = { .count = 0 };
+    key_id = (uint32_t)key;
+    add_paused(&pending, reason);
+    append(&pending, stream);
+    key_id = 0;
+}
+
+static void make_erased(uint64_t stream, uint64_t key)
+{
+    struct pending pending = { .count = 0 };
+    Daa__ErasedWorkflow one = DAA__ERASED_WORKFLOW__INIT, *list = &one;
+    Daa__WorkflowsErased body = DAA__WORKFLOWS_ERASED__INIT;
+    Daa__Event event = DAA__EVENT__INIT;
+    one.has_stream = one.has_key_id = true;
+    one.stream = stream;
+    one.key_id = (uint32_t)key;
+    body.workflows = &list;
+    body.n_workflows = 1;
+    event.body_case = DAA__EVENT__BODY_WORKFLOWS_ERASED;
+    event.workflows_erased = &body;
+    add(&pending, &event);
+    append(&pending, 0);
 }
 
 static void add_registered(struct pending *pending, const char *version, struct span host,
@@ -519,11 +599,29 @@ static void settle(void)
     }
 }
 
+/* Of encrypted workflows; false: the line says another thing. */
+static bool obey_secret(const char *line)
+{
+    uint64_t first, key, count = 1;
+    char text[64];
+    if (sscanf(line, "secret %63s %" SCNu64 " %" SCNu64, text, &key, &count) >= 2)
+        make_secret(text, key, count);
+    else if (sscanf(line, "later %" SCNu64 " %" SCNu64 " %63s", &first, &key, text) == 3)
+        make_later(first, key, text);
+    else if (sscanf(line, "erase %" SCNu64 " %" SCNu64, &first, &key) == 2)
+        make_erased(first, key);
+    else
+        return false;
+    return true;
+}
+
 static void obey(const char *dir, const char *line)
 {
     uint64_t count, size = 0;
     char text[64];
-    if (sscanf(line, "open %63s %" SCNu64, text, &size) >= 1)
+    if (obey_secret(line))
+        ;
+    else if (sscanf(line, "open %63s %" SCNu64, text, &size) >= 1)
         make_open(text, size);
     else if (sscanf(line, "complete %" SCNu64 " %63s", &count, text) == 2 ||
              sscanf(line, "pause %" SCNu64 " %63s", &count, text) == 2)
@@ -568,12 +666,16 @@ static int write_log(const char *dir, const char *seed)
         .segment_size = getenv("SEGMENT_SIZE") != NULL ? strtoull(getenv("SEGMENT_SIZE"), NULL, 10)
                                                        : SEGMENT_SIZE,
         .sync = LOG_SYNC_FDATASYNC,
+        .event_schema = EVENT_SCHEMA_NEWEST,
         .start_time_ns = clock_ns = wall_clock_ns(),
     };
     if (seed != NULL) {
         random_state = strtoull(seed, NULL, 10);
         options.random = seeded_random;
     }
+    const struct keyring_options keys = { .dir = getenv("KEYS"), .mode = KEYRING_READ };
+    if (keys.dir != NULL && keyring_open(&keyring, &keys, &error) < 0)
+        give_up("keys", &error);
     if (log_open(&event_log, &options, NULL, &error) < 0)
         give_up("open", &error);
     while (fgets(line, sizeof line, stdin) != NULL)
@@ -581,6 +683,7 @@ static int write_log(const char *dir, const char *seed)
     if (log_close(&event_log, &error) < 0)
         give_up("close", &error);
     io_close(io);
+    keyring_close(keyring);
     return 0;
 }
 

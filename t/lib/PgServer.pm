@@ -272,7 +272,7 @@ sub newest_schema { my ($newest) = reverse sort glob 'pgsync/migrations/*.sql'; 
 sub schema_back_to {
     my ($self, $version, $database) = @_;
     my $sql = join ';', (map { "DROP VIEW daa.$_" } qw(running_workflows slow_steps failures_today uncertain_steps)),
-        (map { "DROP TABLE daa.$_" } qw(migrations steps agents rejected)), 'ALTER TABLE daa.replica DROP derived',
+        (map { "DROP TABLE daa.$_" } qw(migrations steps agents rejected erased)), 'ALTER TABLE daa.replica DROP derived',
         (map { "DROP INDEX daa.$_" } qw(workflows_failed workflows_submitted)),
         $version < 3 ? ('DROP TABLE daa.anchors', 'DROP FUNCTION daa.anchors_stay') : (),
         $version < 2 ? ('ALTER TABLE daa.replica DROP parent, DROP parent_seq, DROP number', 'ALTER TABLE daa.workflows DROP last_log') : (),

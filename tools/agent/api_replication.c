@@ -57,6 +57,7 @@ void replication_add_status(struct api *api, struct text *text)
     text_json_unsigned(text, "rows", stats->rows);
     text_json_unsigned(text, "lossy", stats->lossy_rows);
     text_json_unsigned(text, "rejected", stats->refused_rows);
+    text_json_unsigned(text, "withheld", stats->withheld_rows);
     text_json_unsigned(text, "forks", stats->forks);
     text_json_close_object(text);
 }

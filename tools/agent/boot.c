@@ -643,7 +643,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (status == 0)
         status = open_scrub(boot, error);
     if (status == 0 && boot->config->database.sync)
-        status = replicator_open(&boot->replicator, boot->config, boot->log_dir, error);
+        status =
+            replicator_open(&boot->replicator, boot->config, boot->log_dir, boot->keyring, error);
     if (status == 0)
         status = open_askers(boot, error);
     if (status < 0) {

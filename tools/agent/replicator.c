@@ -1,6 +1,7 @@
 #include "tools/agent/replicator.h"
 
 #include "core/base/budget.h"
+#include "log/event.h"
 #include "mmapstore/interrupt.h"
 #include "tools/agent/host.h"
 #include "tools/replication/follow.h"
@@ -19,6 +20,7 @@
 struct replicator {
     const struct config *config;
     const char *log_dir;
+    struct event_keys keys;
     struct budget budget;
     struct interrupt stop;
     pthread_t thread;
@@ -49,6 +51,7 @@ static int copy(struct replicator *replicator, struct copier_stats *stats, struc
                                             .dir = replicator->log_dir,
                                             .reader_name = REPLICATOR_READER,
                                             .reader = reader,
+                                            .keys = &replicator->keys,
                                             .budget = &replicator->budget,
                                             .stop = &replicator->stop,
                                             .tell = take_event,
@@ -96,7 +99,7 @@ int replicator_check(const struct config *config, struct error *error)
 }
 
 int replicator_open(struct replicator **opened, const struct config *config, const char *log_dir,
-                    struct error *error)
+                    struct keyring *keyring, struct error *error)
 {
     int status = replicator_check(config, error);
     if (status < 0)
@@ -106,6 +109,7 @@ int replicator_open(struct replicator **opened, const struct config *config, con
         return error_set(error, -ENOMEM, "no memory to copy the log into PostgreSQL");
     replicator->config = config;
     replicator->log_dir = log_dir;
+    replicator->keys = event_keys_of(keyring);
     budget_init(&replicator->budget, MEMORY_MAX);
     replication_begin(&replicator->replication, log_dir, REPLICATOR_READER);
     pthread_mutex_init(&replicator->lock, NULL);

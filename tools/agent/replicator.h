@@ -18,14 +18,15 @@
 /* Under which the log's directory is told how far the copy is: daa-pgsync's own name too. */
 #define REPLICATOR_READER "pgsync"
 
+struct keyring;
 struct replicator;
 
 /* ERROR_INVALID when the configuration wants a copy and does not say where to. */
 int replicator_check(const struct config *config, struct error *error);
 
-/* Connects to nothing yet. `config` and `log_dir` have to stay. */
+/* Connects to nothing yet. `config`, `log_dir` and the keyring, which may be NULL, have to stay. */
 int replicator_open(struct replicator **replicator, const struct config *config,
-                    const char *log_dir, struct error *error);
+                    const char *log_dir, struct keyring *keyring, struct error *error);
 
 /* Begins nothing more: the transaction under way is ended, or given up when the server does not
  * answer for ten seconds. Returns at once; NULL is fine. */

@@ -16,10 +16,12 @@
 #include "tools/pgsync/status.h"
 #include "tools/pgsync/verify.h"
 #include "tools/replication/follow.h"
+#include "tools/replication/keys.h"
 #include "tools/replication/lag.h"
 #include "tools/replication/news.h"
 #include "tools/replication/replication.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -30,7 +32,7 @@
 #define COPYING_OPTIONS "--batch-rows, --partition-rows, --detach-after and --metrics-file"
 #define METRICS_EVERY_NS UINT64_C(10000000000)
 
-static const char *data_dir, *url, *reader_name = "pgsync";
+static const char *data_dir, *keys_dir, *url, *reader_name = "pgsync";
 static bool once, follow, status_only, json, verify, content, rebuild, repair, dry_run;
 static uint64_t batch_rows, partition_rows, rebuild_from, segment_size;
 static uint64_t detach_after_ns = UINT64_MAX; /* never */
@@ -38,6 +40,8 @@ static const char *metrics_file, *log_name;
 
 static const struct command_option options[] = {
     { "data-dir", 'D', "DIR", COMMAND_TEXT, &data_dir, "the agent's data directory, or a log's" },
+    { "keys", 0, "DIR", COMMAND_TEXT, &keys_dir,
+      "the keys of encrypted events (\"keys\" beside the log)" },
     { "url", 'u', "URL", COMMAND_TEXT, &url,
       "the database: postgresql://user@host/name, or $DAA_PG_URL;\n"
       "the password from PGPASSWORD or PGPASSFILE" },
@@ -88,6 +92,7 @@ static const struct command command = {
 };
 
 static struct interrupt stopping;
+static struct key_source keys;
 
 static void on_signal(int number)
 {
@@ -186,6 +191,7 @@ static void print_json(const struct run *run, const struct copier_stats *stats, 
     text_json_unsigned(&text, "rows", stats->rows);
     text_json_unsigned(&text, "batches", stats->batches);
     text_json_unsigned(&text, "lossy_rows", stats->lossy_rows);
+    text_json_unsigned(&text, "withheld_rows", stats->withheld_rows);
     text_json_unsigned(&text, "remade_rows", stats->remade);
     text_json_unsigned(&text, "refused_rows", stats->refused_rows);
     text_json_unsigned(&text, "connections", stats->connections);
@@ -213,6 +219,10 @@ static void print_result(const struct run *run, const struct copier_stats *stats
         printf("%" PRIu64 " of them hold what jsonb cannot (lossy = true); their exact bytes are "
                "in the column record\n",
                stats->lossy_rows);
+    if (!json && stats->withheld_rows > 0)
+        printf("%" PRIu64
+               " of them lack what is encrypted, for want of their keys (column error)\n",
+               stats->withheld_rows);
 }
 
 static int run_copier(struct log_reader *reader, struct budget *budget)
@@ -225,6 +235,7 @@ static int run_copier(struct log_reader *reader, struct budget *budget)
         .dir = data_dir,
         .reader_name = reader_name,
         .reader = reader,
+        .keys = &keys.keys,
         .budget = budget,
         .stop = &stopping,
         .batch_rows_max = batch_rows,
@@ -298,6 +309,9 @@ static int check_usage(const char *argument)
     if ((status_only || verify || repair) && copying_is_wanted())
         return command_misused(&command, COPYING_OPTIONS " are for copying, and --status, --verify "
                                                          "and --repair copy nothing new");
+    if (keys_dir != NULL && (status_only || (verify && !content)))
+        return command_misused(&command, "--keys is for copying, --content and --repair: nothing "
+                                         "else decrypts anything");
     if (partition_rows > INT64_MAX / 1000000)
         return command_misused(&command, "--partition-rows is too large");
     if (*reader_name != '\0' && !log_reader_name_is_good(reader_name))
@@ -333,8 +347,14 @@ static int run_rebuild(struct log_reader *reader)
 
 static int run_mode(struct log_reader *reader, struct budget *budget)
 {
-    const struct verify_wish wish = { url,     data_dir, reader, budget, &stopping.is_raised,
-                                      content, json };
+    const struct verify_wish wish = { .url = url,
+                                      .dir = data_dir,
+                                      .reader = reader,
+                                      .keys = &keys.keys,
+                                      .budget = budget,
+                                      .stop = &stopping.is_raised,
+                                      .content = content,
+                                      .json = json };
     if (verify)
         return run_verify(&command, &wish);
     if (rebuild) {
@@ -353,8 +373,8 @@ static int check_restore(const char *dir)
     uint8_t uuid[UUID_SIZE];
     if (dir == NULL || *dir == '\0')
         return command_misused(&command, "say which directory is to be made: restore DIR");
-    if (data_dir != NULL || once || follow || status_only || verify || content || repair ||
-        dry_run || rebuild || rebuild_from != 0 || copying_is_wanted())
+    if (data_dir != NULL || keys_dir != NULL || once || follow || status_only || verify ||
+        content || repair || dry_run || rebuild || rebuild_from != 0 || copying_is_wanted())
         return command_misused(&command,
                                "restore takes --url, --log, --segment-size and --json only");
     if (log_name != NULL && !uuid_from_text(uuid, span_of_text(log_name)))
@@ -386,6 +406,23 @@ static int restore(int argc, char **argv)
     return run_restore(&command, &wanted, json);
 }
 
+/* A directory that is missing is none before the first encrypted event, unless it was named. */
+static int open_keys(void)
+{
+    struct error error = { 0 };
+    int code = key_source_open(&keys, data_dir, keys_dir, &error);
+    if (code == -ENAMETOOLONG)
+        return command_failed_error(&command, &error);
+    if (code == 0 || status_only || (verify && !content) ||
+        (code == ERROR_NOT_FOUND && keys_dir == NULL))
+        return COMMAND_GO_ON;
+    fprintf(stderr,
+            "daa-pgsync: %s: what is encrypted cannot be read, and is copied without what "
+            "workflows were given and gave\n",
+            error.text);
+    return COMMAND_GO_ON;
+}
+
 static int run(int argc, char **argv)
 {
     int first, status = command_parse(&command, argc, argv, &first);
@@ -393,6 +430,8 @@ static int run(int argc, char **argv)
         return restore(argc - first, argv + first);
     if (status == COMMAND_GO_ON)
         status = check_usage(first < argc ? argv[first] : NULL);
+    if (status == COMMAND_GO_ON)
+        status = open_keys();
     if (status != COMMAND_GO_ON)
         return status;
     catch_signals();
@@ -405,6 +444,7 @@ static int run(int argc, char **argv)
         return command_failed_error(&command, &error);
     status = run_mode(reader, &budget);
     log_reader_close(reader);
+    key_source_close(&keys);
     return status;
 }
 

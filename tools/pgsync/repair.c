@@ -154,6 +154,7 @@ int run_repair(const struct command *command, const struct verify_wish *wish, bo
         .url = wish->url,
         .dir = wish->dir,
         .reader = wish->reader,
+        .keys = wish->keys,
         .budget = wish->budget,
         .stop = wish->stop,
         .content = true,

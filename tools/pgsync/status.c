@@ -69,6 +69,9 @@ static void print_text(const struct status *status)
                status->pid, (double)status->told_ns / 1e9);
     else
         printf("followed   by no process that is known here\n");
+    if (copied->withheld > 0)
+        printf("withheld   %" PRIu64 " events lack what is encrypted, for want of their keys\n",
+               copied->withheld);
     if (copied->known && strcmp(status->log, status->copied_log) != 0)
         printf("as log     %s, from which this one was forked\n", status->copied_log);
 }
@@ -88,6 +91,7 @@ static void print_json(const struct status *status)
     text_json_real(&text, "behind_seconds", (double)status->lag.age_ns / 1e9);
     text_json_unsigned(&text, "epoch", copied->epoch);
     text_json_cstring(&text, "updated_at", copied->known ? copied->updated_at : NULL);
+    text_json_unsigned(&text, "withheld", copied->withheld);
     text_json_bool(&text, "following", status->pid != 0);
     if (status->pid != 0)
         text_json_unsigned(&text, "pid", status->pid);

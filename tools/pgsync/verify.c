@@ -83,6 +83,10 @@ void print_verified(const struct verify_result *result)
     if (result->refused > 0)
         printf("%" PRIu64 " events have no payload, since the server refused it (column error)\n",
                result->refused);
+    if (result->unopened > 0)
+        printf("%" PRIu64 " events are encrypted with keys that cannot be had, or were destroyed: "
+               "what these hide was not compared\n",
+               result->unopened);
     if (result->content && !result->rows_compared)
         printf("the derived tables were not compared, since events differ that they are made of\n");
     if (result->rows_compared && result->rows_from > 1)
@@ -156,6 +160,7 @@ void verified_to_json(struct text *text, const struct verify_result *result)
     for (int i = 0; i < VERIFY_KINDS; i++)
         text_json_unsigned(text, kind_names[i], result->kinds[i]);
     text_json_unsigned(text, "refused", result->refused);
+    text_json_unsigned(text, "unopened", result->unopened);
     text_json_bool(text, "columns_compared", result->content);
     text_json_bool(text, "rows_compared", result->rows_compared);
     text_json_unsigned(text, "rows", result->rows);
@@ -191,6 +196,7 @@ int run_verify(const struct command *command, const struct verify_wish *wish)
         .url = wish->url,
         .dir = wish->dir,
         .reader = wish->reader,
+        .keys = wish->keys,
         .budget = wish->budget,
         .stop = wish->stop,
         .content = wish->content,

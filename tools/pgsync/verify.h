@@ -11,6 +11,7 @@
 struct verify_wish {
     const char *url, *dir;
     struct log_reader *reader;
+    const struct event_keys *keys;
     struct budget *budget;
     const atomic_bool *stop;
     bool content, json;

@@ -23,6 +23,7 @@ struct follow {
     uint64_t tries;    /* that failed since it was last told that it is connected */
     uint64_t batches;  /* that went in, as it was after the last step */
     uint64_t forks;    /* told so far */
+    bool withheld;     /* told */
     uint64_t tick_ns;  /* when the last FOLLOW_TICK was told */
     uint64_t woken_ns; /* when there was news last */
     bool positioned;
@@ -134,6 +135,10 @@ static void progressed(struct follow *follow)
         follow->forks = stats.forks;
         tell(follow, (struct follow_event){ .news = FOLLOW_FORK });
     }
+    if (stats.withheld.seq > 0 && !follow->withheld) {
+        follow->withheld = true;
+        tell(follow, (struct follow_event){ .news = FOLLOW_WITHHELD });
+    }
     if (stats.state != COPIER_READY)
         return;
     found(follow);
@@ -234,6 +239,7 @@ int follow_run(const struct follow_options *options, struct copier_stats *stats,
         .url = options->url,
         .dir = options->dir,
         .reader = options->reader,
+        .keys = options->keys,
         .budget = options->budget,
         .stop = &options->stop->is_raised,
         .batch_rows_max = options->batch_rows_max,

@@ -23,9 +23,11 @@ enum follow_news {
     FOLLOW_CONNECTED, /* the position is known: for the first time, or again after FOLLOW_LOST */
     FOLLOW_PROGRESS,  /* a batch is in, or something else was done while connected */
     FOLLOW_FORK,      /* PostgreSQL came to know of a fork: stats->fork */
-    FOLLOW_LOST,      /* a try failed, and there will be another */
-    FOLLOW_TOLD,      /* the log's directory was told the position, or does not take it: error */
-    FOLLOW_TICK,      /* tick_ns passed since the last one */
+    FOLLOW_WITHHELD, /* for the first time: an event went in without its private fields, for want of
+                         its key: stats->withheld */
+    FOLLOW_LOST,     /* a try failed, and there will be another */
+    FOLLOW_TOLD,     /* the log's directory was told the position, or does not take it: error */
+    FOLLOW_TICK,     /* tick_ns passed since the last one */
 };
 
 struct follow_event {
@@ -40,6 +42,7 @@ struct follow_options {
     const char *url, *dir;   /* as the copier's */
     const char *reader_name; /* for the file in the log's directory; "": none */
     struct log_reader *reader;
+    const struct event_keys *keys; /* as the copier's */
     struct budget *budget;
     struct interrupt *stop; /* raised: waits end at once, those for the server in 10 s */
     uint64_t batch_rows_max, partition_rows, detach_age_s; /* as the copier's */

@@ -42,6 +42,13 @@ bool news_of(const struct follow_event *event, char text[NEWS_SIZE])
     case FOLLOW_FORK:
         tell_fork(&event->stats->fork, text);
         return true;
+    case FOLLOW_WITHHELD:
+        (void)snprintf(text, NEWS_SIZE,
+                       "event %" PRIu64 " is %s: from there on what cannot be decrypted is copied "
+                       "without what workflows were given and gave; once the keys can be read, "
+                       "daa-pgsync --repair puts it in",
+                       event->stats->withheld.seq, event->stats->withheld.why);
+        return true;
     case FOLLOW_LOST:
         (void)snprintf(text, NEWS_SIZE, "Postgres cannot be had, trying again: %s",
                        event->error->text);

@@ -80,6 +80,7 @@ void replication_note(struct replication *replication, const struct follow_event
         break;
     case FOLLOW_PROGRESS:
     case FOLLOW_FORK:
+    case FOLLOW_WITHHELD:
     case FOLLOW_TICK:
         break;
     }
@@ -146,6 +147,8 @@ void replication_metrics(struct text *text, const struct replication *replicatio
         "Of these, rows that jsonb could not hold as they are.");
     add(text, "daa_replication_dlq_rows_total", "counter", stats->refused_rows,
         "Of these, rows whose payload PostgreSQL refused.");
+    add(text, "daa_replication_withheld_rows_total", "counter", stats->withheld_rows,
+        "Of these, rows without their private fields, for want of keys.");
     add(text, "daa_replication_connections_total", "counter", stats->connections,
         "Connections that were made.");
     add(text, "daa_replication_batch_rows", "gauge", stats->batch_rows,
