@@ -317,7 +317,8 @@ int api_open(struct api **opened, struct boot *boot, struct error *error)
     if (status == 0)
         status = connections_open(&api->connections, boot->config->api.request_timeout, error);
     if (status == 0 && boot->config->database.url[0])
-        status = searcher_open(&api->searcher, boot->config, boot->log_dir, error);
+        status = searcher_open(&api->searcher, boot->config, boot->log_dir, workflow_is_erased, api,
+                               error);
     if (status == 0)
         status = open_tcp(api, error);
     if (status == 0)

@@ -80,12 +80,12 @@ enum MHD_Result workflow_erase_end(struct exchange *exchange)
     return operation_problem(exchange, &problem);
 }
 
-bool workflow_was_erased(struct exchange *exchange, uint64_t stream)
+bool workflow_is_erased(uint64_t stream, void *context)
 {
     uint8_t key[KEYRING_KEY_SIZE];
     struct record record;
     struct error ignored;
-    struct api *api = exchange->api;
+    struct api *api = context;
     if (!api->boot->keyring)
         return false;
     int status = operation_take_reader(api, &ignored);

@@ -243,7 +243,8 @@ enum MHD_Result workflow_gone(struct exchange *exchange, bool asked_postgres)
     struct problem problem;
     uint64_t stream;
     struct span id = exchange->parameters[0];
-    if (operation_stream(exchange, &stream, &problem) && workflow_was_erased(exchange, stream)) {
+    if (operation_stream(exchange, &stream, &problem) &&
+        workflow_is_erased(stream, exchange->api)) {
         problem_set(&problem, 410, "erased",
                     "the workflow %.*s was erased: what it was given and gave cannot be read any "
                     "more",

@@ -169,7 +169,8 @@ static enum MHD_Result answer_accepted(struct exchange *exchange, uint64_t strea
 
 static enum MHD_Result answer_missing(struct exchange *exchange, uint64_t stream)
 {
-    if (exchange->api->searcher && workflow_was_there(exchange, stream))
+    if (exchange->api->searcher && workflow_was_there(exchange, stream) &&
+        !workflow_is_erased(stream, exchange->api))
         return workflow_ask_postgres(exchange, stream);
     return workflow_missing(exchange, stream);
 }

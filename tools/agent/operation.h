@@ -154,8 +154,8 @@ operation_function workflow_signal, workflow_cancel, workflow_resolve, workflow_
 operation_function workflow_erase, workflow_erase_end;
 /* The command is there, but for what all have in common. */
 enum MHD_Result workflow_erase_begin(struct exchange *exchange);
-bool workflow_was_erased(struct exchange *exchange, uint64_t stream); /* as its key says */
-void eraser_add_status(const struct boot *boot, struct text *text);   /* a member "encryption" */
+bool workflow_is_erased(uint64_t stream, void *api); /* as its key says; by any thread */
+void eraser_add_status(const struct boot *boot, struct text *text); /* a member "encryption" */
 operation_function status_health, status_ready, status_all;
 operation_function state_digest_begin, state_digest_end;
 operation_function state_snapshot_begin, state_snapshot_end, state_snapshot_list;

@@ -24,6 +24,8 @@ struct searcher {
     uint64_t timeout_ns;
     uint64_t open_max; /* questions that are not answered yet */
     const char *log_dir;
+    searcher_is_erased *is_erased;
+    void *context;
     pthread_t threads[THREADS];
     unsigned thread_count;
     pthread_mutex_t lock; /* guards what is below */
@@ -61,6 +63,9 @@ static void add_row(const struct lookup_row *row, void *context)
 {
     struct search *search = context;
     struct text *text = &search->body;
+    search->last_stream = row->stream;
+    if (search->by->is_erased(row->stream, search->by->context))
+        return;
     if (search->stream == 0)
         text_json_open_object(text, NULL);
     add_text(text, "id", row->id);
@@ -83,7 +88,6 @@ static void add_row(const struct lookup_row *row, void *context)
     if (search->stream == 0)
         text_json_close_object(text);
     search->count++;
-    search->last_stream = row->stream;
     search->ended = row->ended_us > 0;
 }
 
@@ -131,7 +135,7 @@ static int ask_for_one(struct pg *pg, const struct lineage *lineage, struct sear
 {
     struct error *error = &search->error;
     int found = lookup_one(pg, lineage, search->stream, add_row, search, error);
-    if (found != 1)
+    if (found != 1 || search->count == 0)
         return found;
     text_json_open_array(&search->body, "steps");
     int failed = lookup_steps(pg, lineage, search->stream, add_step, search, error);
@@ -308,7 +312,7 @@ static uint64_t open_max(const struct config *config)
 }
 
 int searcher_open(struct searcher **opened, const struct config *config, const char *log_dir,
-                  struct error *error)
+                  searcher_is_erased *is_erased, void *context, struct error *error)
 {
     struct searcher *searcher = calloc(1, sizeof *searcher);
     if (searcher == NULL)
@@ -316,6 +320,8 @@ int searcher_open(struct searcher **opened, const struct config *config, const c
     searcher->timeout_ns = config->database.pool_timeout;
     searcher->open_max = open_max(config);
     searcher->log_dir = log_dir;
+    searcher->is_erased = is_erased;
+    searcher->context = context;
     searcher->last = &searcher->first;
     pthread_mutex_init(&searcher->lock, NULL);
     pthread_cond_init(&searcher->news, NULL);
@@ -359,6 +365,7 @@ int searcher_ask(struct searcher *searcher, struct search *search, struct error 
         searcher->trying |= search->tries;
         text_init(&search->body);
         search->error = (struct error){ 0 };
+        search->by = searcher;
         search->count = search->copied_seq = search->last_stream = 0;
         search->more = search->ended = false;
         search->next = NULL;

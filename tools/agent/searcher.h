@@ -42,6 +42,7 @@ struct search {
     bool ended;           /* it has */
     bool more;
     /* The searcher's. */
+    const struct searcher *by;
     struct search *next;
     uint64_t asked_ns;
     bool tries; /* whether a server that could not be had is back */
@@ -49,10 +50,14 @@ struct search {
 
 void search_free(struct search *search); /* what the answer holds */
 
+/* Whether a workflow was erased, though the copy may not say so yet. Called by the searcher's
+ * threads. */
+typedef bool searcher_is_erased(uint64_t stream, void *context);
+
 /* `config` has a [database] url and stays, as does `log_dir`, where a log is when somebody asks.
  * Connects to nothing. 0, or negative with a sentence. */
 int searcher_open(struct searcher **searcher, const struct config *config, const char *log_dir,
-                  struct error *error);
+                  searcher_is_erased *is_erased, void *context, struct error *error);
 
 /* 0: done() will be called. Else it will not: ERROR_UNAVAILABLE while PostgreSQL cannot be had or
  * the searcher stops, ERROR_FULL when too many wait. */
