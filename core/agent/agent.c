@@ -92,12 +92,14 @@ uint64_t agent_next_deadline(const struct agent *agent)
 void agent_give_up(struct agent *agent, const struct command *command)
 {
     struct timer timer = { command->timer.due_ns, command->stream, command->timer.index };
-    if (command->kind == COMMAND_TIMER && timers_reserve(&agent->timers, 1) == 0) {
+    struct workflow *workflow = state_workflow(agent, command->stream);
+    if (command->kind == COMMAND_TIMER && timers_reserve(&agent->timers, 1) == 0)
         timers_cancel(&agent->timers, &timer);
-    } else if (command->kind == COMMAND_ADVANCE &&
-               ready_take_back(&agent->ready, command->stream) != 0) {
+    if (workflow != NULL)
+        state_give_up(agent, workflow);
+    else if (command->kind == COMMAND_ADVANCE &&
+             ready_take_back(&agent->ready, command->stream) != 0)
         ready_leave(&agent->ready);
-    }
 }
 
 uint32_t agent_soon(struct agent *agent, uint64_t now_ns, uint64_t *streams, uint32_t max)

@@ -165,9 +165,11 @@ bool agent_next_timer(struct agent *agent, uint64_t now_ns, struct command *comm
 /* When the next timer is due (log time); UINT64_MAX: none. */
 uint64_t agent_next_deadline(const struct agent *agent);
 
-/* The command that agent_next_timer() or agent_next_ready() gave cannot be decided, because the
- * document of its workflow is not there: drops the timer or the place. A broken invariant of the
- * documents, to be said and lived with. */
+/* The command of a workflow cannot be decided, because its document is not there, or not be
+ * recorded, because its key is not: sets the workflow aside. The timer of the command and the place
+ * among the ready are dropped, and it counts as active no more. Its documents stay what they are,
+ * so that the next start takes it up again. Until then no event of it may be applied, unless it has
+ * ended: its commands are given up too. */
 void agent_give_up(struct agent *agent, const struct command *command);
 
 /* Workflows that are not in memory and will be asked for next, by due timers and by their place

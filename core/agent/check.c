@@ -132,6 +132,10 @@ static int check_place(const struct workflow *workflow, const struct tally *tall
 static int check_workflow(const struct workflow *workflow, struct sums *sums, struct error *error)
 {
     struct tally tally = tally_of(workflow);
+    sums->unfinished += !state_is_finished(workflow->status);
+    sums->resting += workflow->rest != NULL;
+    if (workflow->aside)
+        return check_itself(workflow, &tally, error);
     int result = check_itself(workflow, &tally, error);
     if (result == 0)
         result = check_place(workflow, &tally, error);
@@ -141,12 +145,10 @@ static int check_workflow(const struct workflow *workflow, struct sums *sums, st
         tally.parked != workflow->parked || tally.done != workflow->done ||
         tally.timed != workflow->timed)
         return wrong(workflow, error, "its counts of steps are not those of its steps");
-    sums->unfinished += !state_is_finished(workflow->status);
     sums->active += tally.running > 0;
     sums->timed += tally.timed;
     sums->ready += workflow->queue != READY_NONE;
     sums->idle_ready += workflow->queue == READY_IDLE;
-    sums->resting += workflow->rest != NULL;
     return 0;
 }
 
@@ -157,7 +159,7 @@ static uint64_t count_timers(struct agent *agent)
     const struct timer *timers = timers_sorted(&agent->timers, &total);
     for (uint64_t i = 0; i < total; i++) {
         const struct workflow *workflow = state_workflow(agent, timers[i].stream);
-        if (workflow == NULL)
+        if (workflow == NULL || workflow->aside)
             continue;
         if (timers[i].index >= workflow->flow->step_count)
             return UINT64_MAX;

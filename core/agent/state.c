@@ -141,9 +141,8 @@ static enum ready_queue queue_wanted(const struct workflow *workflow)
                                                 : READY_IDLE;
 }
 
-void state_settle(struct agent *agent, struct workflow *workflow)
+static void enter_queue(struct agent *agent, struct workflow *workflow, enum ready_queue wanted)
 {
-    enum ready_queue wanted = queue_wanted(workflow);
     if (workflow->queue == wanted)
         return;
     if (workflow->queue == READY_ACTIVE)
@@ -156,6 +155,24 @@ void state_settle(struct agent *agent, struct workflow *workflow)
         enter_active(agent, workflow);
     else if (wanted == READY_IDLE)
         workflow->place = ready_put(&agent->ready, workflow->stream);
+}
+
+void state_settle(struct agent *agent, struct workflow *workflow)
+{
+    enter_queue(agent, workflow, queue_wanted(workflow));
+}
+
+void state_give_up(struct agent *agent, struct workflow *workflow)
+{
+    bool rests = workflow->rest != NULL;
+    if (workflow->aside)
+        return;
+    workflow->aside = true;
+    rest_leave(workflow); /* its list depends on its queue */
+    enter_queue(agent, workflow, READY_NONE);
+    if (rests)
+        rest_enter(agent, workflow);
+    agent->active -= workflow->running > 0;
 }
 
 uint8_t state_active_flags(const struct workflow *workflow)

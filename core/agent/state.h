@@ -146,6 +146,8 @@ struct workflow {
     bool timers_changed;   /* since then */
     uint64_t counted_size; /* of its document, in agent->finished_bytes; 0: it has not ended */
     bool expired;          /* leaves memory with the next changes, its document is gone */
+    bool aside;            /* agent_give_up(): nothing happens to it any more, and it counts neither
+                              as active nor as ready */
 };
 
 struct workflow_queue {
@@ -259,6 +261,8 @@ void state_load_step(struct agent *agent, struct workflow *workflow, uint32_t in
                      uint64_t due_ns);
 /* After any change: into the queue it belongs to. */
 void state_settle(struct agent *agent, struct workflow *workflow);
+/* agent_give_up() of a workflow in memory. */
+void state_give_up(struct agent *agent, struct workflow *workflow);
 /* Drops what was left behind in agent->ready when it is much: also while nobody asks for the first,
  * because enough is under way, or because it is a replay. */
 void state_pack_ready(struct agent *agent);

@@ -3,6 +3,7 @@
 #include "log/keyring.h"
 #include "log/reader.h"
 #include "tools/agent/eraser.h"
+#include "tools/agent/loop.h"
 #include "tools/agent/operation.h"
 
 #include <string.h>
@@ -103,14 +104,17 @@ bool workflow_is_erased(uint64_t stream, void *context)
 void eraser_add_status(const struct boot *boot, struct text *text)
 {
     struct eraser_status status;
+    struct loop_counts counts;
     if (!boot->eraser)
         return;
     eraser_status_get(boot->eraser, &status);
+    loop_counts_get(boot->loop, &counts);
     text_json_open_object(text, "encryption");
     text_json_bool(text, "new_workflows", boot->config->log.encryption);
     text_json_cstring(text, "keys", boot->keys_dir);
     text_json_unsigned(text, "erased", status.erased);
     text_json_unsigned(text, "snapshots_stale_until", status.stale_until);
+    text_json_unsigned(text, "waiting_for_keys", counts.waiting_for_keys);
     text_json_cstring(text, "trouble", status.trouble.code < 0 ? status.trouble.text : NULL);
     text_json_close_object(text);
 }

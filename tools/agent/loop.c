@@ -217,6 +217,7 @@ static void publish_counts(struct loop *loop)
     loop->counts.long_turns = loop->long_turns;
     loop->counts.longest_turn_ns = loop->longest_turn_ns;
     loop->counts.reads_ahead = loop->reads_ahead;
+    loop->counts.waiting_for_keys = loop->keys.aside.count;
     loop->counts.now_ns = loop->now_ns;
     loop->counts.elapsed_ns = loop->monotonic_ns;
     loop->counts.wall_ns = loop->wall_ns;
@@ -487,6 +488,7 @@ int loop_open(struct loop **opened, const struct loop_options *options, struct e
         return status;
     }
     decision_init(&loop->decision, options->budget);
+    keys_init(loop);
     pthread_mutex_init(&loop->lock, NULL);
     pthread_cond_init(&loop->moved, NULL);
     read_clocks(loop);
@@ -518,6 +520,7 @@ void loop_close(struct loop *loop)
         free(turn);
     }
     decision_free(&loop->decision);
+    keys_free(loop);
     free(loop->payload);
     pthread_mutex_destroy(&loop->lock);
     pthread_cond_destroy(&loop->moved);

@@ -9,6 +9,10 @@
  * changed, the requests it answers, the effects it intends. That order is the promise: nothing is
  * shown, said or done before it is durable, and a client that was answered reads what it wrote.
  *
+ * When the key of a workflow cannot be had (log/keyring.h), nothing of it can be recorded: what a
+ * client asks of it is refused, and when it would go on by itself it is set aside until the next
+ * start. The others go on.
+ *
  * While the disk is critical (tools/agent/disk.h) new workflows are refused (507); what is under
  * way goes on. When the log has no room for the moment, commands wait; after 2 s requests are
  * refused (503). When the log has failed, loop_run() answers everything that is not durable with
@@ -77,8 +81,9 @@ struct loop_counts {
     /* From one wait to the next: how many took over 1 ms, and the longest. Includes the time that
      * others had the processor. */
     uint64_t long_turns, longest_turn_ns;
-    uint64_t reads_ahead; /* times that documents of due workflows had to be read from disk */
-    uint64_t now_ns;      /* log time */
+    uint64_t reads_ahead;      /* times that documents of due workflows had to be read from disk */
+    uint64_t waiting_for_keys; /* workflows that were set aside until the next start */
+    uint64_t now_ns;           /* log time */
     uint64_t elapsed_ns, wall_ns; /* of the host's clocks, then */
     uint64_t shift_ns;            /* that is in now_ns */
     uint64_t next_deadline_ns;

@@ -1,5 +1,5 @@
-/* The inside of the agent thread's loop: what loop.c, loop_turns.c, loop_documents.c and
- * loop_perform.c share. For these only.
+/* The inside of the agent thread's loop: what loop.c, loop_turns.c, loop_documents.c,
+ * loop_keys.c, loop_write.c and loop_perform.c share. For these only.
  *
  * Threads: the agent thread, but for what the lock guards. */
 #ifndef TOOLS_AGENT_LOOP_INSIDE_H
@@ -7,6 +7,7 @@
 
 #include "core/agent/clock.h"
 #include "core/base/check.h"
+#include "core/base/table.h"
 #include "core/event/private.h"
 #include "log/event.h"
 #include "tools/agent/handover.h"
@@ -24,6 +25,10 @@
 #define LOOP_NONCES 256u
 struct loop_keys {
     uint8_t key[AEAD_KEY_SIZE];
+    bool missing;       /* the command under way was refused for want of its key */
+    struct table aside; /* workflows that wait for the next start, for want of theirs */
+    uint64_t told_ns;   /* when the first of the last `told` of them was said */
+    unsigned told;
     uint8_t nonces[LOOP_NONCES][AEAD_NONCE_SIZE];
     unsigned nonces_left;
 };
@@ -106,6 +111,17 @@ void turn_answer(struct loop *loop, struct request *request, enum request_answer
 int documents_load(struct loop *loop, const struct document_key *key, bool may_wait);
 /* What was read ahead is there now? */
 void documents_look(struct loop *loop);
+
+/* loop_keys.c: the keys of workflows. */
+
+void keys_init(struct loop *loop);
+void keys_free(struct loop *loop);
+/* Into loop->keys.key: 0, or negative and `error` says why. 0: no key is needed. */
+int keys_take(struct loop *loop, uint32_t key_id, struct error *error);
+/* A command of our own cannot be recorded, and `why` says what is the matter with its key: it is
+ * given up, and its workflow waits for the next start. False: no memory for that. */
+bool keys_set_aside(struct loop *loop, const struct command *command, const char *why);
+bool keys_is_aside(const struct loop *loop, const struct command *command);
 
 /* loop_write.c: the events of a decision, into the log. */
 

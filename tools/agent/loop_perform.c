@@ -2,6 +2,7 @@
 
 #include "tools/agent/host.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,28 @@ static void give_up(struct loop *loop, const struct command *command)
     agent_give_up(loop->options.agent, command);
 }
 
+/* Of this machine at this moment, and not of the key. */
+static bool is_passing(int code)
+{
+    return code == -EMFILE || code == -ENFILE || code == -ENOMEM;
+}
+
+/* Nothing of it can be recorded before the next start. */
+static enum performed refuse_set_aside(struct loop *loop, const struct command *command,
+                                       struct request *request)
+{
+    if (!request) {
+        agent_give_up(loop->options.agent, command);
+        return PERFORMED;
+    }
+    perform_refuse(
+        loop, 503, "key-unavailable",
+        "the key of this workflow could not be had, so it was set aside; it goes on when "
+        "the agent is started again and the key is back (see /status, encryption)");
+    perform_answer_refusal(loop, request);
+    return PERFORMED;
+}
+
 /* Room in the log for the events of the decision. The decision is a refusal when there is none for
  * good; ERROR_FULL: not yet. */
 static int reserve(struct loop *loop, bool gives_up, uint64_t *first_seq)
@@ -131,6 +154,7 @@ static int reserve(struct loop *loop, bool gives_up, uint64_t *first_seq)
     struct error error = { 0 };
     int status = write_prepare(loop, &payload_size, &error);
     if (status < 0 && error.code < 0) {
+        loop->keys.missing = !is_passing(error.code);
         perform_refuse(loop, 503, "key-unavailable", error.text);
         return 0;
     }
@@ -160,6 +184,9 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
     bool may_wait =
         !request && (command->kind == COMMAND_TIMER || command->kind == COMMAND_ADVANCE);
     loop->commands++;
+    loop->keys.missing = false;
+    if (keys_is_aside(loop, command))
+        return refuse_set_aside(loop, command, request);
     if (decide(loop, command, !request, may_wait && loop->held.kind == 0) == COLD)
         return COLD;
     if (decision->kind == DECISION_EVENTS && decision->event_count == 0) {
@@ -172,6 +199,8 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
         reserve(loop, request && perform_gives_up(loop), &first_seq) == ERROR_FULL)
         return NO_ROOM;
     if (decision->kind == DECISION_REFUSED) {
+        if (!request && loop->keys.missing)
+            return keys_set_aside(loop, command, decision->refusal.text) ? PERFORMED : NO_MEMORY;
         /* Memory comes back; an outcome, a timer or a ready step that was given up would leave its
          * workflow waiting for nothing. */
         if (!request && (decision->refusal.status == 429 || decision->refusal.status == 503))

@@ -1,6 +1,5 @@
 #include "tools/agent/loop_inside.h"
 
-#include "log/keyring.h"
 #include "tools/agent/eraser.h"
 #include "tools/agent/host.h"
 
@@ -20,18 +19,6 @@ static uint32_t key_of(const struct decision *decision)
     return 0;
 }
 
-static int take_key(struct loop *loop, uint32_t key_id, struct error *error)
-{
-    if (key_id == 0)
-        return 0;
-    if (!loop->options.keyring)
-        return error_set(
-            error, ERROR_NOT_FOUND,
-            "the events of this workflow are encrypted, and there are no keys: put the "
-            "directory of the keys back (log.keys_dir), then start the agent again");
-    return keyring_get(loop->options.keyring, key_id, loop->keys.key, error);
-}
-
 static int make_room(struct loop *loop, size_t size)
 {
     if (size > log_payload_size_max(loop->options.log))
@@ -48,7 +35,7 @@ static int make_room(struct loop *loop, size_t size)
 int write_prepare(struct loop *loop, uint64_t *payload_size, struct error *error)
 {
     struct decision *decision = &loop->decision;
-    int status = take_key(loop, key_of(decision), error);
+    int status = keys_take(loop, key_of(decision), error);
     *payload_size = 0;
     for (uint32_t i = 0; status == 0 && i < decision->event_count; i++) {
         struct event_draft *draft = &decision->events[i];
