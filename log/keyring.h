@@ -14,7 +14,7 @@
  * What a filesystem or a disk keeps of overwritten blocks (copy on write, snapshots, flash) is out
  * of our reach, as are copies; see daa-log-format(5).
  *
- * Threads: any may call keyring_get(), at any time, and keyring_count(). The functions that change
+ * Threads: any may call keyring_get(), at any time, keyring_end() and keyring_count(). The functions that change
  * something belong to one thread each: keyring_prepare() to one, those of erasure to one, all of
  * one process, which holds the log's lock. Readers in other processes are not disturbed. */
 #ifndef LOG_KEYRING_H
@@ -64,6 +64,9 @@ int keyring_get(struct keyring *keyring, uint32_t id, uint8_t key[KEYRING_KEY_SI
  * has such keys is never made anew: ERROR_UNAVAILABLE when it is missing. ERROR_DAMAGED when what
  * has its name is not a file of keys. On error no half file has a name of its own. */
 int keyring_prepare(struct keyring *keyring, uint32_t next_id, struct error *error);
+
+/* The number behind the last key of the last file that is there; 0: there is none. */
+int keyring_end(struct keyring *keyring, uint64_t *end, struct error *error);
 
 /* Leaves a durable marker: the key is going to be destroyed with what it encrypts, `stream`. 0 also
  * when it is there. ERROR_INVALID: 0 is no key. */

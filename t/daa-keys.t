@@ -2,7 +2,8 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Daa qw(wait_until slurp spew);
+use Daa qw(wait_until spew);
+use POSIX ();
 use Test::More;
 
 my $config = "[log]\nencryption = true\nseal = false\n[state]\nsnapshot_interval = \"0s\"\n";
@@ -50,5 +51,23 @@ is($agent->stop, 0, 'the agent ends when it is told to');
 $agent->start_again;
 ok(wait_until(sub { status_of($stuck) eq 'completed' }), 'and the next start takes up what was set aside');
 is(waiting(), 0, 'so that none waits');
+submit(\%wait);
 $agent->stop;
+
+#--- All are gone ----------------------------------------------------------------------------------
+
+rename $agent->dir . '/keys', $agent->dir . '/elsewhere';
+$agent->{wait_ready} = 0;
+for my $encryption ('false', 'true') {
+    spew($agent->{config}, $config =~ s/encryption = true/encryption = $encryption/r);
+    $agent->start_again;
+    ok(wait_until(sub { $agent->reap(POSIX::WNOHANG()) }),
+        "without the directory of keys it does not start, though it has its documents (encryption = $encryption)");
+    like($agent->said, qr/no keys in .*: put that directory back, or say where it is \(log.keys_dir\)/, 'and says what to do');
+}
+rmdir $agent->dir . '/keys';
+rename $agent->dir . '/elsewhere', $agent->dir . '/keys';
+$agent->{wait_ready} = 1;
+$agent->start_again;
+is($agent->stop, 0, 'with it, it does');
 done_testing;

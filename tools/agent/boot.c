@@ -266,6 +266,24 @@ static int open_keyring(struct boot *boot, struct error *error)
     return keyring_open(&boot->keyring, &options, error);
 }
 
+/* An agent that began without them would set aside all that is encrypted, and make others in their
+ * place. */
+static int check_keys_are_there(const struct boot *boot, struct error *error)
+{
+    struct agent_counts counts;
+    uint64_t end = 0;
+    agent_counts_get(boot->agent, &counts);
+    if (counts.keys_used == 0)
+        return 0;
+    int status = boot->keyring ? keyring_end(boot->keyring, &end, error) : 0;
+    if (status < 0 || end > 0)
+        return status;
+    return error_set(error, ERROR_NOT_FOUND,
+                     "the log is encrypted, and there are no keys in %s: put that directory back, "
+                     "or say where it is (log.keys_dir)",
+                     boot->keys_dir);
+}
+
 /* Its keys are there before the first workflow is. */
 static int open_eraser(struct boot *boot, struct error *error)
 {
@@ -628,6 +646,8 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
         status = open_log(boot, error);
     if (status == 0)
         status = open_state_and_agent(boot, error);
+    if (status == 0)
+        status = check_keys_are_there(boot, error);
     if (status == 0)
         status = open_workers(boot, error);
     if (status == 0)
