@@ -14,9 +14,10 @@
  * What a filesystem or a disk keeps of overwritten blocks (copy on write, snapshots, flash) is out
  * of our reach, as are copies; see daa-log-format(5).
  *
- * Threads: any may call keyring_get(), at any time, keyring_end() and keyring_count(). The functions that change
- * something belong to one thread each: keyring_prepare() to one, those of erasure to one, all of
- * one process, which holds the log's lock. Readers in other processes are not disturbed. */
+ * Threads: any may call keyring_get(), at any time, keyring_end() and keyring_count(). Functions
+ * that change something belong to one thread each: keyring_begin() and keyring_prepare() to one,
+ * those of erasure to one, all of one process, which holds the log's lock. Readers in other
+ * processes are not disturbed. */
 #ifndef LOG_KEYRING_H
 #define LOG_KEYRING_H
 
@@ -67,6 +68,13 @@ int keyring_prepare(struct keyring *keyring, uint32_t next_id, struct error *err
 
 /* The number behind the last key of the last file that is there; 0: there is none. */
 int keyring_end(struct keyring *keyring, uint64_t *end, struct error *error);
+
+/* A log gives out keys of this directory that no other log has: *before is the number before its
+ * first one. A log that is new here, as one that was restored or copied with its keys is, begins
+ * behind the last file that is there; a file `log-<uuid>-<*before>` says so from then on. Of a
+ * writer, before it prepares. */
+int keyring_begin(struct keyring *keyring, const uint8_t log_uuid[16], uint32_t *before,
+                  struct error *error);
 
 /* Leaves a durable marker: the key is going to be destroyed with what it encrypts, `stream`. 0 also
  * when it is there. ERROR_INVALID: 0 is no key. */

@@ -428,7 +428,7 @@ static void round_of(uint64_t seed)
     static const struct shell_documents nothing;
     struct world world = { .random = seed * 0x9e3779b97f4a7c15ull + 1 };
     world.shell.random = seed;
-    world.shell.options.encrypt = seed % 4 != 0;
+    world.shell.encrypt = seed % 4 != 0;
     world.shell.options.exec_enabled = true;
     world.shell.options.exec_allow = programs;
     world.shell.options.exec_allow_count = 1;

@@ -14,7 +14,7 @@ static const char waits[] = "{\"name\":\"waits\",\"steps\":[{\"id\":\"a\",\"http
 static void open_shell(struct agent_shell *shell, bool encrypt)
 {
     *shell = (struct agent_shell){ .random = 7 };
-    shell->options.encrypt = encrypt;
+    shell->encrypt = encrypt;
     shell_open(shell);
 }
 
@@ -69,6 +69,13 @@ static void keys_in_records(void)
     is_int(keys_used(&shell), 2, "also after a restart");
     uint64_t third = shell_submit(&shell, nap, "{}");
     is_int(shell.log[third - 1].header.key_id, 3, "the next one gets the next key");
+    struct flow *flow = shell_flow(&shell, nap);
+    struct command later = shell_submission(flow, "{}");
+    later.submit.key_id = 9;
+    (void)shell_do(&shell, &later);
+    is_int(keys_used(&shell), 9, "or a later one, when the shell says so");
+    ok(same_when_replayed(&shell), "of which a replay gives the same");
+    flow_unref(flow);
     shell_documents_free(&documents);
     shell_close(&shell);
 }

@@ -240,7 +240,7 @@ static void encrypted(struct agent_shell *shell)
     static const char wait[] = "{\"name\":\"wait\",\"steps\":[{\"id\":\"a\",\"signal\":{\"name\":"
                                "\"x\",\"timeout\":\"9h\"}}]}";
     agent_close(shell->agent);
-    shell->options.encrypt = true;
+    shell->encrypt = true;
     if (agent_open(&shell->agent, &shell->options, NULL) < 0)
         tap_bail_out("no agent");
     agent_live(shell->agent);

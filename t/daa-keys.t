@@ -2,7 +2,7 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Daa qw(wait_until spew);
+use Daa qw(wait_until scratch program run_program spew);
 use POSIX ();
 use Test::More;
 
@@ -52,6 +52,59 @@ $agent->start_again;
 ok(wait_until(sub { status_of($stuck) eq 'completed' }), 'and the next start takes up what was set aside');
 is(waiting(), 0, 'so that none waits');
 submit(\%wait);
+
+#--- Keys that no workflow has ---------------------------------------------------------------------
+
+sub submitted { return $agent->post('/api/v1/workflows', { definition => \%nap, input => {} }) }
+
+# The numbers of the keys of workflows, in the order in which they were submitted.
+sub keys_of {
+    my ($dir) = @_;
+    my ($status, $out) = run_program(program('daa-log'), 'cat', '--json', $dir);
+    return [ map { /"key_id":(\d+)/ ? $1 : 0 } grep { /"workflow.submitted"/ } split /\n/, $out ];
+}
+
+my @before = @{ keys_of($agent->dir . '/log') };
+is("@before", '1 2 3 4', '(four keys are used)');
+damage(undef, 5, 1500);
+$answer = submitted();
+is("$answer->{status} $answer->{json}{code}", '503 keys-being-made', 'behind many that are damaged none is found at once');
+is(submitted()->{status}, 202, 'the next try goes on from there, and finds one');
+is(submitted()->{status}, 202, 'and so does the one after it');
+is(keys_of($agent->dir . '/log')->[-1], 1506, 'with the key behind it: nothing is tried twice');
+
+#--- A log that was restored -----------------------------------------------------------------------
+
+my $original = $agent;
+my ($status, $out, $err) = run_program(program('daa-log'), 'backup', $agent->dir, scratch() . '/backup');
+is($status, 0, '(a backup)') or diag($err);
+$agent->stop;
+run_program(program('daa-log'), 'restore', scratch() . '/backup', scratch() . '/restored');
+run_program('cp', '-a', $agent->dir . '/keys', scratch() . '/restored/keys');
+my $end = 65536 * (() = glob $agent->dir . '/keys/keys-*');
+$agent = Daa->start(dir => scratch() . '/restored', config => $config);
+$agent->stop;
+$agent->start_again;
+is(submitted()->{status}, 202, 'a log that was restored with a copy of its keys goes on');
+cmp_ok(keys_of($agent->dir . '/log')->[-1], '>=', $end,
+    'with none of the keys that the one before may have given to others since, also at its second start');
+$agent->stop;
+$agent = $original;
+
+#--- Keys that are not made yet ---------------------------------------------------------------------
+
+my ($begin) = glob $agent->dir . '/keys/log-*';
+rename $begin, $begin =~ s/-\d+$/-65535/r or die;
+unlink $agent->dir . '/keys/keys-0000000001';
+mkdir $agent->dir . '/keys/keys-0000000001.tmp';
+$agent->start_again;
+$answer = submitted();
+is("$answer->{status} $answer->{json}{code}", '503 keys-being-made', 'a workflow whose key is not made yet is to be submitted again');
+$agent->stop;
+rmdir $agent->dir . '/keys/keys-0000000001.tmp';
+$agent->start_again;
+is(submitted()->{status}, 202, 'when it is made, it is taken');
+is(keys_of($agent->dir . '/log')->[-1], 65536, '(the first behind those of the file before)');
 $agent->stop;
 
 #--- All are gone ----------------------------------------------------------------------------------

@@ -58,8 +58,6 @@ struct agent_options {
     uint32_t output_size_max; /* of a workflow's output, bytes; 0 or over 1 MiB: 1 MiB */
     struct event_keys keys;   /* of workflows that have one; `context` must stay. Without a context
                                what is encrypted is blank */
-    bool encrypt; /* each new workflow gets a key of its own (core/event/private.h), the next one:
-                     agent_counts.keys_used + 1 */
     bool exec_enabled;
     const char *const *exec_allow; /* absolute paths; the caller's, for ever */
     uint32_t exec_allow_count;

@@ -69,6 +69,7 @@ struct command {
         struct {
             struct flow *flow;           /* the agent takes its own reference when it applies */
             struct span input, metadata; /* JSON, checked */
+            uint32_t key_id; /* of its events, which no workflow had before; 0: not encrypted */
         } submit;
         struct {
             struct span name, payload; /* JSON, checked */

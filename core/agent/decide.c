@@ -157,8 +157,7 @@ static void plan_submitted(struct plan *plan, const struct flow *flow)
     const struct command *command = plan->command;
     Daa__WorkflowSubmitted *body =
         plan_event(plan, DAA__EVENT__BODY_WORKFLOW_SUBMITTED, &daa__workflow_submitted__descriptor);
-    if (plan->agent->options.encrypt)
-        plan->decision->events[plan->decision->event_count - 1].key_id = plan->agent->keys_used + 1;
+    plan->decision->events[plan->decision->event_count - 1].key_id = command->submit.key_id;
     body->has_status = body->has_name = body->has_definition = 1;
     body->status = DAA__WORKFLOW_STATUS__WORKFLOW_PENDING;
     body->name = plan_bytes(plan, flow->name);
@@ -266,7 +265,7 @@ static void decide_submit(struct plan *plan)
                     agent->unfinished, agent->options.max_pending);
         return;
     }
-    if (agent->options.encrypt && agent->keys_used == UINT32_MAX) {
+    if (command->submit.key_id != 0 && agent->keys_used == UINT32_MAX) {
         plan_refuse(plan, 503, "no-keys-left",
                     "each of the 4294967295 keys that a log can have was used: begin another log, "
                     "or set log.encryption = false");
@@ -279,6 +278,7 @@ static void decide_submit(struct plan *plan)
             command->submit.input.size + command->submit.metadata.size, workflow_size_max(plan));
         return;
     }
+    CHECK(command->submit.key_id == 0 || command->submit.key_id > agent->keys_used);
     if (definition == NULL || definition->removed)
         plan_definition(plan, flow);
     plan_submitted(plan, flow);

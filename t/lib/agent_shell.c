@@ -295,9 +295,14 @@ enum decision_kind shell_decide(struct agent_shell *shell, const struct command 
     struct agent_moment moment = { .now_ns = shell->now_ns,
                                    .random = shell->random += 0x9e3779b97f4a7c15ull,
                                    .wall_ns = shell->wall_ns };
+    struct command keyed = *command;
+    struct agent_counts counts;
+    agent_counts_get(shell->agent, &counts);
+    if (command->kind == COMMAND_SUBMIT && shell->encrypt && command->submit.key_id == 0)
+        keyed.submit.key_id = counts.keys_used + 1;
     shell->commands++;
     for (bool first = true;; first = false) {
-        agent_decide(shell->agent, command, &moment, decision);
+        agent_decide(shell->agent, &keyed, &moment, decision);
         if (decision->kind != DECISION_NEEDS)
             break;
         shell->needs++;

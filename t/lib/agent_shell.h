@@ -37,6 +37,7 @@ struct agent_shell {
     struct effect *effects; /* due and not answered, the newest first */
     uint64_t finished;      /* EFFECT_FINISHED seen */
     uint64_t commands, needs;
+    bool encrypt;      /* each submission gets the next key */
     bool erased[4096]; /* by key: it is destroyed (shell_erase) */
     bool lazy_changes; /* agent_take_changes() only when shell_take() is called */
 };

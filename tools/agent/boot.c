@@ -266,36 +266,38 @@ static int open_keyring(struct boot *boot, struct error *error)
     return keyring_open(&boot->keyring, &options, error);
 }
 
-/* An agent that began without them would set aside all that is encrypted, and make others in their
- * place. */
-static int check_keys_are_there(const struct boot *boot, struct error *error)
+/* Which keys are taken. An agent that began without any would set aside all that is encrypted, and
+ * make others in their place. */
+static int look_at_keys(struct boot *boot, struct error *error)
 {
     struct agent_counts counts;
     uint64_t end = 0;
+    uint32_t before = 0;
     agent_counts_get(boot->agent, &counts);
-    if (counts.keys_used == 0)
-        return 0;
+    boot->keys_used = counts.keys_used;
     int status = boot->keyring ? keyring_end(boot->keyring, &end, error) : 0;
-    if (status < 0 || end > 0)
-        return status;
-    return error_set(error, ERROR_NOT_FOUND,
-                     "the log is encrypted, and there are no keys in %s: put that directory back, "
-                     "or say where it is (log.keys_dir)",
-                     boot->keys_dir);
+    if (status == 0 && counts.keys_used > 0 && end == 0)
+        return error_set(error, ERROR_NOT_FOUND,
+                         "the log is encrypted, and there are no keys in %s: put that directory "
+                         "back, or say where it is (log.keys_dir)",
+                         boot->keys_dir);
+    if (status == 0 && boot->config->log.encryption)
+        status = keyring_begin(boot->keyring, boot->log_uuid, &before, error);
+    if (before > boot->keys_used)
+        boot->keys_used = before;
+    return status;
 }
 
 /* Its keys are there before the first workflow is. */
 static int open_eraser(struct boot *boot, struct error *error)
 {
-    struct agent_counts counts;
-    agent_counts_get(boot->agent, &counts);
     struct eraser_options options = { .keyring = boot->keyring,
                                       .inbox = boot->inbox,
                                       .snapshots = boot->snapshots,
                                       .state = boot->state,
                                       .log_dir = boot->log_dir,
                                       .budget = &boot->budget,
-                                      .keys_used = counts.keys_used,
+                                      .keys_used = boot->keys_used,
                                       .makes_keys = boot->config->log.encryption };
     return boot->keyring ? eraser_open(&boot->eraser, &options, error) : 0;
 }
@@ -347,7 +349,6 @@ static int open_agent(struct boot *boot, struct error *error)
         .idle_bytes_max = config->state.idle_bytes,
         .output_size_max = log_payload_size_max(boot->log) / 2,
         .keys = event_keys_of(boot->keyring),
-        .encrypt = config->log.encryption,
         .exec_enabled = config->exec.enabled,
         .exec_allow = (const char *const *)config->exec.allow.items,
         .exec_allow_count = (uint32_t)config->exec.allow.count,
@@ -484,6 +485,8 @@ static int open_loop(struct boot *boot, struct error *error)
                                  .accepts_clock =
                                      boot->config->clock.on_step == CONFIG_ON_STEP_ACCEPT,
                                  .keyring = boot->keyring,
+                                 .encrypt = boot->config->log.encryption,
+                                 .keys_used = boot->keys_used,
                                  .eraser = boot->eraser,
                                  .disk = boot->disk,
                                  .budget = &boot->budget,
@@ -647,7 +650,7 @@ int boot_open(struct boot *boot, const struct boot_hooks *hooks, struct error *e
     if (status == 0)
         status = open_state_and_agent(boot, error);
     if (status == 0)
-        status = check_keys_are_there(boot, error);
+        status = look_at_keys(boot, error);
     if (status == 0)
         status = open_workers(boot, error);
     if (status == 0)

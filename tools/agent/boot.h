@@ -59,6 +59,7 @@ struct boot {
     struct budget budget;
     char log_dir[PATH_MAX], db_dir[PATH_MAX], snapshots_dir[PATH_MAX], keys_dir[PATH_MAX];
     struct keyring *keyring; /* of workflows; NULL: no event was or will be encrypted */
+    uint32_t keys_used;      /* in it, when the agent started: the next key is above */
     struct eraser *eraser;   /* NULL as well */
     struct io *io;
     struct log *log;

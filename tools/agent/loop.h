@@ -47,6 +47,8 @@ struct loop_options {
     const struct host_clock *host_clock;
     bool accepts_clock;      /* a wall clock that was stepped and is steady, by itself */
     struct keyring *keyring; /* of workflows whose events are encrypted; NULL: there is none */
+    bool encrypt;            /* each new workflow gets a key of its own */
+    uint32_t keys_used;      /* the next one is above it */
     struct eraser *eraser;   /* that is told which keys are used; NULL: none */
     struct disk *disk;       /* NULL: it is not watched */
     struct budget *budget;

@@ -25,6 +25,8 @@
 #define LOOP_NONCES 256u
 struct loop_keys {
     uint8_t key[AEAD_KEY_SIZE];
+    uint32_t key_id;    /* of `key`; 0: it is wiped */
+    uint32_t used;      /* up to here each key has a workflow, or cannot be had */
     bool missing;       /* the command under way was refused for want of its key */
     struct table aside; /* workflows that wait for the next start, for want of theirs */
     uint64_t told_ns;   /* when the first of the last `told` of them was said */
@@ -118,6 +120,13 @@ void keys_init(struct loop *loop);
 void keys_free(struct loop *loop);
 /* Into loop->keys.key: 0, or negative and `error` says why. 0: no key is needed. */
 int keys_take(struct loop *loop, uint32_t key_id, struct error *error);
+void keys_wipe(struct loop *loop);
+/* The number of the key for the next workflow: the first that can be had, unless many in a row
+ * cannot, or it is not made yet; keys_take() tells. */
+uint32_t keys_next(struct loop *loop);
+/* keys_take() of what keys_next() gave said this, and another time there will be one. */
+bool keys_are_to_come(struct loop *loop, uint32_t key_id, int code);
+void keys_used(struct loop *loop, uint32_t key_id); /* by a new workflow */
 /* A command of our own cannot be recorded, and `why` says what is the matter with its key: it is
  * given up, and its workflow waits for the next start. False: no memory for that. */
 bool keys_set_aside(struct loop *loop, const struct command *command, const char *why);

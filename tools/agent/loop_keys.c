@@ -2,16 +2,20 @@
 #include "tools/agent/loop_inside.h"
 
 #include "log/keyring.h"
+#include "tools/agent/eraser.h"
 #include "tools/agent/host.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
+#define TRIES_MAX 1024u /* for one submission: a restored log may have keys that were destroyed */
 #define TELL_EVERY_NS 60000000000ull
 #define TOLD_MAX 8u /* sentences in that time: a file that is lost has the keys of many */
 
 void keys_init(struct loop *loop)
 {
+    loop->keys.used = loop->options.keys_used;
     table_init(&loop->keys.aside, loop->options.budget, BUDGET_WORKFLOWS);
 }
 
@@ -22,14 +26,69 @@ void keys_free(struct loop *loop)
 
 int keys_take(struct loop *loop, uint32_t key_id, struct error *error)
 {
-    if (key_id == 0)
+    if (key_id == loop->keys.key_id) /* also 0 */
         return 0;
     if (!loop->options.keyring)
         return error_set(
             error, ERROR_NOT_FOUND,
             "the events of this workflow are encrypted, and there are no keys: put the "
             "directory of the keys back (log.keys_dir), then start the agent again");
-    return keyring_get(loop->options.keyring, key_id, loop->keys.key, error);
+    int status = keyring_get(loop->options.keyring, key_id, loop->keys.key, error);
+    loop->keys.key_id = status == 0 ? key_id : 0;
+    return status;
+}
+
+void keys_wipe(struct loop *loop)
+{
+    explicit_bzero(loop->keys.key, sizeof loop->keys.key);
+    loop->keys.key_id = 0;
+}
+
+/*--- Keys for new workflows --------------------------------------------------------------------*/
+
+/* The last one that workflows have is in a file that is there, and this one's file is behind all
+ * that are: it is not made yet. */
+static bool is_to_be_made(struct loop *loop, uint32_t key_id)
+{
+    uint64_t end;
+    uint32_t used = loop->keys.used;
+    return keyring_end(loop->options.keyring, &end, NULL) == 0 && key_id >= end &&
+           (used == 0 || used < end);
+}
+
+/* Of a number that no workflow has: the next one does as well. */
+static bool is_lost(struct loop *loop, uint32_t key_id, int code)
+{
+    uint64_t end;
+    if (code == ERROR_UNAVAILABLE)
+        return keyring_end(loop->options.keyring, &end, NULL) == 0 && key_id < end;
+    return code == ERROR_NOT_FOUND || code == ERROR_DAMAGED || code == -EIO;
+}
+
+bool keys_are_to_come(struct loop *loop, uint32_t key_id, int code)
+{
+    return is_lost(loop, key_id, code) || is_to_be_made(loop, key_id);
+}
+
+void keys_used(struct loop *loop, uint32_t key_id)
+{
+    loop->keys.used = key_id;
+    if (loop->options.eraser)
+        eraser_used(loop->options.eraser, key_id);
+}
+
+uint32_t keys_next(struct loop *loop)
+{
+    uint32_t id = loop->keys.used;
+    for (unsigned tries = 0; tries < TRIES_MAX && id < UINT32_MAX; tries++) {
+        int status = keys_take(loop, id + 1, NULL);
+        if (status == 0 || !is_lost(loop, id + 1, status))
+            break;
+        id++;
+    }
+    if (id > loop->keys.used) /* nothing is tried twice, and those behind them have to be made */
+        keys_used(loop, id);
+    return id < UINT32_MAX ? id + 1 : UINT32_MAX;
 }
 
 /*--- Workflows whose key cannot be had ---------------------------------------------------------*/

@@ -130,6 +130,20 @@ static bool is_passing(int code)
     return code == -EMFILE || code == -ENFILE || code == -ENOMEM;
 }
 
+static void refuse_for_key(struct loop *loop, const struct command *command,
+                           const struct error *error)
+{
+    loop->keys.missing = !is_passing(error->code);
+    if (command->kind == COMMAND_SUBMIT &&
+        keys_are_to_come(loop, command->submit.key_id, error->code))
+        perform_refuse(loop, 503, "keys-being-made",
+                       "keys for new workflows are being made, or looked for behind many that were "
+                       "destroyed: ask again in a moment; when that lasts, /status says why "
+                       "(encryption, trouble)");
+    else
+        perform_refuse(loop, 503, "key-unavailable", error->text);
+}
+
 /* Nothing of it can be recorded before the next start. */
 static enum performed refuse_set_aside(struct loop *loop, const struct command *command,
                                        struct request *request)
@@ -148,14 +162,14 @@ static enum performed refuse_set_aside(struct loop *loop, const struct command *
 
 /* Room in the log for the events of the decision. The decision is a refusal when there is none for
  * good; ERROR_FULL: not yet. */
-static int reserve(struct loop *loop, bool gives_up, uint64_t *first_seq)
+static int reserve(struct loop *loop, const struct command *command, bool gives_up,
+                   uint64_t *first_seq)
 {
     uint64_t payload_size;
     struct error error = { 0 };
     int status = write_prepare(loop, &payload_size, &error);
     if (status < 0 && error.code < 0) {
-        loop->keys.missing = !is_passing(error.code);
-        perform_refuse(loop, 503, "key-unavailable", error.text);
+        refuse_for_key(loop, command, &error);
         return 0;
     }
     if (status == 0)
@@ -177,7 +191,8 @@ static int reserve(struct loop *loop, bool gives_up, uint64_t *first_seq)
 
 /* Requests had their documents read ahead by the API's threads; of our own commands, timers and
  * what is ready wait for theirs while others go on. */
-enum performed perform(struct loop *loop, const struct command *command, struct request *request)
+static enum performed perform_one(struct loop *loop, const struct command *command,
+                                  struct request *request)
 {
     struct decision *decision = &loop->decision;
     uint64_t first_seq = 0;
@@ -196,7 +211,7 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
     if (request && decision->kind == DECISION_EVENTS && command->kind == COMMAND_SUBMIT)
         refuse_for_disk(loop);
     if (decision->kind == DECISION_EVENTS &&
-        reserve(loop, request && perform_gives_up(loop), &first_seq) == ERROR_FULL)
+        reserve(loop, command, request && perform_gives_up(loop), &first_seq) == ERROR_FULL)
         return NO_ROOM;
     if (decision->kind == DECISION_REFUSED) {
         if (!request && loop->keys.missing)
@@ -215,4 +230,13 @@ enum performed perform(struct loop *loop, const struct command *command, struct 
     loop_follow_clock(loop);
     turn_answer(loop, request, REQUEST_DURABLE);
     return PERFORMED;
+}
+
+enum performed perform(struct loop *loop, const struct command *command, struct request *request)
+{
+    if (request && command->kind == COMMAND_SUBMIT && loop->options.encrypt)
+        request->command.submit.key_id = keys_next(loop);
+    enum performed performed = perform_one(loop, command, request);
+    keys_wipe(loop);
+    return performed;
 }

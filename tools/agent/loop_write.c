@@ -1,6 +1,5 @@
 #include "tools/agent/loop_inside.h"
 
-#include "tools/agent/eraser.h"
 #include "tools/agent/host.h"
 
 #include <errno.h>
@@ -109,8 +108,8 @@ static void note_used(struct loop *loop, const struct record *record, struct req
         return;
     if (request)
         request->stream = request->seq = record->seq;
-    if (record->key_id != 0 && loop->options.eraser)
-        eraser_used(loop->options.eraser, record->key_id);
+    if (record->key_id != 0)
+        keys_used(loop, record->key_id);
 }
 
 void write_events(struct loop *loop, uint64_t first_seq, struct request *request)
@@ -136,7 +135,6 @@ void write_events(struct loop *loop, uint64_t first_seq, struct request *request
         append_one(loop, &records[i], i);
         note_used(loop, &records[i], request);
     }
-    explicit_bzero(loop->keys.key, sizeof loop->keys.key);
     if (request && request->command.kind != COMMAND_SUBMIT) {
         request->stream = request->command.stream;
         request->seq = first_seq;
