@@ -20,7 +20,7 @@
 #define TELL_STALL_EVERY_NS 60000000000ull
 #define STALL_NS 2000000000ull /* without room in the log, until requests are refused */
 
-/* The key of the decision's workflow, wiped when its events are written; and random bytes that were
+/* The key of the decision's workflow, wiped when the command is over; and random bytes that were
  * not used yet. */
 #define LOOP_NONCES 256u
 struct loop_keys {
@@ -118,9 +118,11 @@ void documents_look(struct loop *loop);
 
 void keys_init(struct loop *loop);
 void keys_free(struct loop *loop);
-/* Into loop->keys.key: 0, or negative and `error` says why. 0: no key is needed. */
+/* Into loop->keys.key, with nonces for all events of a decision: 0, or negative and `error` says
+ * why. perform() wipes it. 0: no key is needed. */
 int keys_take(struct loop *loop, uint32_t key_id, struct error *error);
 void keys_wipe(struct loop *loop);
+const uint8_t *keys_nonce(struct loop *loop); /* AEAD_NONCE_SIZE random bytes, each once */
 /* The number of the key for the next workflow: the first that can be had, unless many in a row
  * cannot, or it is not made yet; keys_take() tells. */
 uint32_t keys_next(struct loop *loop);

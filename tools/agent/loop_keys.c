@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define TRIES_MAX 1024u /* for one submission: a restored log may have keys that were destroyed */
 #define TELL_EVERY_NS 60000000000ull
@@ -24,6 +25,31 @@ void keys_free(struct loop *loop)
     table_free(&loop->keys.aside);
 }
 
+/* For all events that a decision may have: what was reserved in the log must be written. */
+static int draw_nonces(struct loop_keys *keys, struct error *error)
+{
+    uint8_t *bytes = keys->nonces[0];
+    size_t size = sizeof keys->nonces;
+    if (keys->nonces_left >= DECISION_EVENTS_MAX)
+        return 0;
+    while (size > 0) { /* more than 256 bytes may come in parts, when a signal does */
+        ssize_t got = getrandom(bytes, size, 0);
+        if (got < 0 && errno != EINTR)
+            return error_set(error, -errno, "no random bytes to encrypt with: %s",
+                             error_text(-errno));
+        bytes += got > 0 ? got : 0;
+        size -= got > 0 ? (size_t)got : 0;
+    }
+    keys->nonces_left = LOOP_NONCES;
+    return 0;
+}
+
+const uint8_t *keys_nonce(struct loop *loop)
+{
+    CHECK(loop->keys.nonces_left > 0);
+    return loop->keys.nonces[--loop->keys.nonces_left];
+}
+
 int keys_take(struct loop *loop, uint32_t key_id, struct error *error)
 {
     if (key_id == loop->keys.key_id) /* also 0 */
@@ -33,7 +59,9 @@ int keys_take(struct loop *loop, uint32_t key_id, struct error *error)
             error, ERROR_NOT_FOUND,
             "the events of this workflow are encrypted, and there are no keys: put the "
             "directory of the keys back (log.keys_dir), then start the agent again");
-    int status = keyring_get(loop->options.keyring, key_id, loop->keys.key, error);
+    int status = draw_nonces(&loop->keys, error);
+    if (status == 0)
+        status = keyring_get(loop->options.keyring, key_id, loop->keys.key, error);
     loop->keys.key_id = status == 0 ? key_id : 0;
     return status;
 }

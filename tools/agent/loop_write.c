@@ -2,10 +2,8 @@
 
 #include "tools/agent/host.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /*--- Before room is asked for ------------------------------------------------------------------*/
 
@@ -51,19 +49,6 @@ int write_prepare(struct loop *loop, uint64_t *payload_size, struct error *error
 
 /*--- Writing -----------------------------------------------------------------------------------*/
 
-static const uint8_t *next_nonce(struct loop_keys *keys)
-{
-    if (keys->nonces_left == 0) {
-        ssize_t size;
-        do /* whole or not at all, of so few bytes */
-            size = getrandom(keys->nonces, sizeof keys->nonces, 0);
-        while (size < 0 && errno == EINTR);
-        CHECK(size == (ssize_t)sizeof keys->nonces);
-        keys->nonces_left = LOOP_NONCES;
-    }
-    return keys->nonces[--keys->nonces_left];
-}
-
 static uint64_t newest_of_stream(const struct record *records, uint32_t count, uint64_t stream,
                                  uint64_t before)
 {
@@ -81,7 +66,7 @@ static void append_one(struct loop *loop, const struct record *record, uint32_t 
     int status = agent_apply(loop->options.agent, &header, &loop->decision.events[index].event);
     CHECK(status == 0);
     if (record->key_id != 0)
-        event_encrypt(event, &header, loop->keys.key, next_nonce(&loop->keys));
+        event_encrypt(event, &header, loop->keys.key, keys_nonce(loop));
     size_t size = event_size(event);
     event_pack(event, loop->payload);
     struct record full = *record;
