@@ -60,7 +60,7 @@ sub submitted { return $agent->post('/api/v1/workflows', { definition => \%nap, 
 # The numbers of the keys of workflows, in the order in which they were submitted.
 sub keys_of {
     my ($dir) = @_;
-    my ($status, $out) = run_program(program('daa-log'), 'cat', '--json', $dir);
+    my ($status, $out) = run_program(program('daa-log'), 'cat', '--json', '--no-keys', $dir);
     return [ map { /"key_id":(\d+)/ ? $1 : 0 } grep { /"workflow.submitted"/ } split /\n/, $out ];
 }
 
@@ -106,6 +106,18 @@ $agent->start_again;
 is(submitted()->{status}, 202, 'when it is made, it is taken');
 is(keys_of($agent->dir . '/log')->[-1], 65536, '(the first behind those of the file before)');
 $agent->stop;
+
+#--- One whose document has to be read ---------------------------------------------------------------
+
+$agent = Daa->start(config => $config . "idle_bytes = \"1B\"\n");
+$admin = { Authorization => "Bearer " . $agent->token };
+$stuck = submit(\%later);
+ok(wait_until(sub { $agent->get('/status', $admin)->{json}{workflows}{in_memory} == 0 }), '(it has left memory)');
+damage(undef, 1, 1);
+ok(wait_until(sub { waiting() == 1 }), 'a workflow that is read back, and whose key is damaged, is set aside too');
+is(submitted()->{status}, 202, 'and the agent goes on');
+is($agent->stop, 0, 'until it is stopped');
+$agent = $original;
 
 #--- All are gone ----------------------------------------------------------------------------------
 

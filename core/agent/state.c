@@ -261,6 +261,8 @@ struct workflow *state_workflow_new(struct agent *agent, struct definition *defi
 int state_take_cipher_key(const struct agent *agent, struct workflow *workflow, uint32_t key_id)
 {
     int result = event_key_get(&agent->options.keys, key_id, workflow->cipher_key);
+    if (result == ERROR_DAMAGED || result == ERROR_NEWER) /* the key, not what is read with it */
+        return ERROR_UNAVAILABLE;
     if (result < 0)
         return result;
     workflow->key_id = key_id;

@@ -60,6 +60,13 @@ static enum performed decide(struct loop *loop, const struct command *command, b
                 continue;
             if (status == 1)
                 return COLD;
+            if (status == ERROR_UNAVAILABLE || status == -EIO) {
+                loop->keys.missing = true;
+                perform_refuse(loop, 503, "key-unavailable",
+                               "its document cannot be opened, because its key cannot be had: see "
+                               "what daa-log keys says, and put the file of it back from a copy");
+                return PERFORMED;
+            }
             struct error error;
             error_set(&error, status, "a document cannot be loaded: %s", error_text(status));
             /* What waits for it would wait for ever, and everything behind it. */
@@ -144,6 +151,14 @@ static void refuse_for_key(struct loop *loop, const struct command *command,
         perform_refuse(loop, 503, "key-unavailable", error->text);
 }
 
+/* The agent could not have the key for a new workflow; the keyring knows why. */
+static void explain_key(struct loop *loop, const struct command *command)
+{
+    struct error error;
+    if (command->kind == COMMAND_SUBMIT && keys_take(loop, command->submit.key_id, &error) < 0)
+        refuse_for_key(loop, command, &error);
+}
+
 /* Nothing of it can be recorded before the next start. */
 static enum performed refuse_set_aside(struct loop *loop, const struct command *command,
                                        struct request *request)
@@ -214,6 +229,8 @@ static enum performed perform_one(struct loop *loop, const struct command *comma
         reserve(loop, command, request && perform_gives_up(loop), &first_seq) == ERROR_FULL)
         return NO_ROOM;
     if (decision->kind == DECISION_REFUSED) {
+        if (request && strcmp(decision->refusal.code, "key-unavailable") == 0)
+            explain_key(loop, command);
         if (!request && loop->keys.missing)
             return keys_set_aside(loop, command, decision->refusal.text) ? PERFORMED : NO_MEMORY;
         /* Memory comes back; an outcome, a timer or a ready step that was given up would leave its
