@@ -10,9 +10,10 @@
 enum { DIGEST_SIZE = 16384 };
 
 void builder_place(struct log *log, struct segment *segment, const struct segment_header *header,
-                   int fd)
+                   const struct spare *file)
 {
-    segment->fd = fd;
+    segment->fd = file->fd;
+    segment->second = file->second;
     segment->begun = false;
     segment->header = *header;
     segment->end = LOG_BLOCK_SIZE;
@@ -24,11 +25,11 @@ void builder_place(struct log *log, struct segment *segment, const struct segmen
 }
 
 void builder_begin(struct log *log, struct segment *segment, const struct segment_header *header,
-                   int fd)
+                   const struct spare *file)
 {
     CHECK(atomic_load(&segment->image_state) == IMAGE_CLEAN);
     atomic_store(&segment->image_state, IMAGE_USED);
-    builder_place(log, segment, header, fd);
+    builder_place(log, segment, header, file);
 }
 
 /* Bytes of file that a frame with a body of this size takes. */
@@ -66,15 +67,15 @@ uint64_t builder_run_size(const struct log *log, uint64_t bytes)
     return bytes + builder_run_frames(log, bytes) * (FRAME_HEADER_SIZE + LOG_BLOCK_SIZE);
 }
 
-/* Seals the segment and goes on building in the other one. The disk follows (pipeline.c). */
+/* Seals the segment and goes on building in another one. The disk follows (pipeline.c). */
 static int roll(struct log *log)
 {
     struct segment *old = log->building;
-    struct segment *next = &log->segments[old == &log->segments[0]];
+    struct segment *next = writer_free_segment(log);
     struct spare spare;
-    if (!pipeline_is_steady(log) ||
-        atomic_load_explicit(&next->image_state, memory_order_acquire) != IMAGE_CLEAN ||
-        !spares_take(log, &spare)) {
+    /* In the second directory the log goes on only while its own device does not answer. */
+    if (!pipeline_is_steady(log) || next == NULL ||
+        (!spares_take(log, false, &spare) && !(old->second && spares_take(log, true, &spare)))) {
         counter_add(&log->counters.spare_waits, 1);
         spares_wake(log);
         return ERROR_FULL;
@@ -90,7 +91,7 @@ static int roll(struct log *log)
     header.prev_last_seq = log->next_seq - 1;
     header.prev_end_offset = old->end;
     memcpy(header.prev_chain, log->chain, SHA256_SIZE);
-    builder_begin(log, next, &header, spare.fd);
+    builder_begin(log, next, &header, &spare);
     counter_add(&log->counters.rolls, 1);
     failover_record(log);
     return 0;

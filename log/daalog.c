@@ -82,6 +82,13 @@ static int check_options(const struct daalog_options *options, struct error *err
                             error);
 }
 
+/* What a device does not answer is left to the kernel, and the engine with it. */
+static void close_engine(struct io *io)
+{
+    if (io_underway(io) == 0)
+        io_close(io);
+}
+
 /* The log's threads inherit what is blocked: signals are for the program's own. */
 static int open_log(struct daalog *log, const char *dir, const struct daalog_options *options,
                     struct error *error)
@@ -122,7 +129,7 @@ static int open_with(struct daalog **log, const char *dir, const struct daalog_o
     if (code < 0)
         (void)error_set(error, code, "cannot open the I/O engine: %s", error_text(code));
     else if ((code = open_log(opened, dir, options, error)) < 0)
-        io_close(opened->io);
+        close_engine(opened->io);
     if (code < 0)
         free(opened);
     else
@@ -315,7 +322,7 @@ int daalog_close(struct daalog *log, char *why, size_t why_size)
             code = error_set(&error, ERROR_UNAVAILABLE, "%s", log_failure(log->log));
             log_abandon(&log->log);
         }
-        io_close(log->io);
+        close_engine(log->io);
         free(log);
     }
     return face_tell(code, &error, why, why_size);

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -12,6 +13,9 @@
 
 enum { READS_MAX = 3 }; /* of CHECKPOINT */
 enum { LOOKS_MAX = 3 }; /* at the list of locks, for one that is not there */
+/* How far behind a segment that was passed over the one can be that went on: there are no more
+ * spares. */
+enum { PASSED_OVER_MAX = 128 };
 
 static int compare_numbers(const void *a, const void *b)
 {
@@ -19,37 +23,63 @@ static int compare_numbers(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-static int add_segment(struct directory *directory, size_t *capacity, uint64_t segment_no)
+struct numbers {
+    uint64_t *items;
+    size_t count, capacity;
+};
+
+static int add_number(struct numbers *numbers, uint64_t segment_no)
 {
-    if (directory->count == *capacity) {
-        size_t more = *capacity == 0 ? 64 : *capacity * 2;
-        uint64_t *grown = realloc(directory->segments, more * sizeof *grown);
+    if (numbers->count == numbers->capacity) {
+        size_t more = numbers->capacity == 0 ? 64 : numbers->capacity * 2;
+        uint64_t *grown = realloc(numbers->items, more * sizeof *grown);
         if (grown == NULL)
             return -ENOMEM;
-        directory->segments = grown;
-        *capacity = more;
+        numbers->items = grown;
+        numbers->capacity = more;
     }
-    directory->segments[directory->count++] = segment_no;
+    numbers->items[numbers->count++] = segment_no;
     return 0;
 }
 
 /* A segment that is being sealed has two names. And some filesystems (tmpfs of Linux 6.18) list a
  * directory from its beginning again when what was to come next is removed meanwhile, as retention
  * does. */
-static void drop_doubles(struct directory *directory)
+static void order(struct numbers *numbers)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < directory->count; i++)
-        if (kept == 0 || directory->segments[i] != directory->segments[kept - 1])
-            directory->segments[kept++] = directory->segments[i];
-    directory->count = kept;
+    if (numbers->count > 1)
+        qsort(numbers->items, numbers->count, sizeof *numbers->items, compare_numbers);
+    for (size_t i = 0; i < numbers->count; i++)
+        if (kept == 0 || numbers->items[i] != numbers->items[kept - 1])
+            numbers->items[kept++] = numbers->items[i];
+    numbers->count = kept;
+}
+
+static bool is_link(DIR *dir, const struct dirent *entry)
+{
+    struct stat status;
+    if (entry->d_type != DT_UNKNOWN)
+        return entry->d_type == DT_LNK;
+    return fstatat(dirfd(dir), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISLNK(status.st_mode);
+}
+
+static int add_entry(DIR *dir, const struct dirent *entry, struct numbers *all,
+                     struct numbers *linked)
+{
+    uint64_t segment_no;
+    bool raw = segment_no_of_name(entry->d_name, &segment_no);
+    if (!raw && !sealed_no_of_name(entry->d_name, &segment_no))
+        return 0;
+    int code = add_number(all, segment_no);
+    return code == 0 && raw && is_link(dir, entry) ? add_number(linked, segment_no) : code;
 }
 
 /* Reads the names into an empty directory. */
 static int read_names(struct directory *directory)
 {
-    size_t capacity = 0;
-    uint64_t segment_no;
+    struct numbers all = { .count = 0 }, linked = { .count = 0 };
     DIR *dir = opendir(directory->path);
     if (dir == NULL)
         return -errno;
@@ -61,14 +91,15 @@ static int read_names(struct directory *directory)
             code = -errno;
             break;
         }
-        if (segment_no_of_name(entry->d_name, &segment_no) ||
-            sealed_no_of_name(entry->d_name, &segment_no))
-            code = add_segment(directory, &capacity, segment_no);
+        code = add_entry(dir, entry, &all, &linked);
     }
     closedir(dir);
-    if (directory->count > 1)
-        qsort(directory->segments, directory->count, sizeof *directory->segments, compare_numbers);
-    drop_doubles(directory);
+    order(&all);
+    order(&linked);
+    directory->segments = all.items;
+    directory->count = all.count;
+    directory->linked = linked.items;
+    directory->linked_count = linked.count;
     directory->first_seqs = calloc(directory->count + 1, sizeof *directory->first_seqs);
     return code == 0 && directory->first_seqs == NULL ? -ENOMEM : code;
 }
@@ -89,8 +120,8 @@ static void keep_first_seqs(struct directory *directory, const struct directory 
 int directory_refresh(struct directory *directory, struct error *error)
 {
     struct directory before = *directory;
-    directory->segments = directory->first_seqs = NULL;
-    directory->count = 0;
+    directory->segments = directory->first_seqs = directory->linked = NULL;
+    directory->count = directory->linked_count = 0;
     int code = read_names(directory);
     if (code == 0)
         keep_first_seqs(directory, &before);
@@ -120,22 +151,37 @@ void directory_close(struct directory *directory)
 {
     free(directory->segments);
     free(directory->first_seqs);
-    directory->segments = directory->first_seqs = NULL;
-    directory->count = 0;
+    free(directory->linked);
+    directory->segments = directory->first_seqs = directory->linked = NULL;
+    directory->count = directory->linked_count = 0;
 }
 
-ptrdiff_t directory_find(const struct directory *directory, uint64_t segment_no)
+/* Index of the first that is not below. */
+static size_t find_from(const uint64_t *numbers, size_t count, uint64_t segment_no)
 {
-    size_t low = 0, high = directory->count;
+    size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (directory->segments[middle] < segment_no)
+        if (numbers[middle] < segment_no)
             low = middle + 1;
         else
             high = middle;
     }
-    bool found = low < directory->count && directory->segments[low] == segment_no;
-    return found ? (ptrdiff_t)low : -1;
+    return low;
+}
+
+ptrdiff_t directory_find(const struct directory *directory, uint64_t segment_no)
+{
+    size_t at = find_from(directory->segments, directory->count, segment_no);
+    bool found = at < directory->count && directory->segments[at] == segment_no;
+    return found ? (ptrdiff_t)at : -1;
+}
+
+bool directory_is_linked(const struct directory *directory, size_t index)
+{
+    uint64_t segment_no = directory->segments[index];
+    size_t at = find_from(directory->linked, directory->linked_count, segment_no);
+    return at < directory->linked_count && directory->linked[at] == segment_no;
 }
 
 /* The header says which segment of which capacity it is; the name must agree. */
@@ -148,6 +194,54 @@ static int check_header(uint64_t segment_no, const struct segment_header *header
         return SEGMENT_DAMAGED;
     }
     return SEGMENT_BEGUN;
+}
+
+/* The header of segment `index`; false when it has none that is whole. */
+static bool read_header(const struct directory *directory, size_t index,
+                        struct segment_header *header)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    struct source source;
+    const uint8_t *bytes;
+    segment_name(name, directory->segments[index]);
+    int code = source_open(&source, directory->path, name, NULL, NULL);
+    if (code == 0)
+        code = source_bytes(&source, 0, LOG_BLOCK_SIZE, &bytes);
+    if (code == 0)
+        code = segment_header_decode(bytes, header, NULL);
+    source_close(&source);
+    return code == 0 && header->segment_no == directory->segments[index];
+}
+
+/* The next segment behind `index` that was begun. */
+static bool next_begun(const struct directory *directory, size_t index,
+                       struct segment_header *header)
+{
+    for (size_t i = index + 1; i < directory->count; i++)
+        if (read_header(directory, i, header))
+            return true;
+    return false;
+}
+
+bool directory_is_passed_over(const struct directory *directory, size_t index)
+{
+    struct segment_header later;
+    return next_begun(directory, index, &later) &&
+           later.prev_segment_no < directory->segments[index];
+}
+
+/* Though it has a header. It takes a second directory, and that segment or one behind it in there.
+ */
+static bool header_is_passed_over(const struct directory *directory, size_t index,
+                                  const struct segment_header *header)
+{
+    struct segment_header later;
+    uint64_t segment_no = header->segment_no;
+    size_t at = find_from(directory->linked, directory->linked_count, segment_no);
+    if (at == directory->linked_count || directory->linked[at] - segment_no > PASSED_OVER_MAX)
+        return false;
+    return next_begun(directory, index, &later) && later.prev_segment_no < segment_no &&
+           later.epoch > header->epoch && later.first_seq <= header->first_seq;
 }
 
 int directory_segment(const struct directory *directory, size_t index, struct source *source,
@@ -176,6 +270,8 @@ int directory_segment(const struct directory *directory, size_t index, struct so
         return SEGMENT_DAMAGED;
     if (code == 0) {
         int state = check_header(directory->segments[index], header, what);
+        if (state == SEGMENT_BEGUN && header_is_passed_over(directory, index, header))
+            return SEGMENT_SPARE;
         directory->first_seqs[index] = state == SEGMENT_BEGUN ? header->first_seq : 0;
         return state;
     }

@@ -15,7 +15,8 @@
 
 /* What the first two blocks of a segment's file say. */
 enum segment_state {
-    SEGMENT_SPARE,   /* both are zero: not used yet, if no frame lies further behind */
+    SEGMENT_SPARE,   /* both are zero: not used yet, if no frame lies further behind; or the log
+                        passed it over: see below */
     SEGMENT_BEGUN,   /* a valid header */
     SEGMENT_DAMAGED, /* a header that is neither valid nor zero */
     SEGMENT_LOST,    /* the header is zero, and a frame begins behind it */
@@ -26,6 +27,8 @@ struct directory {
     char path[PATH_MAX];
     uint64_t *segments;   /* numbers, ascending */
     uint64_t *first_seqs; /* of those that were seen to be begun; 0: not known */
+    uint64_t *linked;     /* numbers of those whose file lies in the second directory, ascending */
+    size_t linked_count;
     size_t count;
 };
 
@@ -37,9 +40,20 @@ int directory_refresh(struct directory *directory, struct error *error);
 /* Index of the segment, or -1. */
 ptrdiff_t directory_find(const struct directory *directory, uint64_t segment_no);
 
+/* True if the file of segment `index` lies in the second directory (log/second.h). */
+bool directory_is_linked(const struct directory *directory, size_t index);
+
+/* True if the next segment that was begun behind segment `index` goes on behind one before it: the
+ * log passed it over, and whatever it is it holds nothing. */
+bool directory_is_passed_over(const struct directory *directory, size_t index);
+
 /* Opens segment `index` in `source` (which is open or zero-initialised with fd -1) and reads its
  * header. A state, or negative: the file cannot be read, or ERROR_NEWER. `what` gets the reason of
- * SEGMENT_DAMAGED. */
+ * SEGMENT_DAMAGED.
+ *
+ * A header whose write stalled, or failed in the second directory, may be in its file: a later
+ * segment of a higher epoch that goes on behind one before it passes it over (log/failover.c). It
+ * holds nothing, and is a spare. */
 int directory_segment(const struct directory *directory, size_t index, struct source *source,
                       struct segment_header *header, struct error *what);
 

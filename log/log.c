@@ -69,12 +69,12 @@ static int wait_and_witness(struct log *log, int wake_fd, uint64_t timeout_ns)
     pipeline_take_checkpoint(log);
     uint64_t due_ns = pipeline_checkpoint_due_ns(log);
     if (due_ns >= timeout_ns)
-        return io_wait(log->io, wake_fd, timeout_ns);
-    int ran = due_ns > 0 ? io_wait(log->io, wake_fd, due_ns) : 0;
+        return pipeline_wait(log, wake_fd, timeout_ns);
+    int ran = due_ns > 0 ? pipeline_wait(log, wake_fd, due_ns) : 0;
     if (ran != 0 || pipeline_checkpoint_due_ns(log) > 0)
         return ran;
     pipeline_write_checkpoint(log);
-    return io_wait(log->io, wake_fd, timeout_ns == UINT64_MAX ? timeout_ns : timeout_ns - due_ns);
+    return pipeline_wait(log, wake_fd, timeout_ns == UINT64_MAX ? timeout_ns : timeout_ns - due_ns);
 }
 
 int log_wait(struct log *log, int wake_fd, uint64_t timeout_ns)
@@ -155,7 +155,11 @@ void log_stats_get(const struct log *log, struct log_stats *stats)
         .syncs = counter_get(&c->syncs),
         .frames_in_flight = counter_get(&c->frames_in_flight),
         .frames_in_flight_max = counter_get(&c->frames_in_flight_max),
-        .spares = spares_count(log),
+        .spares = spares_count(&log->maintenance.main),
+        .second = log->second_dir[0] != '\0',
+        .in_second = counter_get(&c->in_second),
+        .stuck = atomic_load(&log->maintenance.stuck),
+        .second_spares = spares_count(&log->maintenance.second),
         .spare_waits = counter_get(&c->spare_waits),
         .commit_ns_sum = counter_get(&c->commit_ns_sum),
         .depth = counter_get(&c->depth),
@@ -173,16 +177,27 @@ void log_stats_get(const struct log *log, struct log_stats *stats)
     snprintf(stats->engine, sizeof stats->engine, "%s", io_name(log->io));
     stats->spare_code =
         trouble_get(log->maintenance.trouble, stats->spare_error, sizeof stats->spare_error);
+    (void)trouble_get(log->maintenance.second_trouble, stats->second_error,
+                      sizeof stats->second_error);
     uint64_t done_no = atomic_load(&log->sealer.done_no);
     if (log->options.seal && stats->segment_no > done_no + 1)
         stats->unsealed = stats->segment_no - done_no - 1;
     (void)trouble_get(log->sealer.trouble, stats->seal_error, sizeof stats->seal_error);
 }
 
+static void release(struct log *log)
+{
+    (void)spares_stop_thread(log); /* it might announce the image again, and wakes the sealer */
+    (void)sealer_stop_thread(log);
+    image_withdraw(log->dir);
+    writer_release(log);
+}
+
 int log_close(struct log **log, struct error *error)
 {
     struct log *closing = *log;
     CHECK(closing->command.left == 0);
+    closing->close_by_ns = pipeline_now_ns() + GIVE_UP_STALLS * stall_after_ns(closing);
     builder_close_frame(closing, 0);
     pipeline_drain(closing);
     closing->failover.possible = false; /* all is durable; CLOSE alone is not worth a segment */
@@ -192,23 +207,17 @@ int log_close(struct log **log, struct error *error)
     }
     int result = closing->health == LOG_FAILED ? writer_failed(closing, error) : 0;
     pipeline_take_checkpoint(closing);
-    if (result == 0 && !closing->checkpoint.broken) {
+    if (result == 0 && !closing->checkpoint.broken && !closing->checkpoint.side.underway) {
         pipeline_write_checkpoint(closing);
         pipeline_drain(closing);
     }
-    sealer_stop_thread(closing);
-    spares_stop_thread(closing); /* it might announce the image again */
-    image_withdraw(closing->dir);
-    writer_release(closing);
+    release(closing);
     *log = NULL;
     return result < 0 ? error_wrap(error, result, "close log") : 0;
 }
 
 void log_abandon(struct log **log)
 {
-    sealer_stop_thread(*log);
-    spares_stop_thread(*log);
-    image_withdraw((*log)->dir);
-    writer_release(*log);
+    release(*log);
     *log = NULL;
 }

@@ -20,6 +20,13 @@
  * FAILED for good: reserve answers ERROR_UNAVAILABLE, log_durable_seq() stays, what was not durable
  * is unknown until the log is opened again.
  *
+ * The same when a write has been under way for options.stall_ns and there is options.second_dir:
+ * the log goes on there, on another device, and comes back at the first roll for which its own
+ * device has made a file. What stalled may end much later, well or not: it changes nothing. Only
+ * one stall is avoided at a time: one of the second device, or of the first again while a write is
+ * still stuck there, is waited for. The engine must not wait inside io_submit(), as the plain one
+ * does.
+ *
  * Files that segments need are made ahead of time by a maintenance thread, or by log_maintain()
  * when options.maintain_inline is set (tests, the simulator).
  *
@@ -43,9 +50,11 @@ struct log;
 enum log_sync { LOG_SYNC_PROBE = 0, LOG_SYNC_DSYNC = 1, LOG_SYNC_FDATASYNC = 2 };
 
 struct log_options {
-    const char *dir; /* made when missing (0700) */
-    struct io *io;   /* the engine; the caller's, open until after log_close(), with room for
-                        frames_in_flight_max + 2 ops */
+    const char *dir;        /* made when missing (0700) */
+    const char *second_dir; /* on another device, made when missing (0700): the log goes on there
+                               when a write stalls (log/second.h); NULL: none */
+    struct io *io;          /* the engine; the caller's, open until after log_close(), with room for
+                        frames_in_flight_max + 2 ops, with a second_dir twice as many */
     struct budget *budget;
     uint64_t segment_size; /* bytes, for a new log; 0: LOG_SEGMENT_SIZE. An old log keeps its own */
     uint32_t frames_in_flight_max; /* 1 to 32; 0: 8 */
@@ -58,8 +67,8 @@ struct log_options {
     bool fork;             /* go on under a new uuid (log/fork.h); no effect on a new log */
     bool seal;             /* segments that are over are packed (log/sealing.h) */
     bool maintain_inline;  /* no thread: the caller calls log_maintain() */
-    bool allow_tmpfs;      /* tests only: the filesystem is not looked at; otherwise a directory in
-                               memory is refused */
+    bool allow_tmpfs;      /* tests only: filesystems and devices are not looked at; otherwise a
+                               directory in memory is refused */
     bool verify;           /* tests: checks each frame once more when it is closed */
     const uint8_t
         *boot_id; /* 16 bytes, for files that must be the same again; NULL: the kernel's */
@@ -77,8 +86,9 @@ enum log_health { LOG_OPEN = 0, LOG_FAILED = 1 };
 /* Locks the directory first (flock on LOCK, which holds our pid), recovers, opens a new segment
  * with a higher epoch and writes the OPEN record durably. `recovery` (may be NULL) gets what was
  * found. Errors: ERROR_LOCKED names the pid; ERROR_DAMAGED when acknowledged data is damaged
- * (nothing is changed); ERROR_NEWER; ERROR_INVALID for a filesystem that cannot hold a log; -errno.
- */
+ * (nothing is changed); ERROR_NEWER; ERROR_INVALID for a filesystem that cannot hold a log, or a
+ * second directory that is of no use; -ENXIO when a segment lies in a second directory that is not
+ * there; -errno. */
 int log_open(struct log **log, const struct log_options *options, struct log_recovery *recovery,
              struct error *error);
 
@@ -131,7 +141,13 @@ struct log_stats {
     uint64_t next_seq, durable_seq, segment_no, segment_offset, capacity;
     uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     uint64_t frames_in_flight, frames_in_flight_max, spares, spare_waits;
-    uint64_t failovers; /* times that it went on in another segment after a write failed */
+    uint64_t failovers; /* times that it went on in another segment after a write failed, or did not
+                           end */
+    bool second;        /* there is a second directory */
+    bool in_second;     /* the log is written there now */
+    bool stuck;         /* a write that it left behind is still under way */
+    uint64_t second_spares;
+    char second_error[256]; /* why its last spare could not be made; "" while all is well */
     uint64_t stalls, stall_longest_ns; /* writes that took long, those that coincide as one */
     uint64_t commit_ns_sum;            /* submit to durable, over all frames */
     uint64_t depth;                    /* frames that may be under way now */
@@ -149,10 +165,14 @@ struct log_stats {
 void log_stats_get(const struct log *log, struct log_stats *stats);
 
 /* Waits until all is durable, writes the CLOSE frame, releases everything and sets *log to NULL. An
- * error says that the CLOSE frame is not there; everything is released all the same. */
+ * error says that the CLOSE frame is not there; everything is released all the same. A write that
+ * does not end is waited for only so long (60 times stall_ns; not at all if it was left behind for
+ * the second directory). Then it is left to the engine with all that it needs, the directory's lock
+ * too, and released when it ends: io_underway() says so, and such an engine must not be closed. */
 int log_close(struct log **log, struct error *error);
 
-/* Releases everything as a crash would: nothing more is written. For tests and after FAILED. */
+/* Releases everything as a crash would: nothing more is written. For tests and after FAILED. What
+ * does not end is left as by log_close(). */
 void log_abandon(struct log **log);
 
 #endif

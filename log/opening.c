@@ -3,6 +3,7 @@
 #include "core/base/check.h"
 #include "iouring/file.h"
 #include "log/frame.h"
+#include "log/second.h"
 #include "log/storage.h"
 #include "log/writer.h"
 
@@ -250,10 +251,10 @@ static int begin(struct log *log, const struct log_recovery *recovery, const cha
                  struct error *error)
 {
     struct spare spare;
-    CHECK(spares_take(log, &spare));
+    CHECK(spares_take(log, false, &spare));
     take_over(log, recovery);
     struct segment_header header = first_header(log, recovery, &spare);
-    builder_begin(log, &log->segments[0], &header, spare.fd);
+    builder_begin(log, &log->segments[0], &header, &spare);
     log->writing = log->building;
     pipeline_write_header(log, log->building);
     pipeline_drain(log);
@@ -288,6 +289,9 @@ static int open_all(struct log *log, struct log_recovery *recovery, struct error
     /* Of a process that was killed; or of another log, when this directory is a copy. */
     if (result == 0)
         image_withdraw(log->dir);
+    if (result == 0 && log->options.second_dir != NULL)
+        result = second_prepare(log->dir, log->options.second_dir, log->options.allow_tmpfs,
+                                log->second_dir, error);
     if (result == 0)
         result = recover_and_reserve(log, recovery, error);
     if (result == 0)
@@ -319,9 +323,9 @@ int log_open(struct log **log, const struct log_options *options, struct log_rec
     if (result == 0)
         (void)spares_maintain(opened, NULL); /* makes the image known; readers can do without */
     if (result == 0 && !options->maintain_inline)
-        result = spares_start_thread(opened);
-    if (result == 0 && !options->maintain_inline)
         result = sealer_start_thread(opened);
+    if (result == 0 && !options->maintain_inline)
+        result = spares_start_thread(opened); /* it wakes the sealer */
     if (recovery != NULL)
         *recovery = found;
     if (result < 0) {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define CHECKPOINT_IDLE_NS (20ull * 1000 * 1000)
+#define CLOSE_POLL_NS (5ull * 1000 * 1000)
 
 enum {
     DEPTH_WINDOW = 64,     /* frames */
@@ -24,14 +25,14 @@ uint64_t pipeline_now_ns(void)
 
 static struct slot *slot_at(struct log *log, uint32_t index)
 {
-    return &log->queue.slots[(log->queue.first + index) % log->queue.capacity];
+    return &log->lane->slots[(log->queue.first + index) % log->queue.capacity];
 }
 
 struct slot *pipeline_add(struct log *log)
 {
     CHECK(log->queue.count < log->queue.capacity);
     struct slot *slot = slot_at(log, log->queue.count++);
-    slot->log = log;
+    slot->lane = log->lane;
     slot->state = SLOT_QUEUED;
     return slot;
 }
@@ -85,17 +86,44 @@ static void op_failed(struct log *log, const char *what, const struct segment *s
              "%.32s: %.32s of %u bytes at offset %llu: %.120s", name, what, op->size,
              (unsigned long long)op->offset, why);
     failover->failed_no = segment->header.segment_no;
-    failover->header = op == &log->header.op;
+    failover->header = op == &log->lane->header.op;
     failover->since_ns = pipeline_now_ns();
     failover->wanted = failover->possible;
     if (!failover->possible)
         pipeline_fail(log, failover->reason);
 }
 
-static void submit_op(struct log *log, struct io_op *op)
+static void submit_op(struct lane *lane, struct io_op *op)
 {
-    log->ops_underway++;
-    io_submit(log->io, op);
+    lane->underway++;
+    io_submit(lane->log->io, op);
+}
+
+/* An op came back. False when it was set aside, and what it brings counts for nothing. */
+static bool take_op(struct lane *lane)
+{
+    lane->underway--;
+    if (!lane->aside) {
+        lane->last_ns = pipeline_now_ns();
+        return true;
+    }
+    if (lane->underway == 0)
+        failover_settle(lane);
+    return false;
+}
+
+int pipeline_wait(struct log *log, int wake_fd, uint64_t timeout_ns)
+{
+    log->looked_ns = pipeline_now_ns();
+    return io_wait(log->io, wake_fd, timeout_ns);
+}
+
+uint32_t pipeline_underway(const struct log *log)
+{
+    uint32_t count = log->checkpoint.side.underway;
+    for (unsigned i = 0; i < LANES_MAX; i++)
+        count += log->lanes[i].underway;
+    return count;
 }
 
 /* All at once: a sync covers every write that was done before it was submitted. */
@@ -105,8 +133,9 @@ static void sync_done(struct io_op *op, int result)
 {
     struct side_op *side = (struct side_op *)op;
     struct log *log = side->log;
-    log->ops_underway--;
     side->underway = false;
+    if (!take_op(side->lane))
+        return;
     if (result < 0) {
         op_failed(log, "sync", log->writing, result, op);
         return;
@@ -121,8 +150,9 @@ static void sync_done(struct io_op *op, int result)
 
 static void sync_written(struct log *log)
 {
+    struct side_op *side = &log->lane->sync_op;
     bool any = false;
-    if (log->sync_op.underway || log->failover.wanted || log->health == LOG_FAILED)
+    if (side->underway || log->failover.wanted || log->health == LOG_FAILED)
         return;
     for (uint32_t i = 0; i < log->queue.submitted; i++) {
         struct slot *slot = slot_at(log, i);
@@ -133,17 +163,18 @@ static void sync_written(struct log *log)
     }
     if (!any)
         return;
-    log->sync_op.underway = true;
-    log->sync_op.op = (struct io_op){ .kind = IO_SYNC, .fd = log->writing->fd, .done = sync_done };
+    side->underway = true;
+    side->op = (struct io_op){ .kind = IO_SYNC, .fd = log->writing->fd, .done = sync_done };
     counter_add(&log->counters.syncs, 1);
-    submit_op(log, &log->sync_op.op);
+    submit_op(log->lane, &side->op);
 }
 
 static void frame_done(struct io_op *op, int result)
 {
     struct slot *slot = (struct slot *)op;
-    struct log *log = slot->log;
-    log->ops_underway--;
+    struct log *log = slot->lane->log;
+    if (!take_op(slot->lane))
+        return;
     if (result < 0 || (uint32_t)result != op->size) {
         op_failed(log, "write", slot->segment, result, op);
         return;
@@ -171,7 +202,7 @@ static void submit_slot(struct log *log, struct slot *slot)
     if (slot->op.dsync)
         counter_add(&log->counters.syncs, 1);
     counter_add(&log->counters.disk_bytes, slot->op.size);
-    submit_op(log, &slot->op);
+    submit_op(log->lane, &slot->op);
 }
 
 void pipeline_submit(struct log *log)
@@ -192,6 +223,14 @@ void pipeline_submit(struct log *log)
 
 /* Side ops: a header or a CHECKPOINT slot, durable when done. Without DSYNC a sync follows. */
 
+static void submit_side(struct side_op *side)
+{
+    if (side->lane != NULL)
+        submit_op(side->lane, &side->op);
+    else
+        io_submit(side->log->io, &side->op);
+}
+
 static void side_write(struct log *log, struct side_op *side, int fd, uint64_t offset,
                        io_done *done)
 {
@@ -206,18 +245,17 @@ static void side_write(struct log *log, struct side_op *side, int fd, uint64_t o
                                .done = done };
     counter_add(&log->counters.syncs, 1);
     counter_add(&log->counters.disk_bytes, LOG_BLOCK_SIZE);
-    submit_op(log, &side->op);
+    submit_side(side);
 }
 
 /* Returns true when the op is durable; false when it failed or its sync is still under way. */
 static bool side_is_durable(struct side_op *side, int result)
 {
     struct io_op *op = &side->op;
-    side->log->ops_underway--;
     bool whole = op->kind == IO_SYNC ? result == 0 : result == LOG_BLOCK_SIZE;
     if (whole && op->kind == IO_WRITE && !op->dsync) {
         op->kind = IO_SYNC;
-        submit_op(side->log, op);
+        submit_side(side);
         return false;
     }
     side->underway = false;
@@ -227,17 +265,17 @@ static bool side_is_durable(struct side_op *side, int result)
 static void file_sync_done(struct io_op *op, int result)
 {
     struct side_op *side = (struct side_op *)op;
-    side->log->ops_underway--;
+    side->lane->underway--;
     side->underway = false;
     side->result = result;
 }
 
 int pipeline_sync_file(struct log *log, int fd)
 {
-    struct side_op *side = &log->sync_op;
+    struct side_op *side = &log->lane->sync_op;
     side->op = (struct io_op){ .kind = IO_SYNC, .fd = fd, .done = file_sync_done };
     side->underway = true;
-    submit_op(log, &side->op);
+    submit_side(side);
     while (side->underway) {
         int ran = io_run(log->io);
         if (ran < 0)
@@ -246,12 +284,22 @@ int pipeline_sync_file(struct log *log, int fd)
     return side->result;
 }
 
+/* What was set aside has a segment behind it now: whoever reads it goes on there. */
+static void end_aside(struct log *log)
+{
+    for (unsigned i = 0; i < LANES_MAX; i++)
+        if (log->lanes[i].aside && log->lanes[i].segment != NULL)
+            image_end(&log->lanes[i].segment->image);
+}
+
 /* A roll's end: the disk has the next segment, readers get its image, maintenance the old one. */
 static void header_done(struct io_op *op, int result)
 {
     struct side_op *side = (struct side_op *)op;
     struct log *log = side->log;
     struct segment *old = log->writing, *next = log->header_of;
+    if (!take_op(side->lane))
+        return;
     bool durable = side_is_durable(side, result);
     if (side->underway)
         return;
@@ -266,13 +314,15 @@ static void header_done(struct io_op *op, int result)
     image_assign(&next->image, log->log_uuid, next->header.segment_no, next->header.salt,
                  log->durable_seq, log->durable_end);
     log->writing = next;
+    counter_set(&log->counters.in_second, next->second);
     counter_set(&log->counters.segment_no, next->header.segment_no);
     counter_set(&log->counters.segment_offset, log->durable_end);
     if (old != next) {
         image_end(&old->image);
         atomic_store_explicit(&old->image_state, IMAGE_DIRTY, memory_order_release);
     }
-    atomic_store(&log->maintenance.announced, next == &log->segments[0] ? 0 : 1);
+    end_aside(log);
+    atomic_store(&log->maintenance.announced, (int)(next - log->segments));
     atomic_store(&log->maintenance.announce, true);
     spares_wake(log);
     sealer_wake(log);
@@ -282,9 +332,9 @@ void pipeline_write_header(struct log *log, struct segment *segment)
 {
     log->header_of = segment;
     segment->header.durable_seq = log->durable_seq;
-    segment_header_encode(log->header.block, &segment->header);
+    segment_header_encode(log->lane->header.block, &segment->header);
     stall_watch(log, pipeline_now_ns());
-    side_write(log, &log->header, segment->fd, 0, header_done);
+    side_write(log, &log->lane->header, segment->fd, 0, header_done);
 }
 
 static void checkpoint_done(struct io_op *op, int result)
@@ -294,6 +344,10 @@ static void checkpoint_done(struct io_op *op, int result)
     bool durable = side_is_durable(side, result);
     if (side->underway)
         return;
+    if (log->left) {
+        writer_came_back(log);
+        return;
+    }
     counter_add(&log->counters.checkpoints, durable);
     struct checkpoints *checkpoint = &log->checkpoint;
     if (durable) {
@@ -427,25 +481,49 @@ void pipeline_advance(struct log *log)
         return;
     if (queue->submitted > 0 && slot_at(log, 0)->state == SLOT_DURABLE)
         acknowledge_prefix(log);
-    if (log->failover.wanted && log->ops_underway == 0)
+    if (log->failover.wanted && log->lane->underway == 0)
         failover_run(log);
+    else
+        failover_look(log);
     pipeline_submit(log);
+}
+
+/* Of the drain of log_close(): a write that does not end would keep it for ever. */
+static bool is_too_late(const struct log *log)
+{
+    return log->close_by_ns > 0 && pipeline_now_ns() >= log->close_by_ns;
+}
+
+static uint64_t drain_due_ns(const struct log *log)
+{
+    uint64_t due_ns = failover_due_ns(log);
+    return log->close_by_ns > 0 && due_ns > CLOSE_POLL_NS ? CLOSE_POLL_NS : due_ns;
 }
 
 void pipeline_drain(struct log *log)
 {
-    while (log->health == LOG_OPEN && (log->queue.count > 0 || log->ops_underway > 0)) {
+    const bool *witness = &log->checkpoint.side.underway;
+    while (log->health == LOG_OPEN &&
+           (log->queue.count > 0 || log->lane->underway > 0 || *witness)) {
         pipeline_submit(log);
-        CHECK(log->ops_underway > 0 || log->failover.wanted);
-        int ran = io_wait(log->io, -1, failover_due_ns(log));
+        CHECK(log->lane->underway > 0 || log->failover.wanted || *witness);
+        int ran = pipeline_wait(log, -1, drain_due_ns(log));
         if (ran < 0)
             pipeline_lost(log, ran);
         pipeline_advance(log);
+        if (!is_too_late(log))
+            continue;
+        if (log->queue.count == 0 && log->lane->underway == 0)
+            return; /* the log can do without CHECKPOINT */
+        pipeline_fail(log, "a write is still under way, and does not end");
     }
 }
 
-void pipeline_stop(struct log *log)
+/* The ops live in memory that is about to be freed. */
+bool pipeline_stop(struct log *log)
 {
-    while (log->ops_underway > 0)
-        CHECK(io_run(log->io) >= 0); /* the ops live in memory that is about to be freed */
+    uint64_t by_ns = pipeline_now_ns() + GIVE_UP_STALLS * stall_after_ns(log);
+    while (pipeline_underway(log) > 0 && pipeline_now_ns() < by_ns)
+        CHECK(io_wait(log->io, -1, CLOSE_POLL_NS) >= 0);
+    return pipeline_underway(log) == 0;
 }

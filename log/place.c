@@ -60,6 +60,21 @@ static int look(const char *dir, struct place *place)
     return 0;
 }
 
+int place_tag(const char *dir, uint64_t *tag)
+{
+    struct place place;
+    uint8_t hash[SHA256_SIZE];
+    uint64_t what[2];
+    int code = look(dir, &place);
+    if (code < 0)
+        return code;
+    what[0] = place.inode;
+    what[1] = place.born_ns != 0 ? place.born_ns : place.filesystem;
+    sha256_of(hash, what, sizeof what);
+    *tag = bytes_get_u64(hash);
+    return 0;
+}
+
 static size_t place_to_text(char text[PLACE_TEXT_SIZE], const struct place *place)
 {
     char uuid[UUID_TEXT_SIZE];

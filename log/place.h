@@ -29,6 +29,10 @@ bool place_is_moved(const char *dir, const struct segment_header *newest);
  * already. LOCK must be there. 0 or negative. */
 int place_note(const char *dir, const uint8_t log_uuid[UUID_SIZE], struct error *error);
 
+/* A number for the place of `dir`, by its LOCK as it is now: a copy has another one. 0 or a
+ * negative errno. */
+int place_tag(const char *dir, uint64_t *tag);
+
 /* Adds to what recovery found at the end what is to be said when the directory is not where the log
  * was written (result->moved). A copy of a live log may lack the end of any segment, or something
  * in its middle, also when its newest one, which was copied last, ends with CLOSE. With `all` every

@@ -6,6 +6,7 @@
 #include "log/frame.h"
 #include "log/place.h"
 #include "log/scan.h"
+#include "log/second.h"
 #include "log/storage.h"
 #include "log/tail.h"
 
@@ -79,6 +80,16 @@ static int lock_segment(const struct recovering *r, const struct source *source,
     return 0;
 }
 
+/* In a copy of a directory the links lead to spares of the original, whose writer holds them. */
+static bool is_of_others(const struct directory *directory, size_t index)
+{
+    char name[LOG_SEGMENT_NAME_SIZE], target[PATH_MAX];
+    segment_name(name, directory->segments[index]);
+    return directory_is_linked(directory, index) &&
+           second_target(directory->path, name, target) == 1 &&
+           !second_is_own(directory->path, target);
+}
+
 /* The state of segment `index`. A spare may be about to be begun by the last write of a process
  * that was killed, before which nothing is known of the end: a header that fences off what a
  * segment before it holds must not come later than the look at that. */
@@ -86,7 +97,7 @@ static int settled_state(struct recovering *r, size_t index, struct source *sour
                          struct segment_header *header, struct error *what)
 {
     int state = directory_segment(&r->directory, index, source, header, what);
-    if (state < 0 || state == SEGMENT_BEGUN)
+    if (state < 0 || state == SEGMENT_BEGUN || is_of_others(&r->directory, index))
         return state;
     int code = lock_segment(r, source, what);
     return code < 0 ? code : directory_segment(&r->directory, index, source, header, what);
@@ -177,7 +188,7 @@ static int look_behind(struct recovering *r, struct error *error)
     struct segment_header header;
     struct error what = { 0 };
     size_t index = (size_t)(r->last + 1);
-    if (index >= r->directory.count)
+    if (index >= r->directory.count || is_of_others(&r->directory, index))
         return 0;
     uint64_t segment_no = r->directory.segments[index];
     int code = settled_state(r, index, &spare, &header, &what);

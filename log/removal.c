@@ -4,6 +4,7 @@
 #include "iouring/file.h"
 #include "log/directory.h"
 #include "log/sealed.h"
+#include "log/second.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -116,7 +117,8 @@ static int read_segments(struct segments *s, struct error *error)
         if (state < 0)
             return error_set(error, state, "%s", what.text);
         /* What nothing goes on behind was never begun. The oldest could have been, so it is. */
-        if (state != SEGMENT_BEGUN && i == 0)
+        bool passed = state == SEGMENT_SPARE && directory_is_passed_over(&s->directory, (size_t)i);
+        if (state != SEGMENT_BEGUN && i == 0 && !passed)
             return error_set(error, ERROR_DAMAGED, "%s: %s: run daa-log verify", name,
                              state == SEGMENT_SPARE ? "it is all zero, though later segments were "
                                                       "begun"
@@ -171,11 +173,12 @@ static int remove_file(const struct segments *s, uint64_t segment_no, const char
     struct stat status;
     snprintf(path, sizeof path, "%s/%s", s->directory.path, name);
     bool known = stat(path, &status) == 0;
-    if (unlink(path) < 0)
-        return errno == ENOENT
-                   ? 0
-                   : error_set(error, -errno, "cannot remove segment %llu of the log, %s: %s",
-                               big(segment_no), path, error_text(-errno));
+    int code = second_remove(s->directory.path, name);
+    if (code == -ENOENT)
+        return 0;
+    if (code < 0)
+        return error_set(error, code, "cannot remove segment %llu of the log, %s: %s",
+                         big(segment_no), path, error_text(code));
     removed->disk_bytes += known ? (uint64_t)status.st_blocks * 512 : 0;
     return 1;
 }

@@ -85,8 +85,9 @@ int repair_keep(struct repair *repair, const char *name, struct error *error)
         code = join(to, quarantine, name, error);
     if (code < 0)
         return code;
-    if (link(from, to) < 0 && errno != EEXIST) {
-        code = errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK
+    /* Not the link to a file in the second directory, which will go with it. */
+    if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST) {
+        code = errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK || errno == EXDEV
                    ? copying_file(repair->directory.path, quarantine, name, &size, sha256, error)
                    : error_set(error, -errno, "cannot keep %s as %s: %s", from, to,
                                error_text(-errno));

@@ -27,7 +27,7 @@ static bool ends_round(int code)
 {
     return code == -ENOSPC || code == -EDQUOT || code == -EFBIG || code == -ENOMEM ||
            code == -EMFILE || code == -ENFILE || code == -EROFS || code == ERROR_BUDGET ||
-           code == -ECANCELED;
+           code == -ECANCELED || code == -EBUSY;
 }
 
 /* One segment: 1, or 0 when it is left as it is. */
@@ -38,7 +38,7 @@ static int seal_one(struct sealer *sealer, struct sealing *sealing, size_t index
     int code = sealing_segment(sealing, index, &what);
     if (code == 1)
         count(sealer, sealing);
-    if (code < 0 && code != -ECANCELED)
+    if (code < 0 && code != -ECANCELED && code != -EBUSY)
         *trouble = what;
     return code < 0 && !ends_round(code) ? 0 : code;
 }
@@ -54,6 +54,9 @@ static int seal_some(struct log *log, bool all, struct error *error)
     uint64_t newest = counter_get(&log->counters.segment_no);
     struct error trouble = { 0 };
     bool tried = false;
+    /* What was passed over is known by the links of those behind it, which sealing takes away. */
+    if (atomic_load(&log->maintenance.sweep))
+        return 0;
     int code = directory_open(&directory, log->dir, error);
     if (code < 0)
         return code;
@@ -74,7 +77,7 @@ static int seal_some(struct log *log, bool all, struct error *error)
     sealer->passed_over = sealer->passed_over || (trouble.code < 0 && code >= 0);
     if (trouble.code < 0 || (tried && !sealer->passed_over && code != -ECANCELED))
         trouble_set(sealer->trouble, &trouble);
-    return code;
+    return code == -EBUSY ? 0 : code; /* whoever ends the write wakes the sealer */
 }
 
 int sealer_step(struct log *log, struct error *error)
@@ -122,13 +125,13 @@ int sealer_start_thread(struct log *log)
     return code;
 }
 
-void sealer_stop_thread(struct log *log)
+bool sealer_stop_thread(struct log *log)
 {
     struct sealer *sealer = &log->sealer;
     if (!sealer->threaded)
-        return;
+        return true;
     atomic_store(&sealer->stop, true);
     sem_post(&sealer->wake);
-    pthread_join(sealer->thread, NULL);
-    sealer->threaded = false;
+    sealer->threaded = !spares_join(sealer->thread);
+    return !sealer->threaded;
 }

@@ -7,6 +7,7 @@
 #include "log/merkle.h"
 #include "log/scan.h"
 #include "log/sealed.h"
+#include "log/second.h"
 #include "log/view.h"
 
 #include <dirent.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -320,13 +322,24 @@ static bool raw_is_there(const struct job *job)
     return stat(path, &status) == 0;
 }
 
-static int remove_name(const struct job *job, const char *name, struct error *error)
+/* A write that stalled may still be on its way into it. */
+static bool is_written(const struct job *job)
 {
     char path[PATH_MAX];
-    path_of(job, name, path);
-    if (unlink(path) == 0 || errno == ENOENT)
+    path_of(job, job->raw_name, path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        close(fd);
+    return locked;
+}
+
+static int remove_name(const struct job *job, const char *name, struct error *error)
+{
+    int code = second_remove(job->dir, name);
+    if (code == 0 || code == -ENOENT)
         return 0;
-    return error_set(error, -errno, "cannot remove %s: %s", path, error_text(-errno));
+    return error_set(error, code, "cannot remove %s/%s: %s", job->dir, name, error_text(code));
 }
 
 /* The sealed file has its name and is the raw one: 1, or 0 when the segment was removed meanwhile.
@@ -443,7 +456,7 @@ int sealing_segment(struct sealing *sealing, size_t index, struct error *error)
     if (code == 0)
         code = view_set_end(&job.view, directory, &job.next, error);
     if (code == 0 && job.view.source.sealed == NULL)
-        code = seal(&job, error);
+        code = is_written(&job) ? -EBUSY : seal(&job, error);
     /* Retention may take it at any moment. */
     if (code == -ENOENT && !raw_is_there(&job))
         code = 0;

@@ -33,7 +33,8 @@ struct sealing {
 
 /* Segment `index` of the directory. 1: it is sealed now. 0: there was nothing to do (it is sealed,
  * was removed meanwhile, or nothing goes on behind it). ERROR_DAMAGED names what is wrong with it;
- * nothing was changed. -ENOSPC and others: nothing was changed. */
+ * nothing was changed. -EBUSY: a write to it may still be under way. -ENOSPC and others: nothing
+ * was changed. */
 int sealing_segment(struct sealing *sealing, size_t index, struct error *error);
 
 /* Removes what a crash in sealing_segment() left half made. */

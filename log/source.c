@@ -4,6 +4,7 @@
 #include "iouring/file.h"
 #include "log/format.h"
 #include "log/sealed.h"
+#include "log/second.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -22,6 +23,10 @@ static int open_plain(struct source *source, const char *dir, const char *name, 
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
         return error_set(error, -ENAMETOOLONG, "%s/%s: the path is too long", dir, name);
     int fd = file_open_direct(path, false, &direct, error);
+    if (fd == -ENOENT) {
+        int code = second_explain(dir, name, error);
+        return code < 0 ? code : fd;
+    }
     if (fd < 0)
         return fd;
     if (fstat(fd, &status) < 0) {

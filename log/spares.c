@@ -7,6 +7,7 @@
 #include "core/base/check.h"
 #include "iouring/file.h"
 #include "log/scan.h"
+#include "log/second.h"
 #include "log/writer.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@
 enum {
     LOCK_WAIT_MS = 30000, /* for the last write of a process that was killed */
     LOCK_POLL_MS = 10,
-    RETRY_MS = 1000 /* after a spare could not be made */
+    RETRY_MS = 1000, /* after a spare could not be made */
+    STOP_WAIT_S = 10 /* for a thread: longer than it takes, but for a device that does not answer */
 };
 
 void spares_random(const struct log *log, void *bytes, size_t size)
@@ -34,22 +36,86 @@ void spares_random(const struct log *log, void *bytes, size_t size)
         CHECK(getrandom(bytes, size, 0) == (ssize_t)size);
 }
 
-uint32_t spares_count(const struct log *log)
+/*--- Rings -------------------------------------------------------------------------------------*/
+
+uint32_t spares_count(const struct spare_ring *ring)
 {
-    const struct maintenance *m = &log->maintenance;
-    return atomic_load_explicit(&m->spares_made, memory_order_acquire) -
-           atomic_load_explicit(&m->spares_taken, memory_order_acquire);
+    return atomic_load_explicit(&ring->made, memory_order_acquire) -
+           atomic_load_explicit(&ring->taken, memory_order_acquire);
 }
 
-bool spares_take(struct log *log, struct spare *spare)
+/* The writer takes, and so does maintenance what it makes anew or takes away: whoever moves `taken`
+ * has it. An entry is written again only when SPARES_MAX others were made behind it. */
+bool spares_pop(struct spare_ring *ring, struct spare *spare)
+{
+    uint32_t taken = atomic_load_explicit(&ring->taken, memory_order_relaxed);
+    do {
+        if (atomic_load_explicit(&ring->made, memory_order_acquire) == taken)
+            return false;
+        *spare = ring->spares[taken % SPARES_MAX];
+    } while (!atomic_compare_exchange_weak(&ring->taken, &taken, taken + 1));
+    return true;
+}
+
+bool spares_pop_if(struct spare_ring *ring, uint64_t segment_no, struct spare *spare)
+{
+    uint32_t taken = atomic_load_explicit(&ring->taken, memory_order_relaxed);
+    if (atomic_load_explicit(&ring->made, memory_order_acquire) == taken)
+        return false;
+    *spare = ring->spares[taken % SPARES_MAX];
+    return spare->segment_no == segment_no &&
+           atomic_compare_exchange_strong(&ring->taken, &taken, taken + 1);
+}
+
+void spares_push(struct spare_ring *ring, const struct spare *spare)
+{
+    uint32_t made = atomic_load_explicit(&ring->made, memory_order_relaxed);
+    ring->spares[made % SPARES_MAX] = *spare;
+    atomic_store_explicit(&ring->made, made + 1, memory_order_release);
+}
+
+uint64_t spares_next_in(const struct spare_ring *ring)
+{
+    uint32_t taken = atomic_load_explicit(&ring->taken, memory_order_acquire);
+    bool any = atomic_load_explicit(&ring->made, memory_order_relaxed) != taken;
+    return any ? ring->spares[taken % SPARES_MAX].segment_no : 0;
+}
+
+/* Numbers ascend: what lies below one that was taken is of no use. */
+static bool take(struct log *log, bool second, struct spare *spare)
 {
     struct maintenance *m = &log->maintenance;
-    if (spares_count(log) == 0)
+    while (spares_pop(second ? &m->second : &m->main, spare)) {
+        if (spare->segment_no > atomic_load(&m->floor_no))
+            return true;
+        close(spare->fd);
+    }
+    return false;
+}
+
+bool spares_take(struct log *log, bool second, struct spare *spare)
+{
+    if (!take(log, second, spare))
         return false;
-    uint32_t taken = atomic_load_explicit(&m->spares_taken, memory_order_relaxed);
-    *spare = m->spares[taken % SPARES_MAX];
-    atomic_store_explicit(&m->spares_taken, taken + 1, memory_order_release);
+    atomic_store(&log->maintenance.floor_no, spare->segment_no);
     return true;
+}
+
+bool spares_take_second(struct log *log, struct spare *spares, uint32_t count)
+{
+    uint32_t got = 0;
+    if (spares_count(&log->maintenance.second) < count)
+        return false;
+    while (got < count && take(log, true, &spares[got]))
+        got++;
+    if (got == count) {
+        atomic_store(&log->maintenance.floor_no, spares[count - 1].segment_no);
+        return true;
+    }
+    /* Maintenance is giving the other one a new number. What was taken is made anew. */
+    while (got > 0)
+        close(spares[--got].fd);
+    return false;
 }
 
 void spares_wake(struct log *log)
@@ -106,31 +172,26 @@ static int check_spare(const struct log *log, int fd, const char *path, struct e
     return zero ? 0 : error_set(error, ERROR_CONFLICT, "%s is in use already", path);
 }
 
-/* Opens and locks a spare and puts it at the end of the ring. */
-static int adopt(struct log *log, uint64_t segment_no, struct error *error)
+int spares_adopt(struct log *log, uint64_t segment_no, bool second, struct error *error)
 {
     char name[LOG_SEGMENT_NAME_SIZE], path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1];
     struct maintenance *m = &log->maintenance;
+    struct spare spare = { .segment_no = segment_no, .second = second };
     bool direct;
     segment_name(name, segment_no);
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    int fd = file_open_direct(path, true, &direct, error);
-    if (fd < 0)
-        return fd;
-    int result = lock_file(fd, path, error);
+    spare.fd = file_open_direct(path, true, &direct, error);
+    if (spare.fd < 0)
+        return spare.fd;
+    int result = lock_file(spare.fd, path, error);
     if (result == 0)
-        result = check_spare(log, fd, path, error);
+        result = check_spare(log, spare.fd, path, error);
     if (result < 0) {
-        close(fd);
+        close(spare.fd);
         return result;
     }
-    uint32_t made = atomic_load_explicit(&m->spares_made, memory_order_relaxed);
-    struct spare *spare = &m->spares[made % SPARES_MAX];
-    spare->fd = fd;
-    spare->segment_no = segment_no;
-    spares_random(log, &spare->salt, sizeof spare->salt);
-    m->next_no = segment_no + 1;
-    atomic_store_explicit(&m->spares_made, made + 1, memory_order_release);
+    spares_random(log, &spare.salt, sizeof spare.salt);
+    spares_push(second ? &m->second : &m->main, &spare);
     return 0;
 }
 
@@ -152,17 +213,17 @@ static int clear_spare(const struct log *log, const char *name, const char *path
                          "%s has no header, but holds a frame with event %llu: nothing was "
                          "changed: run daa-log verify %s",
                          path, (unsigned long long)frame.first_seq, log->dir);
-    return unlink(path) < 0
-               ? error_set(error, -errno, "cannot remove %s: %s", path, error_text(-errno))
-               : 0;
+    result = second_remove(log->dir, name);
+    return result < 0 ? error_set(error, result, "cannot remove %s: %s", path, error_text(result))
+                      : 0;
 }
 
-/* One that an earlier opening made, all of which is to be looked at: 1 it is zero, or check_spare()
- * says what else it is; 0 it was removed; or negative. */
-static int look_at_spare(const struct log *log, const char *name, const char *path,
-                         struct error *error)
+int spares_look_at(const struct log *log, uint64_t segment_no, struct error *error)
 {
+    char name[LOG_SEGMENT_NAME_SIZE], path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1];
     bool direct;
+    segment_name(name, segment_no);
+    snprintf(path, sizeof path, "%s/%s", log->dir, name);
     int fd = file_open_direct(path, false, &direct, error);
     if (fd < 0)
         return fd;
@@ -177,28 +238,85 @@ static int look_at_spare(const struct log *log, const char *name, const char *pa
     return front == 1 && zero == 0 ? clear_spare(log, name, path, error) : 1;
 }
 
-/* Makes the next spare, or takes one that an earlier opening of the log made. `is_clean`: recovery
- * has seen that it is zero. */
-static int make_spare(struct log *log, bool is_clean, struct error *error)
+/*--- The log's own directory -------------------------------------------------------------------*/
+
+/* The next number is that of a spare of the second directory, which moves up: another file gets
+ * its name, at once, so that no number is ever missing. 1: the writer was faster, and has it. */
+static int make_in_place(struct log *log, struct error *error)
 {
-    char name[LOG_SEGMENT_NAME_SIZE], path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1];
-    struct error what = { 0 };
-    segment_name(name, log->maintenance.next_no);
+    static const char name[] = "spare.tmp";
+    char path[PATH_MAX + sizeof name + 1];
+    struct spare spare;
     snprintf(path, sizeof path, "%s/%s", log->dir, name);
-    int result = access(path, F_OK) < 0 ? 0 : is_clean ? 1 : look_at_spare(log, name, path, &what);
+    (void)unlink(path); /* of a crash */
+    int result = file_make_zeroed(log->dir, name, log->capacity, error);
+    if (result < 0)
+        return result;
+    bool ours = spares_pop_if(&log->maintenance.second, log->maintenance.next_no, &spare);
+    if (ours)
+        result = spares_move_up(log, &spare, path, error);
+    if (!ours || result < 0)
+        (void)unlink(path);
+    return ours ? result : 1;
+}
+
+/* 0, 1 when the next number is not to be had, or negative. */
+static int make_file(struct log *log, const char *name, bool is_clean, struct error *error)
+{
+    char target[PATH_MAX], path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1];
+    snprintf(path, sizeof path, "%s/%s", log->dir, name);
+    int linked = second_target(log->dir, name, target);
+    if (linked < 0)
+        return error_set(error, linked, "cannot look at %s: %s", path, error_text(linked));
+    if (linked == 1)
+        return make_in_place(log, error);
+    bool there = access(path, F_OK) == 0;
+    int result = !there ? 0 : is_clean ? 1 : spares_look_at(log, log->maintenance.next_no, error);
+    if (result < 0)
+        return result;
+    if (result == 1) /* its maker may have ended between the rename and the sync */
+        return file_sync_dir(log->dir, error);
+    return file_make_zeroed(log->dir, name, log->capacity, error);
+}
+
+/* Makes the next spare, or takes one that an earlier opening of the log made. `clean_no`: recovery
+ * has seen that this one is zero. */
+static int make_spare(struct log *log, uint64_t clean_no, struct error *error)
+{
+    struct maintenance *m = &log->maintenance;
+    char name[LOG_SEGMENT_NAME_SIZE];
+    struct error what = { 0 };
+    uint64_t floor_no = atomic_load(&m->floor_no);
+    if (m->next_no <= floor_no)
+        m->next_no = floor_no + 1;
+    segment_name(name, m->next_no);
+    int result = make_file(log, name, clean_no == m->next_no, &what);
     if (result == 0)
-        result = file_make_zeroed(log->dir, name, log->capacity, &what);
-    else if (result == 1) /* its maker may have ended between the rename and the sync */
-        result = file_sync_dir(log->dir, &what);
-    if (result == 0)
-        result = adopt(log, log->maintenance.next_no, &what);
+        result = spares_adopt(log, m->next_no, false, &what);
+    if (result >= 0 && m->top_no < m->next_no)
+        m->top_no = m->next_no;
+    if (result >= 0)
+        m->next_no++;
     if (result < 0)
         error_wrap(&what, result, "make a spare segment");
-    trouble_set(log->maintenance.trouble, &what);
+    trouble_set(m->trouble, &what);
     if (result < 0 && error != NULL)
         *error = what;
-    return result;
+    return result < 0 ? result : 0;
 }
+
+/* Spares that the log passed over. */
+static bool drop_below(struct spare_ring *ring, uint64_t floor_no)
+{
+    struct spare spare;
+    uint64_t next_no = spares_next_in(ring);
+    if (next_no == 0 || next_no > floor_no || !spares_pop(ring, &spare))
+        return false;
+    close(spare.fd);
+    return true;
+}
+
+/*--- Images ------------------------------------------------------------------------------------*/
 
 /* Nobody uses it any more: away with its file, and zeros for the next segment. Readers must see
  * that it is not theirs before its bytes change. */
@@ -215,6 +333,20 @@ static void clean_image(struct segment *segment)
         close(segment->fd);
     segment->fd = -1;
     atomic_store_explicit(&segment->image_state, IMAGE_CLEAN, memory_order_release);
+}
+
+/* One image: true if there was one to clean. */
+static bool clean_next(struct log *log)
+{
+    for (uint32_t i = 0; i < log->segment_count; i++) {
+        struct segment *segment = &log->segments[i];
+        if (atomic_load_explicit(&segment->image_state, memory_order_acquire) == IMAGE_DIRTY) {
+            clean_image(segment);
+            sealer_wake(log); /* nobody writes to that file any more */
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Another CHECKPOINT in the place of one that could not be written, with what that one is known to
@@ -240,25 +372,43 @@ static int make_checkpoint(struct log *log, struct error *error)
     return 1;
 }
 
+/* What a device that does not answer would only hold up waits. */
+static int maintain_files(struct log *log, struct error *error)
+{
+    struct maintenance *m = &log->maintenance;
+    uint64_t floor_no = atomic_load(&m->floor_no);
+    if (atomic_load(&m->stuck))
+        return 0;
+    if (drop_below(&m->main, floor_no) || drop_below(&m->second, floor_no))
+        return 1;
+    if (atomic_load(&m->sweep)) {
+        int swept = spares_sweep(log, error);
+        if (swept == 0) {
+            atomic_store(&m->sweep, false);
+            sealer_wake(log);
+        }
+        return swept < 0 ? swept : 1;
+    }
+    if (spares_count(&m->main) < log->options.spares) {
+        int made = make_spare(log, 0, error);
+        return made < 0 ? made : 1;
+    }
+    int second = spares_maintain_second(log, error);
+    return second != 0 || !atomic_load(&log->checkpoint.wanted) ? second
+                                                                : make_checkpoint(log, error);
+}
+
 int spares_maintain(struct log *log, struct error *error)
 {
     struct maintenance *m = &log->maintenance;
+    if (clean_next(log))
+        return 1;
     if (atomic_exchange(&m->announce, false)) {
         struct segment *segment = &log->segments[atomic_load(&m->announced)];
         int result = image_announce(&segment->image, log->dir, error);
         return result < 0 ? result : 1;
     }
-    for (int i = 0; i < 2; i++) {
-        struct segment *segment = &log->segments[i];
-        if (atomic_load_explicit(&segment->image_state, memory_order_acquire) == IMAGE_DIRTY) {
-            clean_image(segment);
-            return 1;
-        }
-    }
-    if (spares_count(log) >= log->options.spares)
-        return atomic_load(&log->checkpoint.wanted) ? make_checkpoint(log, error) : 0;
-    int result = make_spare(log, false, error);
-    return result < 0 ? result : 1;
+    return maintain_files(log, error);
 }
 
 static void *run_thread(void *context)
@@ -288,26 +438,40 @@ int spares_start_thread(struct log *log)
     return result;
 }
 
-void spares_stop_thread(struct log *log)
+bool spares_join(pthread_t thread)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_WAIT_S;
+    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+bool spares_stop_thread(struct log *log)
 {
     struct maintenance *m = &log->maintenance;
     if (!m->threaded)
-        return;
+        return true;
     atomic_store(&m->stop, true);
     sem_post(&m->wake);
-    pthread_join(m->thread, NULL);
-    m->threaded = false;
+    m->threaded = !spares_join(m->thread);
+    return !m->threaded;
 }
 
 int spares_open(struct log *log, const struct log_recovery *recovery, struct error *error)
 {
-    log->maintenance.next_no = recovery->last_segment_no + 1;
-    return make_spare(log, recovery->unclean_no != log->maintenance.next_no, error);
+    spares_close(log); /* of an opening that has to look again */
+    uint64_t behind_no = recovery->last_segment_no + 1;
+    uint64_t clean_no = recovery->unclean_no == behind_no ? 0 : behind_no;
+    int result = spares_find(log, recovery, clean_no, error);
+    while (result == 0 && spares_count(&log->maintenance.main) == 0)
+        result = make_spare(log, clean_no, error);
+    return result;
 }
 
 void spares_close(struct log *log)
 {
     struct spare spare;
-    while (spares_take(log, &spare))
+    while (spares_pop(&log->maintenance.main, &spare) ||
+           spares_pop(&log->maintenance.second, &spare))
         close(spare.fd);
 }

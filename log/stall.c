@@ -1,5 +1,6 @@
-/* Writes that take long. Nothing is done about one but to wait: to write the same elsewhere while
- * it is under way would take a second device. It is told of while it lasts and when it is over.
+/* Writes that take long. Where there is no second directory (failover.c) nothing is done about one
+ * but to wait: to write the same elsewhere on the same device would not help. It is told of while
+ * it lasts and when it is over.
  *
  * Several frames are under way at once, so one stall delays many: what was submitted before a stall
  * was over belongs to it. */
@@ -7,7 +8,7 @@
 
 #define STALL_NS 500000000ull
 
-static uint64_t stall_after_ns(const struct log *log)
+uint64_t stall_after_ns(const struct log *log)
 {
     return log->options.stall_ns > 0 ? log->options.stall_ns : STALL_NS;
 }

@@ -605,6 +605,8 @@ static int verify_file(struct verifying *v, ptrdiff_t index, uint64_t capacity, 
         pass_removed(v);
         return 0;
     }
+    if (state == SEGMENT_SPARE && directory_is_passed_over(&v->directory, (size_t)index))
+        return 0; /* a failover left it, and the writer removes it */
     if (state != SEGMENT_BEGUN) {
         report_file(v, index, state, what.text);
         tell_file(v, index, state);

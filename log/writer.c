@@ -19,6 +19,7 @@ int writer_set_options(struct log *log, const struct log_options *options, struc
 {
     log->options = *options;
     log->io = options->io;
+    log->segment_count = options->second_dir != NULL ? SEGMENTS_MAX : SEGMENTS_MAX - 1;
     log->capacity = options->segment_size > 0 ? options->segment_size : LOG_SEGMENT_SIZE;
     if (log->options.frames_in_flight_max == 0)
         log->options.frames_in_flight_max = FRAMES_IN_FLIGHT_DEFAULT;
@@ -32,6 +33,8 @@ int writer_set_options(struct log *log, const struct log_options *options, struc
     CHECK(log->options.spares < SPARES_MAX);
     if (snprintf(log->dir, sizeof log->dir, "%s", options->dir) >= (int)sizeof log->dir)
         return error_set(error, -ENAMETOOLONG, "the path of the log directory is too long");
+    if (options->second_dir != NULL && strlen(options->second_dir) >= sizeof log->second_dir)
+        return error_set(error, -ENAMETOOLONG, "the path of the second directory is too long");
     if (log->capacity < LOG_SEGMENT_SIZE_MIN || log->capacity > LOG_SEGMENT_SIZE_MAX ||
         log->capacity % LOG_BLOCK_SIZE != 0)
         return error_set(error, ERROR_INVALID,
@@ -42,11 +45,17 @@ int writer_set_options(struct log *log, const struct log_options *options, struc
     return 0;
 }
 
+static unsigned lane_count(const struct log *log)
+{
+    return log->segment_count == SEGMENTS_MAX ? LANES_MAX : 1;
+}
+
 static uint64_t memory_size(const struct log *log)
 {
     uint64_t index = log->capacity / LOG_BLOCK_SIZE * SEALED_ENTRY_SIZE;
-    return sizeof *log + 2 * (log->capacity + index) + index + OPENED_REASON_SIZE_MAX +
-           log->queue.capacity * sizeof(struct slot) + 2 * LOG_BLOCK_SIZE;
+    uint64_t lane = log->queue.capacity * sizeof(struct slot) + LOG_BLOCK_SIZE;
+    return sizeof *log + log->segment_count * (log->capacity + index) + index +
+           OPENED_REASON_SIZE_MAX + lane_count(log) * lane + LOG_BLOCK_SIZE;
 }
 
 static int allocate_segment(struct log *log, struct segment *segment, struct error *error)
@@ -90,13 +99,17 @@ int writer_allocate(struct log *log, struct error *error)
     log->budgeted = size;
     size_t payload_size = storage_sealed_size((uint32_t)(log->capacity / LOG_BLOCK_SIZE));
     log->own_payload = malloc(payload_size + OPENED_AT_REASON + OPENED_REASON_SIZE_MAX);
-    log->queue.slots = calloc(log->queue.capacity, sizeof *log->queue.slots);
-    log->header.block = file_aligned_buffer(LOG_BLOCK_SIZE);
     log->checkpoint.side.block = file_aligned_buffer(LOG_BLOCK_SIZE);
-    if (log->own_payload == NULL || log->queue.slots == NULL || log->header.block == NULL ||
-        log->checkpoint.side.block == NULL)
+    bool good = log->own_payload != NULL && log->checkpoint.side.block != NULL;
+    for (unsigned i = 0; good && i < lane_count(log); i++) {
+        struct lane *lane = &log->lanes[i];
+        lane->slots = calloc(log->queue.capacity, sizeof *lane->slots);
+        lane->header.block = file_aligned_buffer(LOG_BLOCK_SIZE);
+        good = lane->slots != NULL && lane->header.block != NULL;
+    }
+    if (!good)
         return error_set(error, -ENOMEM, "no memory for the event log");
-    for (int i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < log->segment_count; i++) {
         int result = allocate_segment(log, &log->segments[i], error);
         if (result < 0)
             return result;
@@ -149,32 +162,71 @@ int trouble_get(struct trouble *trouble, char *text, size_t size)
     return code;
 }
 
-void writer_release(struct log *log)
+struct segment *writer_free_segment(struct log *log)
 {
-    sealer_stop_thread(log);
-    spares_stop_thread(log);
-    pipeline_stop(log);
-    spares_close(log);
+    for (uint32_t i = 0; i < log->segment_count; i++)
+        if (atomic_load_explicit(&log->segments[i].image_state, memory_order_acquire) ==
+            IMAGE_CLEAN)
+            return &log->segments[i];
+    return NULL;
+}
+
+static void release_lane(struct lane *lane)
+{
+    free(lane->header.block);
+    free(lane->slots);
     for (int i = 0; i < 2; i++)
+        if (lane->fds[i] >= 0)
+            close(lane->fds[i]);
+}
+
+/* Nothing is under way. */
+static void release_all(struct log *log)
+{
+    spares_close(log);
+    for (unsigned i = 0; i < SEGMENTS_MAX; i++)
         release_segment(&log->segments[i]);
+    for (unsigned i = 0; i < LANES_MAX; i++)
+        release_lane(&log->lanes[i]);
     if (log->checkpoint.fd >= 0)
         close(log->checkpoint.fd);
     if (atomic_load(&log->checkpoint.fresh_fd) >= 0)
         close(atomic_load(&log->checkpoint.fresh_fd));
     free(log->checkpoint.side.block);
-    free(log->header.block);
-    free(log->queue.slots);
     free(log->own_payload);
     if (log->budgeted > 0)
         budget_release(log->options.budget, BUDGET_LOG, log->budgeted);
     sem_destroy(&log->maintenance.wake);
     sem_destroy(&log->sealer.wake);
     trouble_free(log->maintenance.trouble);
+    trouble_free(log->maintenance.second_trouble);
     trouble_free(log->sealer.trouble);
     /* Last: whoever waits for the lock finds everything at rest. */
     if (log->lock_fd >= 0)
         close(log->lock_fd);
     free(log);
+}
+
+int writer_release(struct log *log)
+{
+    /* A thread that waits for a device which does not answer cannot be ended. */
+    bool spares = spares_stop_thread(log), sealer = sealer_stop_thread(log);
+    log->left_threads = !sealer || !spares;
+    bool ops = pipeline_stop(log);
+    if (ops && !log->left_threads) {
+        release_all(log);
+        return 0;
+    }
+    log->left = true;
+    for (unsigned i = 0; i < LANES_MAX; i++)
+        log->lanes[i].aside = log->lanes[i].underway > 0;
+    return 1;
+}
+
+void writer_came_back(struct log *log)
+{
+    if (pipeline_underway(log) == 0 && !log->left_threads)
+        release_all(log);
 }
 
 struct log *writer_new(void)
@@ -183,20 +235,30 @@ struct log *writer_new(void)
     if (log == NULL)
         return NULL;
     log->maintenance.trouble = trouble_new();
+    log->maintenance.second_trouble = trouble_new();
     log->sealer.trouble = trouble_new();
-    if (log->maintenance.trouble == NULL || log->sealer.trouble == NULL) {
+    if (log->maintenance.trouble == NULL || log->maintenance.second_trouble == NULL ||
+        log->sealer.trouble == NULL) {
         trouble_free(log->maintenance.trouble);
+        trouble_free(log->maintenance.second_trouble);
         trouble_free(log->sealer.trouble);
         free(log);
         return NULL;
     }
     log->lock_fd = log->checkpoint.fd = -1;
     atomic_store(&log->checkpoint.fresh_fd, -1);
-    for (int i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < SEGMENTS_MAX; i++) {
         log->segments[i].fd = -1;
         log->segments[i].image.fd = -1;
     }
-    log->header.log = log->sync_op.log = log->checkpoint.side.log = log;
+    log->lane = &log->lanes[0];
+    log->checkpoint.side.log = log;
+    for (unsigned i = 0; i < LANES_MAX; i++) {
+        struct lane *lane = &log->lanes[i];
+        lane->log = lane->header.log = lane->sync_op.log = log;
+        lane->header.lane = lane->sync_op.lane = lane;
+        lane->fds[0] = lane->fds[1] = -1;
+    }
     log->building = log->writing = &log->segments[0];
     sem_init(&log->maintenance.wake, 0, 0);
     sem_init(&log->sealer.wake, 0, 0);

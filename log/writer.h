@@ -6,7 +6,8 @@
  *                    v
  *                 pipeline: slots in order; written from the image, acknowledged as a prefix
  *                    ^
- *                 spares: zeroed segments and a clean image, made ahead by the maintenance thread
+ *                 spares: zeroed segments and a clean image, made ahead by the maintenance thread,
+ *                         some of them in the second directory, if there is one (log/second.h)
  *                 sealer: segments that are over become smaller, by a thread of its own
  *
  * A roll, step by step; `building` is where appends go, `writing` what the disk gets:
@@ -16,7 +17,8 @@
  *     --(header durable)--> writing = building, the old image goes to maintenance
  *
  * A failover moves what is not acknowledged of `writing`, and all of `building`, to other files;
- * failover.c tells how.
+ * failover.c tells how. Ops that are still under way then stay where they are, set aside with all
+ * that they read from, until they come back: they have a lane of their own.
  *
  * Threads: everything belongs to the writer's thread but for what says otherwise: the counters, the
  * images' states and the ring of spares are atomic, and a trouble has its lock. */
@@ -37,7 +39,11 @@
 
 #define FRAMES_IN_FLIGHT_LIMIT 32u
 #define FAILOVERS_IN_A_ROW_MAX 8u
-#define SPARES_MAX 64u /* a power of two */
+#define SPARES_MAX 64u     /* a power of two */
+#define GIVE_UP_STALLS 60u /* times what a stall is: how long the end of a log waits for a write */
+#define SEGMENTS_MAX 3u
+#define LANES_MAX 2u
+#define SECOND_SPARES 2u /* what a failover takes that comes in the middle of a roll */
 
 /* Who may touch an image. */
 enum image_state {
@@ -51,13 +57,16 @@ struct spare {
     int fd;
     uint64_t segment_no;
     uint64_t salt;
+    bool second; /* it lies in the second directory */
 };
 
-/* One of the two segments that can be in memory. */
+/* One of the segments that can be in memory: two, and with a second directory one that is set
+ * aside. */
 struct segment {
     struct image image;
     _Atomic int image_state; /* enum image_state */
     int fd;                  /* -1: none */
+    bool second;             /* the file lies in the second directory */
     bool begun;              /* its header is durable: frames may be written */
     struct segment_header header;
     uint64_t end;       /* bytes: where the next frame is built */
@@ -95,7 +104,7 @@ enum slot_state {
 /* One frame from its closing to its acknowledgement. */
 struct slot {
     struct io_op op; /* first: a struct io_op * is a struct slot * */
-    struct log *log;
+    struct lane *lane;
     struct segment *segment;
     enum slot_state state;
     uint64_t end_offset; /* bytes */
@@ -107,9 +116,9 @@ struct slot {
     uint8_t chain[SHA256_SIZE];
 };
 
-/* Frames from the oldest that is not acknowledged to the newest that is closed. */
+/* Frames from the oldest that is not acknowledged to the newest that is closed; the slots are the
+ * lane's. */
 struct queue {
-    struct slot *slots;
     uint32_t capacity;
     uint32_t reserve; /* slots kept for the frames of one command and what a failover takes back */
     uint32_t first;   /* index of the oldest */
@@ -131,9 +140,25 @@ struct depth {
 struct side_op {
     struct io_op op; /* first */
     struct log *log;
+    struct lane *lane; /* NULL: of CHECKPOINT */
     bool underway;
     int result;     /* of a sync, when it is over */
     uint8_t *block; /* LOG_BLOCK_SIZE, aligned */
+};
+
+/* What is under way for the segments, but for CHECKPOINT. One lane is in use. With a second
+ * directory there is another, which takes over when ops of the first are stuck; that one stays
+ * aside until the last of them came back, and what becomes of them counts for nothing. */
+struct lane {
+    struct log *log;
+    struct slot *slots;
+    struct side_op header, sync_op;
+    uint32_t underway; /* ops */
+    bool aside;
+    uint64_t last_ns;        /* when one of them came back, monotonic */
+    uint64_t since_ns;       /* aside: when the oldest of them began, monotonic */
+    struct segment *segment; /* aside: whose image they read; NULL: none's */
+    int fds[2];              /* aside: files that are not needed any more; -1: none */
 };
 
 struct checkpoints {
@@ -172,17 +197,26 @@ struct trouble {
     struct error error;
 };
 
+/* Maintenance makes, the writer takes; and maintenance takes away what cannot be used any more. */
+struct spare_ring {
+    struct spare spares[SPARES_MAX]; /* numbers ascend */
+    _Atomic uint32_t taken, made;
+};
+
 struct maintenance {
     bool threaded;
     pthread_t thread;
     sem_t wake;
     _Atomic bool stop;
-    _Atomic bool announce; /* the image in `announced` is to be made known */
-    _Atomic int announced; /* index of the segment being written */
-    uint64_t next_no;      /* of the next spare */
-    struct spare spares[SPARES_MAX];
-    _Atomic uint32_t spares_taken, spares_made; /* ring: writer takes, maintenance makes */
-    struct trouble *trouble;
+    _Atomic bool announce;     /* the image in `announced` is to be made known */
+    _Atomic int announced;     /* index of the segment being written */
+    _Atomic bool stuck;        /* the log's own device does not answer: it is left alone */
+    _Atomic bool sweep;        /* segments may have been passed over */
+    _Atomic uint64_t floor_no; /* the highest that was taken: spares below are of no use */
+    uint64_t first_no;         /* of those that may have been made since the log was opened */
+    uint64_t next_no, top_no;  /* of the next spare; the highest that is there */
+    struct spare_ring main, second;
+    struct trouble *trouble, *second_trouble;
 };
 
 struct sealer {
@@ -201,7 +235,7 @@ struct counters {
     _Atomic uint64_t next_seq, durable_seq, segment_no, segment_offset;
     _Atomic uint64_t frames, records, payload_bytes, disk_bytes, rolls, checkpoints, syncs;
     _Atomic uint64_t frames_in_flight, frames_in_flight_max, spare_waits, commit_ns_sum, depth;
-    _Atomic uint64_t failovers, epoch, stalls, stall_longest_ns;
+    _Atomic uint64_t failovers, epoch, stalls, stall_longest_ns, in_second;
     _Atomic uint64_t waiting_since_ns; /* monotonic: the oldest write under way; 0: none */
 };
 
@@ -215,8 +249,12 @@ struct log {
     uint8_t parent_uuid[UUID_SIZE];
     uint64_t parent_seq;
     uint8_t parent_chain[SHA256_SIZE];
-    struct fork_wish wish; /* while the log is opened */
-    bool forking;          /* this opening gives it a new uuid */
+    struct fork_wish wish;     /* while the log is opened */
+    bool forking;              /* this opening gives it a new uuid */
+    char second_dir[PATH_MAX]; /* "": none */
+    uint64_t close_by_ns;      /* monotonic: log_close() waits no longer; 0: it was not called */
+    bool left;                 /* closed, but for what is still under way */
+    bool left_threads;         /* and for a thread that waits for a device */
     uint8_t boot_id[16];
     uint64_t capacity;
     uint64_t usable_end; /* bytes: frames that are not the last end here at most */
@@ -227,7 +265,8 @@ struct log {
     uint64_t probe_dsync_ns, probe_fdatasync_ns;
     uint64_t budgeted; /* bytes reserved on the budget */
 
-    struct segment segments[2];
+    struct segment segments[SEGMENTS_MAX];
+    uint32_t segment_count;
     struct segment *building, *writing;
     struct open_frame open;
     struct command command;
@@ -238,9 +277,10 @@ struct log {
 
     struct queue queue;
     struct depth depth;
-    struct side_op header, sync_op;
+    uint64_t looked_ns; /* when the engine was last asked for what came back, monotonic */
+    struct lane lanes[LANES_MAX];
+    struct lane *lane;         /* in use */
     struct segment *header_of; /* whose header is being written */
-    uint32_t ops_underway;     /* of all kinds */
     struct checkpoints checkpoint;
     uint64_t durable_seq, durable_end;
     uint8_t durable_chain[SHA256_SIZE];
@@ -278,11 +318,16 @@ static inline uint64_t counter_get(const _Atomic uint64_t *counter)
 void trouble_set(struct trouble *trouble, const struct error *error);
 int trouble_get(struct trouble *trouble, char *text, size_t size); /* its code */
 
+/* An image that the next segment can be built in; NULL: none is clean. */
+struct segment *writer_free_segment(struct log *log);
 struct log *writer_new(void);
 int writer_set_options(struct log *log, const struct log_options *options, struct error *error);
 int writer_allocate(struct log *log, struct error *error);     /* once the capacity is known */
 int writer_failed(const struct log *log, struct error *error); /* why it FAILED, as an error */
-void writer_release(struct log *log);
+/* Frees all of it: 0; or what nothing under way needs, and the rest when that is over: 1. */
+int writer_release(struct log *log);
+/* An op that writer_release() left came back. */
+void writer_came_back(struct log *log);
 
 /* naming.c: who the log is. */
 
@@ -302,10 +347,10 @@ int naming_settle(const struct log *log, struct error *error);
 
 /* Gives `segment` to the segment of this header: nothing built yet. Its image is clean. */
 void builder_begin(struct log *log, struct segment *segment, const struct segment_header *header,
-                   int fd);
+                   const struct spare *file);
 /* The same, without a look at what the image holds. */
 void builder_place(struct log *log, struct segment *segment, const struct segment_header *header,
-                   int fd);
+                   const struct spare *file);
 /* Makes room in `building` for `bytes` of records in one frame, or with `run` in as many as it
  * takes; rolls when they do not fit the rest. 0, or ERROR_FULL with nothing changed. */
 int builder_make_room(struct log *log, uint64_t bytes, bool run);
@@ -339,10 +384,14 @@ void pipeline_submit(struct log *log);
 void pipeline_advance(struct log *log);
 /* Writes the header of `segment` to its file, durably. */
 void pipeline_write_header(struct log *log, struct segment *segment);
-/* Runs the engine until nothing is queued and nothing is under way, or the log has failed. */
+/* io_wait(); then pipeline_advance() is to be called. */
+int pipeline_wait(struct log *log, int wake_fd, uint64_t timeout_ns);
+/* Runs the engine until nothing is queued and nothing is under way that was not set aside, or the
+ * log has failed. */
 void pipeline_drain(struct log *log);
-/* Ends the ops that are under way, whatever becomes of them. */
-void pipeline_stop(struct log *log);
+/* Ends the ops that are under way, whatever becomes of them. False: some do not end. */
+bool pipeline_stop(struct log *log);
+uint32_t pipeline_underway(const struct log *log); /* ops, of all kinds */
 /* The log takes no more writes: `reason` says why. */
 void pipeline_fail(struct log *log, const char *reason);
 /* The same, after the engine itself failed: what became of the ops under way is not known. */
@@ -360,13 +409,20 @@ int pipeline_sync_file(struct log *log, int fd);
 /* Going on in a spare, or FAILED when there is none; `wanted` stays while one is being made.
  * Nothing is under way. */
 void failover_run(struct log *log);
-/* At most how long to wait until failover_run() is to be asked again; UINT64_MAX: it is not. */
+/* Goes on in the second directory, if what is under way to the log's own device has been for too
+ * long, and all that it takes is there. */
+void failover_look(struct log *log);
+/* At most how long to wait until failover_run() or failover_look() is to be asked again;
+ * UINT64_MAX: it is not. */
 uint64_t failover_due_ns(const struct log *log);
+/* What was set aside is at rest. */
+void failover_settle(struct lane *lane);
 /* Appends the record that tells of it, if one is due and there is room. */
 void failover_record(struct log *log);
 
 /* stall.c: writes that take long. */
 
+uint64_t stall_after_ns(const struct log *log);
 /* The write that everything waits for began then; 0: there is none. */
 void stall_watch(struct log *log, uint64_t began_ns);
 /* It is over. */
@@ -374,22 +430,54 @@ void stall_note(struct log *log, uint64_t began_ns, uint64_t now_ns);
 
 /* spares.c: what is made ahead. */
 
-/* Takes the first spare, the file behind what recovery found, or makes it. */
+bool spares_pop(struct spare_ring *ring, struct spare *spare);
+bool spares_pop_if(struct spare_ring *ring, uint64_t segment_no, struct spare *spare);
+void spares_push(struct spare_ring *ring, const struct spare *spare); /* for maintenance */
+/* The number of the next one; 0: there is none. For maintenance, which alone makes them. */
+uint64_t spares_next_in(const struct spare_ring *ring);
+/* One that an earlier opening made, all of which is to be looked at: 1 it is zero, or
+ * spares_adopt() says what else it is; 0 it was removed; or negative. */
+int spares_look_at(const struct log *log, uint64_t segment_no, struct error *error);
+/* Opens and locks a spare and puts it at the end of its ring. For maintenance. */
+int spares_adopt(struct log *log, uint64_t segment_no, bool second, struct error *error);
+
+/* Takes the first spare, the file behind what recovery found, or makes it; and finds those of the
+ * second directory. */
 int spares_open(struct log *log, const struct log_recovery *recovery, struct error *error);
 void spares_close(struct log *log);
-uint32_t spares_count(const struct log *log);
-bool spares_take(struct log *log, struct spare *spare); /* false: none is ready */
+/* About how many there are, of one of maintenance's rings. */
+uint32_t spares_count(const struct spare_ring *ring);
+/* The next one of the log's own directory, or with `second` else of the second. False: none is
+ * ready. For the writer. */
+bool spares_take(struct log *log, bool second, struct spare *spare);
+/* The next `count` of the second directory, all or none. For the writer. */
+bool spares_take_second(struct log *log, struct spare *spares, uint32_t count);
 void spares_wake(struct log *log);
 int spares_maintain(struct log *log, struct error *error); /* one step: 1, 0, or negative */
 int spares_start_thread(struct log *log);
-void spares_stop_thread(struct log *log);
+bool spares_join(pthread_t thread); /* false: it does not end, for its device does not answer */
+bool spares_stop_thread(struct log *log); /* false: it does not end */
 void spares_random(const struct log *log, void *bytes, size_t size);
+
+/* spares_second.c: those of the second directory. For maintenance. */
+
+/* Finds those that are there; sets where numbers go on. `clean_no` was seen to be zero. */
+int spares_find(struct log *log, const struct log_recovery *recovery, uint64_t clean_no,
+                struct error *error);
+/* Gives a spare that was taken from the ring the highest number, and puts it back. Its old name
+ * goes to the file `heir`, or with NULL goes. */
+int spares_move_up(struct log *log, struct spare *spare, const char *heir, struct error *error);
+/* Keeps them behind all others, and as many as there should be: one step: 1, 0, or negative. */
+int spares_maintain_second(struct log *log, struct error *error);
+/* Removes the segments that the log passed over: below the newest that was begun, what was not is
+ * of no use any more. */
+int spares_sweep(struct log *log, struct error *error);
 
 /* sealer.c: what is over. */
 
 int sealer_step(struct log *log, struct error *error); /* the next segment: 1, 0, or negative */
 void sealer_wake(struct log *log);
 int sealer_start_thread(struct log *log);
-void sealer_stop_thread(struct log *log);
+bool sealer_stop_thread(struct log *log); /* false: it does not end */
 
 #endif

@@ -1,6 +1,7 @@
 /* A process that appends is killed at a random moment, again and again: what it had said to be
  * durable is there when the log is opened next, at once, while the kernel may still be writing. So
- * when its writes fail now and then, and it may be killed while the log fails over. */
+ * when its writes fail now and then, or do not end, and it may be killed while the log fails over,
+ * or goes on in its second directory or comes back from it. */
 #include "io_fault.h"
 #include "iouring/io.h"
 #include "log/log.h"
@@ -21,16 +22,24 @@
 #define START_NS 1700000000000000000u
 
 enum { KILLS = 30, SIZE = 700, FAULT_EVERY = 25 /* ops, at most */ };
+enum trouble { NONE, FAILS, STALLS };
+
+#define STALL_NS 2000000u
 
 static struct budget budget;
+static const char *second; /* directory; NULL: none */
 
-static struct log *open_log(const char *dir, struct io *io, struct log_recovery *recovery)
+static struct log *open_log(const char *dir, struct io *io, uint64_t stall_ns,
+                            struct log_recovery *recovery)
 {
     struct log_options options = { .dir = dir,
                                    .io = io,
                                    .budget = &budget,
                                    .segment_size = LOG_SEGMENT_SIZE_MIN,
                                    .sync = LOG_SYNC_DSYNC,
+                                   .second_dir = second,
+                                   .seal = second != NULL,
+                                   .stall_ns = stall_ns,
                                    .allow_tmpfs = true,
                                    .start_time_ns = START_NS };
     struct error error = { 0 };
@@ -63,21 +72,31 @@ static void go_on_failing(struct io_fault *fault, unsigned *seed)
     fault->written = (unsigned)rand_r(seed) % 3 * 2048;
 }
 
+/* Its device stops to answer, or answers again. */
+static void go_on_stalling(struct io_fault *fault, unsigned *seed)
+{
+    if (rand_r(seed) % 12 == 0)
+        fault->hold = !fault->hold;
+}
+
 /* The child: appends for ever, and tells the pipe what is durable. */
-static _Noreturn void append_for_ever(const char *dir, int pipe, bool fails, unsigned seed)
+static _Noreturn void append_for_ever(const char *dir, int pipe, enum trouble trouble,
+                                      unsigned seed)
 {
     struct log_recovery recovery;
-    struct io_fault fault = { .countdown = -1, .result = -EIO };
+    struct io_fault fault = { .countdown = -1, .result = -EIO, .hold_dir = dir };
     struct io *io = open_engine();
-    if (fails && io_open_fault_over(&io, &fault, io) < 0)
+    if (trouble != NONE && io_open_fault_over(&io, &fault, io) < 0)
         _exit(4);
-    struct log *log = open_log(dir, io, &recovery);
+    struct log *log = open_log(dir, io, trouble == STALLS ? STALL_NS : 0, &recovery);
     struct log_commands commands = { .time_ns =
                                          recovery.exists ? recovery.last_time_ns : START_NS };
     uint64_t told = 0;
     for (;;) {
-        if (fails)
+        if (trouble == FAILS)
             go_on_failing(&fault, &seed);
+        if (trouble == STALLS)
+            go_on_stalling(&fault, &seed);
         for (uint32_t i = 0; i < 5; i++)
             if (!log_commands_append(&commands, log, 1, SIZE))
                 _exit(1);
@@ -91,7 +110,7 @@ static _Noreturn void append_for_ever(const char *dir, int pipe, bool fails, uns
 }
 
 /* Kills the child some time after it told of its first durable event; the last one it told of. */
-static uint64_t kill_one(const char *dir, unsigned delay_us, bool fails)
+static uint64_t kill_one(const char *dir, unsigned delay_us, enum trouble trouble)
 {
     int pipes[2];
     if (pipe(pipes) < 0)
@@ -100,7 +119,7 @@ static uint64_t kill_one(const char *dir, unsigned delay_us, bool fails)
     pid_t child = fork();
     if (child == 0) {
         close(pipes[0]);
-        append_for_ever(dir, pipes[1], fails, delay_us);
+        append_for_ever(dir, pipes[1], trouble, delay_us);
     }
     close(pipes[1]);
     uint64_t told = 0, next;
@@ -128,7 +147,7 @@ static void remember(const struct record *record, void *context)
         log_commands_expect(commands, record->seq, 1, SIZE);
 }
 
-static void kill_many(const char *dir, unsigned *seed, bool fails, const char *who)
+static void kill_many(const char *dir, unsigned *seed, enum trouble trouble, const char *who)
 {
     unsigned sound = 0, whole = 0;
     uint64_t told = 0;
@@ -136,9 +155,10 @@ static void kill_many(const char *dir, unsigned *seed, bool fails, const char *w
         struct log_commands commands = { .count = 0 };
         struct log_recovery recovery;
         struct log_replay replay;
-        told = kill_one(dir, (unsigned)rand_r(seed) % 20000, fails);
+        told =
+            kill_one(dir, (unsigned)rand_r(seed) % (trouble == STALLS ? 100000u : 20000u), trouble);
         struct io *io = open_engine();
-        struct log *log = open_log(dir, io, &recovery);
+        struct log *log = open_log(dir, io, 0, &recovery);
         sound += recovery.verdict != LOG_DAMAGED && recovery.last_seq >= told && told > 0;
         log_abandon(&log);
         io_close(io);
@@ -151,7 +171,8 @@ static void kill_many(const char *dir, unsigned *seed, bool fails, const char *w
              (unsigned long long)failovers);
     is_int(sound, KILLS, "%s was killed: the log opens at once, with all it told of", who);
     is_int(whole, KILLS, "%s was killed: every event is whole", who);
-    ok((failovers > 0) == fails, "%s: the log failed over if writes failed", who);
+    ok((failovers > 0) == (trouble != NONE), "%s: the log failed over if writes failed or stalled",
+       who);
 }
 
 int main(void)
@@ -159,7 +180,9 @@ int main(void)
     unsigned seed = (unsigned)getpid();
     budget_init(&budget, 1ull << 30);
     tap_note("seed %u", seed);
-    kill_many(scratch_path("log"), &seed, false, "a writer");
-    kill_many(scratch_path("failing"), &seed, true, "a writer on a disk that fails");
+    kill_many(scratch_path("log"), &seed, NONE, "a writer");
+    kill_many(scratch_path("failing"), &seed, FAILS, "a writer on a disk that fails");
+    second = scratch_path("second");
+    kill_many(scratch_path("stalling"), &seed, STALLS, "a writer on a disk that stalls");
     return tap_done();
 }

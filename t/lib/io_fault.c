@@ -1,7 +1,10 @@
 #include "io_fault.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "core/base/check.h"
 #include "iouring/io_engine.h"
@@ -80,13 +83,31 @@ static void perform(struct io *io, struct io_op *op)
         io_finished(io, op, op->kind == IO_SYNC || size > 0 ? io_perform(io, op, size) : 0);
 }
 
+static bool lies_below(int fd, const char *dir)
+{
+    char path[64], file[4096];
+    if (dir == NULL)
+        return true;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(path, file, sizeof file - 1);
+    CHECK(length > 0);
+    file[length] = '\0';
+    size_t size = strlen(dir);
+    return strncmp(file, dir, size) == 0 && file[size] == '/';
+}
+
 static void start(struct io *io, struct io_op *op)
 {
     struct fault_io *fault_io = (struct fault_io *)io;
-    if (!fault_io->fault->hold) {
+    struct io_fault *fault = fault_io->fault;
+    bool may_hold = lies_below(op->fd, fault->hold_dir);
+    if (may_hold && fault->hold_after > 0 && --fault->hold_after == 0)
+        fault->hold = true;
+    if (!fault->hold || !may_hold) {
         perform(io, op);
         return;
     }
+    fault->held++;
     CHECK(fault_io->held_count < OPS_MAX);
     fault_io->held[fault_io->held_count++] = op;
 }

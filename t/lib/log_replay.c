@@ -218,17 +218,25 @@ static uint8_t *read_segment(const char *dir, uint64_t number, unsigned long *si
     return unseal(dir, name, number, size);
 }
 
-/* The header of the segment after this one, or false when it is a spare or there is none. */
-static bool next_header(const char *dir, const uint64_t *number, size_t left,
+/* The header of the next segment that was begun, or false when there is none. */
+static bool next_header(const char *dir, const uint64_t *numbers, size_t left,
                         struct segment_header *header)
 {
-    if (left == 0)
-        return false;
-    unsigned long size;
-    uint8_t *bytes = read_segment(dir, *number, &size);
-    bool begun = size >= LOG_BLOCK_SIZE && segment_header_decode(bytes, header, NULL) == 0;
-    free(bytes);
+    bool begun = false;
+    for (size_t i = 0; !begun && i < left; i++) {
+        unsigned long size;
+        uint8_t *bytes = read_segment(dir, numbers[i], &size);
+        begun = size >= LOG_BLOCK_SIZE && segment_header_decode(bytes, header, NULL) == 0;
+        free(bytes);
+    }
     return begun;
+}
+
+/* A header that was written though the log had gone on elsewhere. */
+static bool is_passed_over(const struct walk *walk, const struct segment_header *next)
+{
+    return next->prev_segment_no < walk->header.segment_no && next->epoch > walk->header.epoch &&
+           next->first_seq == walk->header.first_seq;
 }
 
 static bool header_fits(struct walk *walk)
@@ -263,6 +271,9 @@ static bool walk_file(struct walk *walk, const char *dir, const uint64_t *number
         good = bytes_are_zero(walk->bytes, size) || FAULT(walk, "a spare is not all zero");
     } else if (status < 0 || size != walk->header.capacity) {
         good = FAULT(walk, "its header or size is wrong");
+    } else if (next_header(dir, numbers + 1, left - 1, &next) && is_passed_over(walk, &next)) {
+        walk->replay->spares++;
+        good = true;
     } else {
         walk->last = !next_header(dir, numbers + 1, left - 1, &next);
         walk->limit = walk->last ? size : next.prev_end_offset;
