@@ -56,17 +56,6 @@ void database_add_status(struct api *api, struct text *text)
 
 /*--- GET /metrics ------------------------------------------------------------------------------*/
 
-struct metric {
-    const char *name, *type, *help;
-    uint64_t value;
-};
-
-static void add_metric(struct text *text, const struct metric *metric)
-{
-    text_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", metric->name, metric->help,
-                metric->name, metric->type, metric->name, metric->value);
-}
-
 static void add_pool_metrics(struct text *text, const struct pool_stats *pool)
 {
     const struct metric metrics[] = {
@@ -91,7 +80,7 @@ static void add_pool_metrics(struct text *text, const struct pool_stats *pool)
           pool->pings_failed },
     };
     for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
-        add_metric(text, &metrics[i]);
+        metric_add(text, &metrics[i]);
     text_printf(text,
                 "# HELP daa_pool_wait_seconds_total What the waits took.\n"
                 "# TYPE daa_pool_wait_seconds_total counter\ndaa_pool_wait_seconds_total %.9f\n",
@@ -118,5 +107,5 @@ void database_add_metrics(const struct api *api, struct text *text)
     };
     add_pool_metrics(text, &status.pool);
     for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
-        add_metric(text, &metrics[i]);
+        metric_add(text, &metrics[i]);
 }

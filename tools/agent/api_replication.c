@@ -87,6 +87,7 @@ enum MHD_Result replication_show_metrics(struct exchange *exchange)
         (void)measure(api, &copy, &lag);
         replication_metrics(&text, &copy, &lag);
     }
+    status_add_metrics(api, &text);
     database_add_metrics(api, &text);
     enum MHD_Result result =
         operation_answer_plain(exchange, &text, "text/plain; version=0.0.4; charset=utf-8");

@@ -101,6 +101,21 @@ static const char *verdict_name(enum log_verdict verdict)
     return "unknown";
 }
 
+/* null: there is none. */
+static void add_second(const struct log_stats *stats, struct text *text)
+{
+    if (!stats->second) {
+        text_json_null(text, "second");
+        return;
+    }
+    text_json_open_object(text, "second");
+    text_json_bool(text, "in_use", stats->in_second);
+    text_json_bool(text, "stuck", stats->stuck);
+    text_json_unsigned(text, "spares", stats->second_spares);
+    text_json_cstring(text, "trouble", stats->second_error[0] ? stats->second_error : NULL);
+    text_json_close_object(text);
+}
+
 static void add_log(const struct boot *boot, struct text *text)
 {
     struct log_stats stats;
@@ -130,6 +145,7 @@ static void add_log(const struct boot *boot, struct text *text)
     text_json_unsigned(text, "stalls", stats.stalls);
     text_json_unsigned(text, "stall_longest_ms", stats.stall_longest_ns / 1000000);
     text_json_unsigned(text, "stalled_ms", log_stalled_ns(boot->log) / 1000000);
+    add_second(&stats, text);
     text_json_cstring(text, "trouble", stats.spare_error[0] ? stats.spare_error : NULL);
     text_json_unsigned(text, "sealed", stats.sealed);
     text_json_unsigned(text, "sealed_raw_bytes", stats.sealed_raw_bytes);
@@ -314,4 +330,27 @@ enum MHD_Result status_all(struct exchange *exchange)
     enum MHD_Result result = operation_answer(exchange, 200, &text, NULL);
     text_free(&text);
     return result;
+}
+
+/*--- GET /metrics, of the log ------------------------------------------------------------------*/
+
+void status_add_metrics(const struct api *api, struct text *text)
+{
+    struct log_stats stats;
+    if (!atomic_load(&api->ready))
+        return;
+    log_stats_get(api->boot->log, &stats);
+    const struct metric metrics[] = {
+        { "daa_log_failovers_total", "counter", "Times that the log went on in another segment.",
+          stats.failovers },
+        { "daa_log_stalls_total", "counter", "Writes that took long.", stats.stalls },
+        { "daa_log_second_dir", "gauge", "Whether there is a second directory.", stats.second },
+        { "daa_log_second_dir_in_use", "gauge", "Whether the log is written there now.",
+          stats.in_second },
+        { "daa_log_second_dir_spares", "gauge", "Segments made ahead there.", stats.second_spares },
+        { "daa_log_write_stuck", "gauge",
+          "Whether a write that was left behind for it is still under way.", stats.stuck },
+    };
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
+        metric_add(text, &metrics[i]);
 }

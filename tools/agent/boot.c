@@ -36,7 +36,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define IO_OPS_MAX 64u
+#define IO_OPS_MAX 80u
 #define KEY_SIZE_ON_DISK 256u /* of an idempotency key: two documents, with what LMDB adds */
 #define INBOX_BYTES_MAX (64ull << 20)
 
@@ -235,6 +235,7 @@ static int open_log(struct boot *boot, struct error *error)
         .event_schema = EVENT_SCHEMA_NEWEST,
         .frames_in_flight_max = (uint32_t)config->log.frames_in_flight,
         .spares = (uint32_t)config->log.spares,
+        .second_dir = config->log.second_dir[0] != '\0' ? config->log.second_dir : NULL,
         .sync = sync_of(config),
         .no_chain = !config->log.chain,
         .seal = config->log.seal,
@@ -247,6 +248,9 @@ static int open_log(struct boot *boot, struct error *error)
     if (status < 0)
         return status;
     memcpy(boot->log_uuid, log_uuid(boot->log), sizeof boot->log_uuid);
+    if (options.second_dir != NULL && strcmp(io_name(boot->io), "plain") == 0)
+        host_say("[log] second_dir helps in no stall: without io_uring the agent itself waits for "
+                 "each write");
     if (boot->recovery.exists && boot->recovery.verdict != LOG_SOUND)
         host_say("the event log's end: %s", boot->recovery.reason);
     if (boot->recovery.exists && memcmp(boot->log_uuid, boot->recovery.log_uuid, UUID_SIZE) != 0)
@@ -717,7 +721,10 @@ int boot_close(struct boot *boot, bool clean, struct error *error)
     } else if (boot->log) {
         log_abandon(&boot->log);
     }
-    if (boot->io)
+    if (boot->io && io_underway(boot->io) > 0)
+        host_say(
+            "a write to the log is still under way and does not end: it is left to the kernel");
+    else if (boot->io)
         io_close(boot->io);
     replicator_close(boot->replicator); /* the last: it may have to wait for its server */
     keyring_close(boot->keyring);

@@ -1,5 +1,6 @@
 #include "tools/agent/operation.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@ const struct operation operations[] = {
       "200 when workflows are accepted, else 503 and why" },
     { "GET", "/status", AUTH_READ, true, status_all, NULL, "what the agent is doing, in numbers" },
     { "GET", "/metrics", AUTH_READ, false, replication_show_metrics, NULL,
-      "the copy in PostgreSQL and the searches there, as Prometheus reads it" },
+      "the log, the copy in PostgreSQL and the searches there, as Prometheus reads it" },
     { "POST", "/api/v1/workflows", AUTH_SUBMIT, false, workflow_submit, workflow_submitted,
       "submits a workflow" },
     { "GET", "/api/v1/workflows", AUTH_READ, false, workflow_list, workflow_listed,
@@ -91,4 +92,10 @@ const struct operation *operation_find(const char *method, const char *path,
         snprintf(allowed + used, 64 - used, "%s%s", used ? ", " : "", operation->method);
     }
     return NULL;
+}
+
+void metric_add(struct text *text, const struct metric *metric)
+{
+    text_printf(text, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", metric->name, metric->help,
+                metric->name, metric->type, metric->name, metric->value);
 }

@@ -206,6 +206,14 @@ void inquiry_free(struct inquiry *inquiry); /* NULL is fine */
 
 void database_add_status(struct api *api, struct text *text);        /* a member "database" */
 void database_add_metrics(const struct api *api, struct text *text); /* in the text format */
+void status_add_metrics(const struct api *api, struct text *text);   /* of the log, likewise */
+
+/* One number of GET /metrics. */
+struct metric {
+    const char *name, *type, *help;
+    uint64_t value;
+};
+void metric_add(struct text *text, const struct metric *metric);
 enum MHD_Result workflow_unreadable(struct exchange *exchange, int status);
 
 #endif

@@ -47,8 +47,9 @@ struct config {
         uint64_t segment_size;     /* for a new log; an old one keeps its own */
         uint64_t frames_in_flight; /* 1 to 32 */
         uint64_t spares;
-        uint64_t sync;   /* enum config_sync */
-        uint64_t engine; /* enum config_engine */
+        char *second_dir; /* "": none */
+        uint64_t sync;    /* enum config_sync */
+        uint64_t engine;  /* enum config_engine */
         bool chain, seal;
         uint64_t space_low, space_critical; /* free bytes; see log/space.h */
         uint64_t ballast;                   /* 0: none */

@@ -30,6 +30,11 @@ static bool is_absolute_path(const char *text)
     return text[0] == '/' && text[1] != '\0';
 }
 
+static bool is_absolute_or_no(const char *text)
+{
+    return text[0] == '\0' || is_absolute_path(text);
+}
+
 bool key_is_variable_name(const char *text)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
@@ -137,6 +142,14 @@ const struct key keys[] = {
       .doc = "Durable writes under way at once." },
     { "log", "spares", KEY_COUNT, AT(log.spares), 2, 64, "2",
       .doc = "Files made and zeroed ahead, so that a commit never waits for one." },
+    { "log", "second_dir", KEY_TEXT, AT(log.second_dir), .fallback = "", .check = is_absolute_or_no,
+      .expected = "an absolute path, or \"\"", .example = "/mnt/other/daa",
+      .doc =
+          "A directory on another device, made when it is missing: the log goes on there when a\n"
+          "write to its own device has been under way for 500 ms, and comes back when that\n"
+          "answers again. It needs io_uring, twice the size of a file of the log there, and once\n"
+          "that size of memory. Several logs may share it. \"\" is none: such a write is waited\n"
+          "for." },
     { "log", "sync", KEY_CHOICE, AT(log.sync), .fallback = "probe",
       .choices = { "probe", "dsync", "fdatasync" },
       .doc =
@@ -345,7 +358,6 @@ const char *const keys_absent[] = {
     "network.enable_quic_transport",
     "network.discovery_interval",
     "network.bootstrap_interval",
-    "log.second_dir",
     "rules.*",
     NULL,
 };

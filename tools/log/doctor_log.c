@@ -3,10 +3,15 @@
 #include "log/directory.h"
 #include "log/format.h"
 #include "log/reader.h"
+#include "log/second.h"
 #include "log/storage.h"
 #include "tools/log/doctor.h"
 #include "tools/log/words.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define SPARES_WANTED 2u
@@ -19,6 +24,9 @@ struct seen {
     ptrdiff_t newest; /* begun; -1: none */
     struct segment_header header;
     uint64_t spares;
+    uint64_t second, second_spares; /* in the second directory, in all and spares */
+    struct error missing;           /* one of them is not there */
+    char second_file[PATH_MAX];     /* one of them */
 };
 
 static unsigned long long big(uint64_t number)
@@ -28,15 +36,62 @@ static unsigned long long big(uint64_t number)
 
 static void find_newest(struct seen *seen)
 {
-    struct error ignored;
+    struct error what;
     seen->newest = (ptrdiff_t)seen->directory.count - 1;
     for (; seen->newest >= 0; seen->newest--) {
         int state = directory_segment(&seen->directory, (size_t)seen->newest, &seen->probe,
-                                      &seen->header, &ignored);
+                                      &seen->header, &what);
+        bool linked = directory_is_linked(&seen->directory, (size_t)seen->newest);
         if (state == SEGMENT_BEGUN)
             return;
-        seen->spares += state == SEGMENT_SPARE;
+        seen->spares += state == SEGMENT_SPARE && !linked;
+        seen->second_spares += state == SEGMENT_SPARE && linked;
     }
+}
+
+static void find_second(struct seen *seen)
+{
+    struct source source = { .fd = -1 };
+    for (size_t i = 0; i < seen->directory.count; i++) {
+        char name[LOG_SEGMENT_NAME_SIZE];
+        struct segment_header header;
+        struct error what = { 0 };
+        if (!directory_is_linked(&seen->directory, i))
+            continue;
+        segment_name(name, seen->directory.segments[i]);
+        seen->second += second_target(seen->directory.path, name, seen->second_file) == 1;
+        if (directory_segment(&seen->directory, i, &source, &header, &what) == -ENXIO)
+            seen->missing = what;
+    }
+    source_close(&source);
+}
+
+/* What a log writes there says that it has one: the configuration is the agent's. */
+static void see_second(struct findings *findings, struct seen *seen)
+{
+    struct stat own, other;
+    find_second(seen);
+    findings_number(findings, "segments", seen->second);
+    findings_number(findings, "spares", seen->second_spares);
+    char *slash = strrchr(seen->second_file, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    findings_text(findings, "directory", slash != NULL ? seen->second_file : NULL);
+    if (seen->missing.code < 0)
+        findings_add(findings, FINDING_PROBLEM, "second-directory",
+                     "mount the device before the agent starts", "%s", seen->missing.text);
+    else if (seen->second == 0)
+        findings_add(findings, FINDING_NOTE, "second-directory",
+                     "[log] second_dir on another device lets the log go on when this one stalls",
+                     "there is none");
+    else if (stat(seen->directory.path, &own) == 0 && stat(seen->second_file, &other) == 0 &&
+             own.st_dev == other.st_dev)
+        findings_add(findings, FINDING_WARNING, "second-directory", "choose one on another device",
+                     "%s is on the device of the log", seen->second_file);
+    else
+        findings_add(findings, FINDING_OK, "second-directory", NULL,
+                     "%s holds %llu segments of the log, %llu of them filled ahead of time",
+                     seen->second_file, big(seen->second), big(seen->second_spares));
 }
 
 /* The first segment of the newest one's epoch, in which its opening stands. Epochs only grow. */
@@ -161,6 +216,7 @@ void doctor_log(struct findings *findings, const char *dir)
         see_space(findings, dir, LOG_SEGMENT_SIZE, seen.spares);
     } else {
         see_spares(findings, &seen);
+        see_second(findings, &seen);
         see_ballast(findings, &seen);
         see_space(findings, dir, seen.header.capacity, seen.spares);
         see_opening(findings, &seen);

@@ -1,6 +1,7 @@
 /* daa-log ls: what lies in a log's directory, from the headers and ends of its files. */
 #include "log/inventory.h"
 #include "log/readers.h"
+#include "log/second.h"
 #include "log/storage.h"
 #include "tools/log/log.h"
 #include "tools/log/words.h"
@@ -66,7 +67,7 @@ static void json_time(struct text *line, const char *key, uint64_t time_ns)
 static void segment_to_json(struct ls *ls, const char *name, const struct inventory_segment *s)
 {
     struct text *line = &ls->line;
-    char uuid[UUID_TEXT_SIZE];
+    char uuid[UUID_TEXT_SIZE], target[PATH_MAX];
     bool begun = s->epoch != 0;
     begin_object(ls, "segment", name);
     text_json_unsigned(line, "segment", s->segment_no);
@@ -84,6 +85,9 @@ static void segment_to_json(struct ls *ls, const char *name, const struct invent
     text_json_unsigned(line, "size", s->size);
     text_json_bool(line, "sealed", s->sealed);
     text_json_unsigned(line, "file_size", s->file_size);
+    text_json_cstring(line, "lies_in",
+                      second_target(ls->inventory.directory.path, name, target) == 1 ? target
+                                                                                     : NULL);
     json_known(line, "epoch", begun, s->epoch);
     uuid_to_text(uuid, s->log_uuid);
     text_json_cstring(line, "log", begun ? uuid : NULL);
@@ -117,7 +121,7 @@ static void print_details(const struct inventory_segment *s)
 
 static void print_segment(const struct ls *ls, const char *name, const struct inventory_segment *s)
 {
-    char used[WORDS_SIZE], size[WORDS_SIZE], range[64] = "no event";
+    char used[WORDS_SIZE], size[WORDS_SIZE], range[64] = "no event", target[PATH_MAX];
     bool in_order = s->end == INVENTORY_SEAL || s->end == INVENTORY_CLOSE;
     const char *end = in_order ? inventory_end_name(s->end) : "";
     if (s->events > 0)
@@ -131,6 +135,8 @@ static void print_segment(const struct ls *ls, const char *name, const struct in
     if (s->verdict == LOG_TORN || s->verdict == LOG_UNPROVEN)
         printf(", its end is %s", log_verdict_name((uint16_t)s->verdict));
     putchar('\n');
+    if (second_target(ls->inventory.directory.path, name, target) == 1)
+        printf("    it lies in the second directory: %s\n", target);
     if (s->problem[0] != '\0')
         printf("    %s\n", s->problem);
     if (ls->details)
