@@ -36,8 +36,10 @@ enum command_kind {
     COMMAND_CLOCK, /* clock_watch_look() gave this one; or a client accepts the wall clock */
 };
 
-/* What a shell finds in `x` and `f` documents. It must have been handed over: the next EXPIRE only
- * when what the one before did is durable. */
+/* What a shell finds in `x` and `f` documents. It must have been handed over. EXPIRE_WORKFLOWS and
+ * ERASE take workflows out of the state, and the agent believes an EXPIRE_WORKFLOWS about one that
+ * is not in memory. So of both together one at a time: a shell looks for the next one's documents
+ * only when what the one before did is durable. Of EXPIRE_KEYS too. */
 struct expired_key {
     uint8_t digest[SHA256_SIZE];
     uint64_t expires_ns;

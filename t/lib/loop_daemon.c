@@ -88,6 +88,7 @@ void loop_daemon_start(struct loop_daemon *daemon)
     boot_init(&daemon->boot, &daemon->loaded);
     daemon->boot.host_clock = &machine;
     daemon->boot.before_read_ahead = daemon->before_read_ahead;
+    daemon->boot.before_expiry = daemon->before_expiry;
     sem_init(&daemon->booted, 0, 0);
     sem_init(&daemon->answered, 0, 0);
     sem_init(&daemon->released, 0, 0);

@@ -11,6 +11,7 @@
 struct loop_daemon {
     const char *config;                            /* more TOML; NULL: none */
     void (*before_read_ahead)(void);               /* NULL: none */
+    void (*before_expiry)(void);                   /* NULL: none */
     void (*ended)(uint64_t stream, void *context); /* NULL: none */
     struct config loaded;
     struct boot boot;

@@ -299,6 +299,7 @@ static int open_eraser(struct boot *boot, struct error *error)
                                       .inbox = boot->inbox,
                                       .snapshots = boot->snapshots,
                                       .state = boot->state,
+                                      .removals = &boot->removals,
                                       .log_dir = boot->log_dir,
                                       .budget = &boot->budget,
                                       .keys_used = boot->keys_used,
@@ -549,6 +550,8 @@ static int open_housekeeper(struct boot *boot, struct error *error)
                                            .snapshots = boot->snapshots,
                                            .log_dir = boot->log_dir,
                                            .budget = &boot->budget,
+                                           .removals = &boot->removals,
+                                           .before_expiry = boot->before_expiry,
                                            .removed = boot->hooks.segments_removed,
                                            .context = boot->hooks.context };
     int status = housekeeper_open(&housekeeper, &options, error);
@@ -632,6 +635,7 @@ void boot_init(struct boot *boot, const struct config *config)
 {
     *boot = (struct boot){ .config = config,
                            .host_clock = &host_clock,
+                           .removals = PTHREAD_MUTEX_INITIALIZER,
                            .began_ns = host_monotonic_ns() };
     budget_init(&boot->budget, config->memory.max_heap_size);
 }

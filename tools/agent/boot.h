@@ -18,6 +18,7 @@
 #include "tools/config/config.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -61,12 +62,17 @@ struct boot {
     struct keyring *keyring; /* of workflows; NULL: no event was or will be encrypted */
     uint32_t keys_used;      /* in it, when the agent started: the next key is above */
     struct eraser *eraser;   /* NULL as well */
+    /* Held by the housekeeper and the eraser, from their look at what is to leave the state until
+     * that is durable (core/agent/command.h), so for as long as disks take. No other lock is taken
+     * before it. */
+    pthread_mutex_t removals;
     struct io *io;
     struct log *log;
     struct log_recovery recovery;        /* what was found */
     const struct host_clock *host_clock; /* boot_init() says the machine's */
     bool allow_tmpfs;                    /* tests only: the log may lie in memory */
     void (*before_read_ahead)(void);     /* tests (tools/agent/warmer.h) */
+    void (*before_expiry)(void);         /* tests (tools/agent/housekeeper.h) */
     struct log_clock clock;
     struct state *state;
     struct agent *agent;

@@ -24,8 +24,7 @@
 struct eraser {
     struct eraser_options options;
     pthread_t thread;
-    pthread_mutex_t erasing; /* one erasure at a time, and the errand */
-    struct errand errand;
+    struct errand errand;       /* of whoever has options.removals */
     _Atomic uint32_t told_used; /* by the agent thread, the last time that it told */
 
     pthread_mutex_t lock; /* guards what is below */
@@ -232,16 +231,16 @@ static int erase(struct eraser *eraser, struct erasure *erasure, struct error *e
 
 int eraser_erase(struct eraser *eraser, struct erasure *erasure, struct error *error)
 {
-    pthread_mutex_lock(&eraser->erasing);
+    pthread_mutex_lock(eraser->options.removals);
     int status = erase(eraser, erasure, error);
-    pthread_mutex_unlock(&eraser->erasing);
+    pthread_mutex_unlock(eraser->options.removals);
     return status;
 }
 
 /*--- What a crash left -------------------------------------------------------------------------*/
 
 /* The event may be there or not: a second one says the same. */
-static int go_on(uint32_t key_id, uint64_t stream, void *context, struct error *error)
+static int go_on_alone(uint32_t key_id, uint64_t stream, void *context, struct error *error)
 {
     struct eraser *eraser = context;
     struct erasure erasure = { .stream = stream };
@@ -258,6 +257,15 @@ static int go_on(uint32_t key_id, uint64_t stream, void *context, struct error *
         host_say("the erasure of the workflow of event %" PRIu64 " that was interrupted is given "
                  "up: %s",
                  stream, erasure.text);
+    return status;
+}
+
+static int go_on(uint32_t key_id, uint64_t stream, void *context, struct error *error)
+{
+    struct eraser *eraser = context;
+    pthread_mutex_lock(eraser->options.removals);
+    int status = go_on_alone(key_id, stream, eraser, error);
+    pthread_mutex_unlock(eraser->options.removals);
     return status;
 }
 
@@ -313,11 +321,12 @@ static int destroy_revived(struct eraser *eraser, struct error *error)
 static void look_at_markers(struct eraser *eraser)
 {
     struct error error = { 0 };
-    pthread_mutex_lock(&eraser->erasing);
     int status = keyring_condemned(eraser->options.keyring, go_on, eraser, &error);
-    if (status == 0)
+    if (status == 0) {
+        pthread_mutex_lock(eraser->options.removals);
         status = destroy_revived(eraser, &error);
-    pthread_mutex_unlock(&eraser->erasing);
+        pthread_mutex_unlock(eraser->options.removals);
+    }
     if (status < 0)
         error_wrap(&error, status, "erasures that were begun cannot be ended");
     note_trouble(eraser, &error);
@@ -425,7 +434,6 @@ static void *run(void *argument)
 static void free_eraser(struct eraser *eraser)
 {
     errand_free(&eraser->errand);
-    pthread_mutex_destroy(&eraser->erasing);
     pthread_mutex_destroy(&eraser->lock);
     pthread_cond_destroy(&eraser->news);
     free(eraser);
@@ -442,7 +450,6 @@ int eraser_open(struct eraser **opened, const struct eraser_options *options, st
     eraser->used = options->keys_used;
     atomic_init(&eraser->told_used, options->keys_used);
     errand_init(&eraser->errand, options->inbox);
-    pthread_mutex_init(&eraser->erasing, NULL);
     pthread_mutex_init(&eraser->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

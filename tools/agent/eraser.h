@@ -16,6 +16,7 @@
 #include "core/agent/command.h"
 #include "core/base/error.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,6 +31,7 @@ struct eraser_options {
     struct inbox *inbox;
     struct snapshots *snapshots; /* NULL: none are kept */
     struct state *state;
+    pthread_mutex_t *removals; /* struct boot; taken for each erasure, from its look to its end */
     const char *log_dir;
     struct budget *budget;
     uint32_t keys_used; /* by workflows, to begin with */

@@ -187,7 +187,7 @@ static void read_workflows_ahead(struct housekeeper *keeper, const struct workfl
     arena_free(&arena);
 }
 
-static bool expire_workflows(struct housekeeper *keeper, const struct loop_counts *counts)
+static bool expire_workflows_alone(struct housekeeper *keeper, const struct loop_counts *counts)
 {
     const struct config *config = keeper->options.config;
     struct workflows workflows = { .count = 0 };
@@ -205,6 +205,8 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
         return false;
     }
     read_workflows_ahead(keeper, &workflows);
+    if (keeper->options.before_expiry)
+        keeper->options.before_expiry();
     struct command command = { .kind = COMMAND_EXPIRE_WORKFLOWS };
     command.expire_workflows.items = workflows.items;
     command.expire_workflows.count = workflows.count;
@@ -219,6 +221,14 @@ static bool expire_workflows(struct housekeeper *keeper, const struct loop_count
     keeper->status.workflows_expired += keeper->errand.request.expired;
     pthread_mutex_unlock(&keeper->lock);
     return workflows.count == COMMAND_EXPIRE_MAX || workflows.too_much > 0;
+}
+
+static bool expire_workflows(struct housekeeper *keeper, const struct loop_counts *counts)
+{
+    pthread_mutex_lock(keeper->options.removals);
+    bool more = expire_workflows_alone(keeper, counts);
+    pthread_mutex_unlock(keeper->options.removals);
+    return more;
 }
 
 /*--- Snapshots ---------------------------------------------------------------------------------*/

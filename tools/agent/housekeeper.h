@@ -5,8 +5,8 @@
  *   durable -> do what it said (files), look again
  *
  * One command at a time, and the next only when the one before is durable, as COMMAND_EXPIRE_KEYS
- * and COMMAND_EXPIRE_WORKFLOWS demand. The commands go through the inbox like those of clients and
- * are bounded with them: with a full inbox housekeeping waits.
+ * and COMMAND_EXPIRE_WORKFLOWS demand; nor is a workflow erased meanwhile. The commands go through
+ * the inbox like those of clients and are bounded with them: with a full inbox housekeeping waits.
  *
  * Threads: a thread of its own; functions by any, open and close by one. */
 #ifndef TOOLS_AGENT_HOUSEKEEPER_H
@@ -16,6 +16,7 @@
 #include "tools/agent/snapshot.h"
 #include "tools/config/config.h"
 
+#include <pthread.h>
 #include <stdint.h>
 
 struct disk;
@@ -36,6 +37,10 @@ struct housekeeper_options {
     struct snapshots *snapshots;
     const char *log_dir;
     struct budget *budget;
+    pthread_mutex_t *removals; /* struct boot; taken while workflows expire */
+    /* Tests: between the look at workflows that are over and the command; NULL: none. On its
+     * thread. */
+    void (*before_expiry)(void);
     /* Segments were removed: readers of this process may let go of them. On its thread. */
     void (*removed)(void *context);
     void *context;
