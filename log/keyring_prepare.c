@@ -104,9 +104,12 @@ static bool is_used(uint32_t file_no, uint32_t next_id)
 static int see_to_file(const struct keyring *keyring, uint32_t file_no, uint32_t next_id,
                        struct error *error)
 {
-    int fd = keyring_file_open(keyring, file_no, O_RDONLY, error);
+    struct error why;
+    int fd = keyring_file_open(keyring, file_no, O_RDONLY, &why);
     if (fd == ERROR_UNAVAILABLE && !is_used(file_no, next_id))
         return make_file(keyring, file_no, error);
+    if (fd < 0 && error != NULL)
+        *error = why;
     if (fd < 0)
         return fd;
     close(fd);

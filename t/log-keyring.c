@@ -166,7 +166,9 @@ static void test_making(void)
     patch(dir, FIRST ".tmp", 0, "half", 4);
     patch(dir, "keys-0000000077.tmp", 0, "half", 4);
     patch(dir, "other.tmp", 0, "whole", 5);
+    error = (struct error){ 0 };
     is_int(keyring_prepare(keyring, 1, &error), 0, "keys are made");
+    ok(error.code == 0 && error.text[0] == '\0', "and nothing is said of files that were missing");
     ok(!is_there(dir, FIRST ".tmp") && !is_there(dir, "keys-0000000077.tmp"),
        "what a crash left goes");
     ok(is_there(dir, "other.tmp"), "what is somebody else's stays");
