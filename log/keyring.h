@@ -83,6 +83,9 @@ int keyring_condemn(struct keyring *keyring, uint32_t id, uint64_t stream, struc
 /* Takes the marker away, durably. 0 also when there is none. */
 int keyring_spare(struct keyring *keyring, uint32_t id, uint64_t stream, struct error *error);
 
+/* Whether keyring_destroy() can get at the key: 0, or its errors. */
+int keyring_check(struct keyring *keyring, uint32_t id, struct error *error);
+
 /* Overwrites the key, durably, whatever is in its place, and takes its markers away. 0 also when it
  * was destroyed before. After an error it may be destroyed or not, and the markers are there: call
  * it again. Errors as keyring_get(), but for ERROR_NOT_FOUND; ERROR_INVALID: 0 is no key. */

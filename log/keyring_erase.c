@@ -144,6 +144,18 @@ static int overwrite(const struct keyring *keyring, uint32_t id, struct error *e
                      keyring->dir, name, keyring_slot_offset(id), error_text(code));
 }
 
+int keyring_check(struct keyring *keyring, uint32_t id, struct error *error)
+{
+    int code = check_id(id, error);
+    if (code < 0)
+        return code;
+    int fd = keyring_file_open(keyring, keyring_file_of(id), O_RDWR, error);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
+}
+
 int keyring_destroy(struct keyring *keyring, uint32_t id, struct error *error)
 {
     char name[KEYRING_NAME_SIZE];

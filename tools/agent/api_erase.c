@@ -113,7 +113,6 @@ void eraser_add_status(const struct boot *boot, struct text *text)
     text_json_bool(text, "new_workflows", boot->config->log.encryption);
     text_json_cstring(text, "keys", boot->keys_dir);
     text_json_unsigned(text, "erased", status.erased);
-    text_json_unsigned(text, "snapshots_stale_until", status.stale_until);
     text_json_unsigned(text, "waiting_for_keys", counts.waiting_for_keys);
     text_json_cstring(text, "trouble", status.trouble.code < 0 ? status.trouble.text : NULL);
     text_json_close_object(text);

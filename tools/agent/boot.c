@@ -297,7 +297,6 @@ static int open_eraser(struct boot *boot, struct error *error)
 {
     struct eraser_options options = { .keyring = boot->keyring,
                                       .inbox = boot->inbox,
-                                      .snapshots = boot->snapshots,
                                       .state = boot->state,
                                       .removals = &boot->removals,
                                       .log_dir = boot->log_dir,
@@ -616,6 +615,8 @@ static int open_askers(struct boot *boot, struct error *error)
         status = open_housekeeper(boot, error);
     if (status == 0)
         status = notary_start(boot->notary, error);
+    if (status == 0)
+        status = eraser_start(boot->eraser, error);
     return status;
 }
 

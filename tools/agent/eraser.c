@@ -1,11 +1,11 @@
 #include "tools/agent/eraser.h"
 
-#include "core/base/arena.h"
+#include "core/agent/document.h"
 #include "log/keyring.h"
-#include "log/reader.h"
+#include "tools/agent/eraser_revived.h"
+#include "tools/agent/eraser_subject.h"
 #include "tools/agent/errand.h"
 #include "tools/agent/host.h"
-#include "tools/agent/snapshots.h"
 #include "tools/agent/state.h"
 
 #include <errno.h>
@@ -15,123 +15,100 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_NS 60000000000ull
-#define QUIET_NS 1000000000ull /* without another erasure, before snapshots are made */
+#define RETRY_NS 60000000000ull /* what failed is tried again */
+#define BUSY_NS 1000000000ull   /* what the agent could not take */
 /* So many more keys were used: those ahead are looked at again. A quarter of what is ahead, so that
  * they last while others are made. */
 #define USED_STEP (KEYRING_AHEAD / 4)
 
+/* What the thread does when there is need, and tries again when it failed. */
+struct duty {
+    struct error trouble; /* of the last try; code 0: none */
+    uint64_t retry_ns;    /* monotonic: not before then */
+};
+
 struct eraser {
     struct eraser_options options;
     pthread_t thread;
+    bool started;
     struct errand errand;       /* of whoever has options.removals */
     _Atomic uint32_t told_used; /* by the agent thread, the last time that it told */
 
     pthread_mutex_t lock; /* guards what is below */
     pthread_cond_t news;
-    struct eraser_status status;
+    struct duty keys, markers;
+    uint64_t erased;
     uint32_t used, prepared; /* keys; and how many were when those ahead were made last */
     bool has_keys;           /* those ahead are there */
-    bool looked;             /* at what a crash left */
+    bool looked;             /* at what was begun */
     bool stop;
-    uint64_t erased_ns; /* monotonic: when the last one was */
-    uint64_t retry_ns;  /* not before then is tried again what failed */
 };
 
-static void note_trouble(struct eraser *eraser, const struct error *error)
+/* What came of a try. */
+static void note_try(struct eraser *eraser, struct duty *duty, int status,
+                     const struct error *error)
 {
     pthread_mutex_lock(&eraser->lock);
-    bool is_new = error->code < 0 && strcmp(eraser->status.trouble.text, error->text) != 0;
-    eraser->status.trouble = *error;
-    eraser->retry_ns = error->code < 0 ? host_monotonic_ns() + RETRY_NS : 0;
+    bool is_new = status < 0 && strcmp(duty->trouble.text, error->text) != 0;
+    duty->trouble = status < 0 ? *error : (struct error){ 0 };
+    duty->retry_ns = status < 0 ? host_monotonic_ns() + RETRY_NS : 0;
     pthread_mutex_unlock(&eraser->lock);
     if (is_new)
         host_say("%s", error->text);
 }
 
+/* There is need to look at the markers, after a while. */
+static void come_back(struct eraser *eraser, uint64_t delay_ns)
+{
+    pthread_mutex_lock(&eraser->lock);
+    eraser->looked = false;
+    eraser->markers.retry_ns = host_monotonic_ns() + delay_ns;
+    pthread_cond_signal(&eraser->news);
+    pthread_mutex_unlock(&eraser->lock);
+}
+
+/*--- Keys --------------------------------------------------------------------------------------*/
+
+static bool wants_keys(const struct eraser *eraser)
+{
+    return eraser->options.makes_keys &&
+           (!eraser->has_keys || eraser->used - eraser->prepared >= USED_STEP);
+}
+
+/* True if it is the time for what there is need of; else *until_ns is when it will be, if not
+ * before then. */
+static bool is_due(const struct duty *duty, bool is_needed, uint64_t *until_ns)
+{
+    if (is_needed && host_monotonic_ns() >= duty->retry_ns)
+        return true;
+    if (is_needed && duty->retry_ns < *until_ns)
+        *until_ns = duty->retry_ns;
+    return false;
+}
+
+static void make_keys(struct eraser *eraser)
+{
+    struct error error = { 0 };
+    uint64_t until_ns = UINT64_MAX;
+    pthread_mutex_lock(&eraser->lock);
+    uint32_t used = eraser->used;
+    bool due = is_due(&eraser->keys, wants_keys(eraser), &until_ns);
+    pthread_mutex_unlock(&eraser->lock);
+    if (!due)
+        return;
+    int status = used == UINT32_MAX ? 0 /* there are no more numbers */
+                                    : keyring_prepare(eraser->options.keyring, used + 1, &error);
+    note_try(eraser, &eraser->keys, status, &error);
+    pthread_mutex_lock(&eraser->lock);
+    eraser->prepared = status == 0 ? used : eraser->prepared;
+    eraser->has_keys = eraser->has_keys || status == 0;
+    pthread_mutex_unlock(&eraser->lock);
+}
+
 /*--- One erasure -------------------------------------------------------------------------------*/
 
-/* What is known of a workflow beside its documents. */
-struct subject {
-    uint32_t key_id;
-    bool has_key_digest;
-    uint8_t key_digest[SHA256_SIZE]; /* of its idempotency key */
-};
-
-/* 1 with what the record says that submitted it; 0: it is not in the log, or not any more. */
-static int read_submission(struct eraser *eraser, const struct record *record,
-                           struct subject *subject)
-{
-    struct arena arena;
-    Daa__Event *event;
-    if (record->kind != DAA__EVENT__BODY_WORKFLOW_SUBMITTED)
-        return 0;
-    arena_init(&arena, eraser->options.budget, BUDGET_REQUESTS, 4096);
-    int status = event_unpack(record->kind, record->payload, &arena, &event);
-    if (status == 0) {
-        subject->key_id = record->key_id;
-        subject->has_key_digest = event->workflow_submitted->has_key_digest;
-        if (subject->has_key_digest)
-            memcpy(subject->key_digest, event->workflow_submitted->key_digest.data, SHA256_SIZE);
-    }
-    arena_free(&arena);
-    return status < 0 ? status : 1;
-}
-
-static int look_into_log(struct eraser *eraser, uint64_t stream, struct subject *subject,
-                         struct error *error)
-{
-    struct log_reader_options options = { .dir = eraser->options.log_dir,
-                                          .budget = eraser->options.budget };
-    struct log_reader *reader;
-    struct record record;
-    int status = log_reader_open(&reader, &options, error);
-    if (status < 0)
-        return status;
-    status = log_reader_get(reader, stream, &record, NULL, error);
-    if (status == 1) {
-        status = read_submission(eraser, &record, subject);
-        if (status < 0)
-            error_set(error, status, "event %" PRIu64 " of the log cannot be read: %s", stream,
-                      error_text(status));
-    }
-    log_reader_close(reader);
-    return status;
-}
-
-/* The same of the document; of its idempotency key the agent knows. */
-static int look_into_state(struct eraser *eraser, uint64_t stream, struct subject *subject,
-                           struct error *error)
-{
-    struct document_key key = document_workflow_key(stream);
-    struct document_summary summary;
-    struct arena arena;
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    int status = state_get(eraser->options.state, document_key_span(&key), &bytes, &size);
-    if (status == 1) {
-        arena_init(&arena, eraser->options.budget, BUDGET_REQUESTS, 4096);
-        status = document_workflow_summary(span_of(bytes, size), NULL, &arena, &summary);
-        subject->key_id = summary.key_id;
-        arena_free(&arena);
-        status = status < 0 ? status : 1;
-    }
-    free(bytes);
-    return status < 0
-               ? error_set(error, status, "the workflow cannot be read: %s", error_text(status))
-               : status;
-}
-
-/* 1 found, 0 there is no such workflow, negative. */
-static int look_up(struct eraser *eraser, uint64_t stream, struct subject *subject,
-                   struct error *error)
-{
-    *subject = (struct subject){ 0 };
-    int status = look_into_log(eraser, stream, subject, error);
-    return status == 0 ? look_into_state(eraser, stream, subject, error) : status;
-}
-
-static struct command command_of(const struct erasure *erasure, const struct subject *subject)
+static struct command command_of(const struct erasure *erasure,
+                                 const struct eraser_subject *subject)
 {
     struct command command = { .kind = COMMAND_ERASE,
                                .stream = erasure->stream,
@@ -145,88 +122,117 @@ static struct command command_of(const struct erasure *erasure, const struct sub
     return command;
 }
 
-/* Nothing has happened, and nothing will. */
-static int refused(struct eraser *eraser, struct erasure *erasure, const struct subject *subject,
-                   const struct refusal *refusal, struct error *error)
+/* Nothing has happened. Nothing will, if the agent will never do it or nothing was begun; else the
+ * marker stays, and is gone on with. */
+static int refused(struct eraser *eraser, struct erasure *erasure,
+                   const struct eraser_subject *subject, const struct refusal *refusal,
+                   struct error *error)
 {
-    erasure->answer = ERASURE_REFUSED;
-    erasure->status = refusal->status;
+    bool is_final = refusal->status == 404 || refusal->status == 409;
+    bool waits = !is_final && subject->key_id != 0;
+    erasure->answer = waits ? ERASURE_WAITS : ERASURE_REFUSED;
+    erasure->status = waits ? 503 : refusal->status;
     snprintf(erasure->code, sizeof erasure->code, "%s", refusal->code);
-    snprintf(erasure->text, sizeof erasure->text, "%s", refusal->text);
-    return subject->key_id == 0
+    snprintf(erasure->text, sizeof erasure->text, "%s%.400s",
+             waits ? "the erasure is begun, and will be gone on with: " : "", refusal->text);
+    if (waits)
+        come_back(eraser, BUSY_NS);
+    return waits || subject->key_id == 0
                ? 0
                : keyring_spare(eraser->options.keyring, subject->key_id, erasure->stream, error);
 }
 
-static void note_erased(struct eraser *eraser, uint64_t seq)
-{
-    pthread_mutex_lock(&eraser->lock);
-    eraser->status.erased++;
-    if (eraser->options.snapshots && seq > eraser->status.stale_until)
-        eraser->status.stale_until = seq;
-    eraser->erased_ns = host_monotonic_ns();
-    pthread_cond_signal(&eraser->news);
-    pthread_mutex_unlock(&eraser->lock);
-}
-
-/* The marker is there, if it has a key. */
-static int finish(struct eraser *eraser, struct erasure *erasure, const struct subject *subject,
-                  struct error *error)
+/* Asks the agent for the event. 0 with erasure->answer, or negative. */
+static int ask(struct eraser *eraser, struct erasure *erasure, const struct eraser_subject *subject,
+               struct error *error)
 {
     static const struct refusal busy = { .status = 503,
                                          .code = "busy",
-                                         .text = "too much waits for the agent, or it stops: ask "
-                                                 "again" };
+                                         .text = "too much waits for the agent, or it stops" };
+    const struct eraser_options *options = &eraser->options;
     struct command command = command_of(erasure, subject);
     const struct request *request = &eraser->errand.request;
+    eraser_read_ahead(options->state, options->budget, erasure->stream, subject);
     bool durable = errand_run(&eraser->errand, &command);
     if (!durable && request->answer != REQUEST_UNKNOWN)
         return refused(eraser, erasure, subject,
                        request->answer == REQUEST_REFUSED ? &request->refusal : &busy, error);
     erasure->answer = durable ? ERASURE_DONE : ERASURE_UNKNOWN;
     erasure->seq = request->seq;
-    if (!durable)
-        return 0;
-    int status = keyring_destroy(eraser->options.keyring, subject->key_id, error);
-    if (status == 0)
-        note_erased(eraser, erasure->seq);
-    return status;
+    return 0;
 }
 
-static int look_at_key(struct eraser *eraser, uint32_t key_id)
+/* The event is there or not: `is_noted` says which. The marker is, if it has a key. */
+static int finish(struct eraser *eraser, struct erasure *erasure,
+                  const struct eraser_subject *subject, bool is_noted, struct error *error)
 {
-    uint8_t key[KEYRING_KEY_SIZE];
-    int status = keyring_get(eraser->options.keyring, key_id, key, NULL);
-    explicit_bzero(key, sizeof key);
-    return status;
+    erasure->answer = ERASURE_DONE;
+    int status = is_noted ? 0 : ask(eraser, erasure, subject, error);
+    if (status < 0 || erasure->answer != ERASURE_DONE)
+        return status;
+    status = keyring_destroy(eraser->options.keyring, subject->key_id, error);
+    if (status < 0) {
+        come_back(eraser, RETRY_NS);
+        return status;
+    }
+    pthread_mutex_lock(&eraser->lock);
+    eraser->erased++;
+    pthread_mutex_unlock(&eraser->lock);
+    return 0;
+}
+
+/* 1: the state says that what this key encrypts was erased; 0: not. */
+static int look_for_event(struct eraser *eraser, uint32_t key_id, struct error *error)
+{
+    struct document_key key = document_erased_key(key_id);
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int status = state_get(eraser->options.state, document_key_span(&key), &bytes, &size);
+    free(bytes);
+    return status < 0
+               ? error_set(error, status, "the documents cannot be read: %s", error_text(status))
+               : status;
 }
 
 static bool is_destroyed(struct eraser *eraser, uint32_t key_id)
 {
-    return look_at_key(eraser, key_id) == ERROR_NOT_FOUND;
+    uint8_t key[KEYRING_KEY_SIZE];
+    int status = keyring_get(eraser->options.keyring, key_id, key, NULL);
+    explicit_bzero(key, sizeof key);
+    return status == ERROR_NOT_FOUND;
 }
 
-static bool has_key(struct eraser *eraser, uint32_t key_id)
+/* Of one that has a key. No event says that it is erased while its key cannot be destroyed. */
+static int erase_encrypted(struct eraser *eraser, struct erasure *erasure,
+                           const struct eraser_subject *subject, struct error *error)
 {
-    return look_at_key(eraser, key_id) == 0;
+    struct keyring *keyring = eraser->options.keyring;
+    int noted = look_for_event(eraser, subject->key_id, error);
+    if (noted == 1 && is_destroyed(eraser, subject->key_id)) {
+        erasure->answer = ERASURE_DONE;
+        return 0;
+    }
+    int status = noted < 0 ? noted : keyring_check(keyring, subject->key_id, error);
+    if (status == 0)
+        status = keyring_condemn(keyring, subject->key_id, erasure->stream, error);
+    return status < 0 ? status : finish(eraser, erasure, subject, noted == 1, error);
 }
 
 /* One without a key is refused by the agent, which knows why. */
 static int erase(struct eraser *eraser, struct erasure *erasure, struct error *error)
 {
-    struct subject subject;
-    int status = look_up(eraser, erasure->stream, &subject, error);
-    if (status == 0)
+    const struct eraser_options *options = &eraser->options;
+    struct eraser_subject subject;
+    int found = eraser_look_up(options->log_dir, options->state, options->budget, erasure->stream,
+                               &subject, error);
+    if (found < 0)
+        return found;
+    if (found != ERASER_FOUND) {
         erasure->answer = ERASURE_MISSING;
-    if (status == 1 && subject.key_id != 0 && is_destroyed(eraser, subject.key_id)) {
-        erasure->answer = ERASURE_DONE;
         return 0;
     }
-    if (status == 1 && subject.key_id != 0)
-        status = keyring_condemn(eraser->options.keyring, subject.key_id, erasure->stream, error);
-    if (status < 0 || erasure->answer == ERASURE_MISSING)
-        return status;
-    return finish(eraser, erasure, &subject, error);
+    return subject.key_id == 0 ? finish(eraser, erasure, &subject, false, error)
+                               : erase_encrypted(eraser, erasure, &subject, error);
 }
 
 int eraser_erase(struct eraser *eraser, struct erasure *erasure, struct error *error)
@@ -237,20 +243,44 @@ int eraser_erase(struct eraser *eraser, struct erasure *erasure, struct error *e
     return status;
 }
 
-/*--- What a crash left -------------------------------------------------------------------------*/
+/*--- What was begun ----------------------------------------------------------------------------*/
 
-/* The event may be there or not: a second one says the same. */
-static int go_on_alone(uint32_t key_id, uint64_t stream, void *context, struct error *error)
+struct walk {
+    struct eraser *eraser;
+    bool ended;          /* the rest is for another time: the agent is busy, or stops */
+    struct error failed; /* the first that could not be gone on with; code 0: none */
+};
+
+/* The marker is about something else than this log has under these numbers. */
+static int spare_foreign(struct eraser *eraser, uint32_t key_id, uint64_t stream,
+                         struct error *error)
 {
-    struct eraser *eraser = context;
+    host_say("the marker of an erasure, of key %" PRIu32 " and the workflow of event %" PRIu64
+             ", is not about this log, where that event has no such key: it is removed",
+             key_id, stream);
+    return keyring_spare(eraser->options.keyring, key_id, stream, error);
+}
+
+/* The event may be there or not. What retention took of the log had this key. */
+static int go_on_alone(struct walk *walk, uint32_t key_id, uint64_t stream, struct error *error)
+{
+    struct eraser *eraser = walk->eraser;
+    const struct eraser_options *options = &eraser->options;
     struct erasure erasure = { .stream = stream };
-    struct subject subject;
+    struct eraser_subject subject;
     erasure.reason = span_of_text("an erasure that was interrupted");
-    int status = look_up(eraser, stream, &subject, error);
-    if (status < 0)
-        return status;
-    subject.key_id = key_id; /* retention may have taken the record meanwhile */
-    status = finish(eraser, &erasure, &subject, error);
+    int found =
+        eraser_look_up(options->log_dir, options->state, options->budget, stream, &subject, error);
+    if (found < 0)
+        return found;
+    if (found == ERASER_NONE || (found == ERASER_FOUND && subject.key_id != key_id))
+        return spare_foreign(eraser, key_id, stream, error);
+    subject.key_id = key_id;
+    int noted = look_for_event(eraser, key_id, error);
+    int status = noted < 0 ? noted : keyring_check(options->keyring, key_id, error);
+    if (status == 0)
+        status = finish(eraser, &erasure, &subject, noted == 1, error);
+    walk->ended = erasure.answer == ERASURE_WAITS || erasure.answer == ERASURE_UNKNOWN;
     if (status == 0 && erasure.answer == ERASURE_UNKNOWN)
         return error_set(error, ERROR_UNAVAILABLE, "the log has failed");
     if (status == 0 && erasure.answer == ERASURE_REFUSED)
@@ -260,136 +290,65 @@ static int go_on_alone(uint32_t key_id, uint64_t stream, void *context, struct e
     return status;
 }
 
+static bool is_stopped(struct eraser *eraser)
+{
+    pthread_mutex_lock(&eraser->lock);
+    bool stop = eraser->stop;
+    pthread_mutex_unlock(&eraser->lock);
+    return stop;
+}
+
+/* One that fails does not hold up the others. */
 static int go_on(uint32_t key_id, uint64_t stream, void *context, struct error *error)
 {
-    struct eraser *eraser = context;
+    struct walk *walk = context;
+    struct eraser *eraser = walk->eraser;
+    struct error why = { 0 };
+    (void)error;
+    if (walk->ended || is_stopped(eraser)) {
+        walk->ended = true;
+        return 0;
+    }
+    make_keys(eraser);
     pthread_mutex_lock(eraser->options.removals);
-    int status = go_on_alone(key_id, stream, eraser, error);
+    int status = go_on_alone(walk, key_id, stream, &why);
     pthread_mutex_unlock(eraser->options.removals);
-    return status;
+    if (status < 0 && walk->failed.code == 0)
+        walk->failed = why;
+    return 0;
 }
 
-/*--- Keys that came back -----------------------------------------------------------------------*/
-
-#define REVIVED_MAX 256u
-
-struct revived {
-    struct eraser *eraser;
-    uint32_t keys[REVIVED_MAX], count;
-    struct document_key last; /* looked at */
-    bool more;
-};
-
-static bool look_at_erased(struct span key, struct span bytes, void *context)
-{
-    struct revived *revived = context;
-    uint32_t key_id;
-    (void)bytes;
-    if (!document_erased_of_key(key, &key_id))
-        return true;
-    revived->last = document_erased_key(key_id);
-    if (has_key(revived->eraser, key_id))
-        revived->keys[revived->count++] = key_id;
-    revived->more = revived->count == REVIVED_MAX;
-    return !revived->more;
-}
-
-/* Who puts keys back from a copy brings back those that were destroyed since. */
-static int destroy_revived(struct eraser *eraser, struct error *error)
-{
-    struct revived revived = { .eraser = eraser };
-    uint64_t count = 0;
-    int status = 0;
-    do {
-        struct document_key from = revived.last;
-        revived.count = 0;
-        revived.more = false;
-        status = state_walk(eraser->options.state, span_of_text("e"), document_key_span(&from),
-                            false, look_at_erased, &revived);
-        if (status < 0)
-            return error_set(error, status, "the documents cannot be read: %s", error_text(status));
-        for (uint32_t i = 0; status == 0 && i < revived.count; i++, count++)
-            status = keyring_destroy(eraser->options.keyring, revived.keys[i], error);
-    } while (status == 0 && revived.more);
-    if (count > 0)
-        host_say("%" PRIu64 " keys of workflows that were erased had come back with a copy of the "
-                 "keys: they are destroyed again",
-                 count);
-    return status;
-}
-
+/* What is begun meanwhile, and cannot be ended, is looked at once more. */
 static void look_at_markers(struct eraser *eraser)
 {
+    struct walk walk = { .eraser = eraser };
     struct error error = { 0 };
-    int status = keyring_condemned(eraser->options.keyring, go_on, eraser, &error);
-    if (status == 0) {
-        pthread_mutex_lock(eraser->options.removals);
-        status = destroy_revived(eraser, &error);
-        pthread_mutex_unlock(eraser->options.removals);
+    pthread_mutex_lock(&eraser->lock);
+    eraser->looked = true;
+    pthread_mutex_unlock(&eraser->lock);
+    int status = keyring_condemned(eraser->options.keyring, go_on, &walk, &error);
+    if (status == 0 && walk.failed.code < 0) {
+        error = walk.failed;
+        status = error.code;
     }
     if (status < 0)
         error_wrap(&error, status, "erasures that were begun cannot be ended");
-    note_trouble(eraser, &error);
-    pthread_mutex_lock(&eraser->lock);
-    eraser->looked = status == 0;
-    pthread_mutex_unlock(&eraser->lock);
+    note_try(eraser, &eraser->markers, status, &error);
+    if (status < 0 || walk.ended)
+        come_back(eraser, walk.ended ? BUSY_NS : RETRY_NS);
 }
 
 /*--- The thread --------------------------------------------------------------------------------*/
 
-static void make_keys(struct eraser *eraser, uint32_t used)
-{
-    struct error error = { 0 };
-    if (keyring_prepare(eraser->options.keyring, used + 1, &error) == 0) {
-        pthread_mutex_lock(&eraser->lock);
-        eraser->prepared = used;
-        eraser->has_keys = true;
-        pthread_mutex_unlock(&eraser->lock);
-    }
-    note_trouble(eraser, &error);
-}
-
-/* Until the two that are kept are newer than the last erasure. */
-static void renew_snapshots(struct eraser *eraser, uint64_t stale_until)
-{
-    struct snapshots_status status;
-    struct snapshot_info info;
-    struct error error = { 0 };
-    snapshots_status_get(eraser->options.snapshots, &status);
-    if (status.bound_seq < stale_until && (status.count > 0 || status.under_way)) {
-        if (snapshots_make(eraser->options.snapshots, &info, &error) < 0)
-            note_trouble(eraser, &error);
-        return;
-    }
-    pthread_mutex_lock(&eraser->lock);
-    if (eraser->status.stale_until == stale_until)
-        eraser->status.stale_until = 0;
-    pthread_mutex_unlock(&eraser->lock);
-}
-
-enum work { WORK_NONE, WORK_MARKERS, WORK_KEYS, WORK_SNAPSHOTS };
+enum work { WORK_NONE, WORK_MARKERS, WORK_KEYS };
 
 /* With the lock. *until_ns: when there may be something to do, though nobody says so. */
 static enum work next_work(const struct eraser *eraser, uint64_t *until_ns)
 {
-    uint64_t now_ns = host_monotonic_ns();
-    bool keys = eraser->options.makes_keys &&
-                (!eraser->has_keys || eraser->used - eraser->prepared >= USED_STEP);
-    bool snapshots = eraser->status.stale_until != 0;
     *until_ns = UINT64_MAX;
-    if (now_ns < eraser->retry_ns) {
-        *until_ns = eraser->retry_ns;
-        return WORK_NONE;
-    }
-    if (keys)
+    if (is_due(&eraser->keys, wants_keys(eraser), until_ns))
         return WORK_KEYS;
-    if (!eraser->looked)
-        return WORK_MARKERS;
-    if (snapshots && now_ns >= eraser->erased_ns + QUIET_NS)
-        return WORK_SNAPSHOTS;
-    if (snapshots)
-        *until_ns = eraser->erased_ns + QUIET_NS;
-    return WORK_NONE;
+    return is_due(&eraser->markers, !eraser->looked, until_ns) ? WORK_MARKERS : WORK_NONE;
 }
 
 static void sleep_until(struct eraser *eraser, uint64_t until_ns)
@@ -410,19 +369,15 @@ static void *run(void *argument)
     pthread_mutex_lock(&eraser->lock);
     while (!eraser->stop) {
         enum work work = next_work(eraser, &until_ns);
-        uint32_t used = eraser->used;
-        uint64_t stale_until = eraser->status.stale_until;
         if (work == WORK_NONE) {
             sleep_until(eraser, until_ns);
             continue;
         }
         pthread_mutex_unlock(&eraser->lock);
         if (work == WORK_KEYS)
-            make_keys(eraser, used);
-        else if (work == WORK_MARKERS)
-            look_at_markers(eraser);
+            make_keys(eraser);
         else
-            renew_snapshots(eraser, stale_until);
+            look_at_markers(eraser);
         pthread_mutex_lock(&eraser->lock);
     }
     pthread_mutex_unlock(&eraser->lock);
@@ -442,8 +397,11 @@ static void free_eraser(struct eraser *eraser)
 int eraser_open(struct eraser **opened, const struct eraser_options *options, struct error *error)
 {
     pthread_condattr_t monotonic;
-    struct eraser *eraser = calloc(1, sizeof *eraser);
     *opened = NULL;
+    int status = eraser_destroy_revived(options->keyring, options->state, error);
+    if (status < 0)
+        return status;
+    struct eraser *eraser = calloc(1, sizeof *eraser);
     if (!eraser)
         return error_set(error, -ENOMEM, "no memory for the keys of workflows");
     eraser->options = *options;
@@ -455,15 +413,19 @@ int eraser_open(struct eraser **opened, const struct eraser_options *options, st
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&eraser->news, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (options->makes_keys) /* those that fail now are tried again by the thread */
-        make_keys(eraser, eraser->used);
-    int status = -pthread_create(&eraser->thread, NULL, run, eraser);
-    if (status < 0) {
-        free_eraser(eraser);
-        return error_set(error, status, "cannot start the thread for the keys of workflows: %s",
-                         error_text(status));
-    }
+    make_keys(eraser); /* those that fail now are tried again by the thread */
     *opened = eraser;
+    return 0;
+}
+
+int eraser_start(struct eraser *eraser, struct error *error)
+{
+    int code = eraser ? -pthread_create(&eraser->thread, NULL, run, eraser) : 0;
+    if (code < 0)
+        return error_set(error, code, "cannot start the thread for the keys of workflows: %s",
+                         error_text(code));
+    if (eraser)
+        eraser->started = true;
     return 0;
 }
 
@@ -482,14 +444,15 @@ void eraser_close(struct eraser *eraser)
     if (!eraser)
         return;
     eraser_stop(eraser);
-    pthread_join(eraser->thread, NULL);
+    if (eraser->started)
+        pthread_join(eraser->thread, NULL);
     free_eraser(eraser);
 }
 
 void eraser_used(struct eraser *eraser, uint32_t key_id)
 {
     uint32_t told = atomic_load_explicit(&eraser->told_used, memory_order_relaxed);
-    if (key_id < told + USED_STEP / 4)
+    if (key_id < told || key_id - told < USED_STEP / 4)
         return;
     atomic_store_explicit(&eraser->told_used, key_id, memory_order_relaxed);
     pthread_mutex_lock(&eraser->lock);
@@ -501,6 +464,8 @@ void eraser_used(struct eraser *eraser, uint32_t key_id)
 void eraser_status_get(struct eraser *eraser, struct eraser_status *status)
 {
     pthread_mutex_lock(&eraser->lock);
-    *status = eraser->status;
+    status->erased = eraser->erased;
+    status->trouble =
+        eraser->keys.trouble.code < 0 ? eraser->keys.trouble : eraser->markers.trouble;
     pthread_mutex_unlock(&eraser->lock);
 }

@@ -2,14 +2,15 @@
  * erased.
  *
  *   marker (keyring_condemn) -> the event workflows.erased, durable, with which the documents go ->
- *   the key destroyed -> two new snapshots, so that those that hold the documents go too
+ *   the key destroyed
  *
- * A start goes on with what markers are left of: before anything is answered the event is durable
- * and the key is gone, or nothing was done.
+ * A start, and the thread now and then, goes on with what markers are left of, until the event is
+ * durable and the key is gone. Nothing is given up but what the agent will never do. No event is
+ * written while the key cannot be destroyed, nor a second one.
  *
- * Threads: a thread of its own makes keys, goes on with what a crash left, and asks for snapshots.
- * eraser_erase() by any, one at a time; eraser_used() by the agent thread; open, stop and close by
- * one. */
+ * Threads: a thread of its own makes keys and goes on with what a crash left.
+ * eraser_erase() by any, one at a time; eraser_used() by the agent thread; open, start, stop and
+ * close by one. */
 #ifndef TOOLS_AGENT_ERASER_H
 #define TOOLS_AGENT_ERASER_H
 
@@ -23,13 +24,11 @@
 struct eraser;
 struct inbox;
 struct keyring;
-struct snapshots;
 struct state;
 
 struct eraser_options {
     struct keyring *keyring; /* open for writing; the caller's */
     struct inbox *inbox;
-    struct snapshots *snapshots; /* NULL: none are kept */
     struct state *state;
     pthread_mutex_t *removals; /* struct boot; taken for each erasure, from its look to its end */
     const char *log_dir;
@@ -38,8 +37,11 @@ struct eraser_options {
     bool makes_keys;    /* new workflows get some */
 };
 
-/* Makes the first keys, if it is to make some. */
+/* Destroys the keys that came back with a copy of the keys, before anybody can use one, and makes
+ * the first keys, if it is to make some. */
 int eraser_open(struct eraser **eraser, const struct eraser_options *options, struct error *error);
+/* Starts its thread, once. It asks the agent. NULL is fine. */
+int eraser_start(struct eraser *eraser, struct error *error);
 void eraser_stop(struct eraser *eraser);  /* begins nothing more; NULL is fine */
 void eraser_close(struct eraser *eraser); /* joins; NULL is fine */
 
@@ -51,11 +53,13 @@ struct erasure {
     struct command_actor actor;
     struct span request_id, traceparent, reason;
     /* What came of it: DONE, the key is destroyed, and `seq` says so; REFUSED, nothing has
-     * happened, and the next three say why; MISSING, there is no such workflow; UNKNOWN, the log
-     * has failed, and the next start goes on with it. */
+     * happened, and the next three say why; WAITS, as REFUSED, but the thread goes on with it;
+     * MISSING, there is no such workflow; UNKNOWN, the log has failed, and the next start goes on
+     * with it. */
     enum erasure_answer {
         ERASURE_DONE = 1,
         ERASURE_REFUSED,
+        ERASURE_WAITS,
         ERASURE_MISSING,
         ERASURE_UNKNOWN
     } answer;
@@ -72,8 +76,6 @@ int eraser_erase(struct eraser *eraser, struct erasure *erasure, struct error *e
 
 struct eraser_status {
     uint64_t erased;      /* workflows, by this process */
-    uint64_t stale_until; /* snapshots up to this event may hold documents of erased ones; 0: none
-                             does */
     struct error trouble; /* of the last keys that could not be made, or erasure that could not be
                              gone on with; code 0: none */
 };
