@@ -77,7 +77,10 @@ static int open_dir(struct keyring *keyring, struct error *error)
     keyring->dir_fd = open(keyring->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (keyring->dir_fd < 0)
         return set_dir_error(keyring, errno == ENOENT ? ERROR_NOT_FOUND : -errno, error);
-    return writes ? check_mode(keyring, error) : 0;
+    code = writes ? check_mode(keyring, error) : 0;
+    if (code == 0 && writes)
+        code = keyring_lock(keyring, error);
+    return code < 0 ? code : keyring_identify(keyring, error);
 }
 
 int keyring_open(struct keyring **keyring, const struct keyring_options *options,
@@ -89,7 +92,7 @@ int keyring_open(struct keyring **keyring, const struct keyring_options *options
         return error_set(error, -ENOMEM, "no memory for the keys of %s", options->dir);
     made->options = *options;
     made->options.dir = NULL; /* it is the caller's */
-    made->dir_fd = -1;
+    made->dir_fd = made->lock_fd = -1;
     for (size_t i = 0; i < KEYRING_OPEN_MAX; i++)
         made->files[i].fd = -1;
     CHECK(pthread_mutex_init(&made->lock, NULL) == 0);
@@ -115,6 +118,8 @@ void keyring_close(struct keyring *keyring)
         if (keyring->files[i].fd >= 0)
             close(keyring->files[i].fd);
     }
+    if (keyring->lock_fd >= 0)
+        close(keyring->lock_fd);
     if (keyring->dir_fd >= 0)
         close(keyring->dir_fd);
     CHECK(pthread_mutex_destroy(&keyring->lock) == 0);
@@ -161,7 +166,12 @@ static int check_file(const struct keyring *keyring, uint32_t file_no, int fd, s
     int64_t got = file_read_at(fd, block, sizeof block, 0);
     if (got < 0)
         return set_file_error(keyring, file_no, (int)got, error_text((int)got), error);
-    int code = keyring_header_decode(block, file_no, &what);
+    uint8_t uuid[UUID_SIZE];
+    int code = keyring_header_decode(block, file_no, uuid, &what);
+    if (code == 0 && keyring->uuid_is_known && memcmp(uuid, keyring->uuid, UUID_SIZE) != 0) {
+        code = ERROR_DAMAGED;
+        what = "it belongs to another keyring than the first file";
+    }
     if (code == 0)
         return 0;
     (void)snprintf(text, sizeof text, "offset 0: %s%s", what,

@@ -7,6 +7,9 @@
  * from then on. A file that is lost is to be had from a copy alone, and a copy brings back the keys
  * that were destroyed behind it.
  *
+ * A keyring has a uuid, in each of its files, so that the keys of another one are not taken for
+ * these: numbers of keys begin with 1 in each.
+ *
  * An erasure is a few steps: a marker (keyring_condemn), the event in the log that says so, the key
  * (keyring_destroy, which takes the marker away). A crash may come between any two, so whoever
  * starts looks through the markers (keyring_condemned) and goes on, or gives up (keyring_spare).
@@ -22,7 +25,9 @@
 #define LOG_KEYRING_H
 
 #include "core/base/error.h"
+#include "core/base/id.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,11 +48,16 @@ struct keyring_options {
 
 /* Opens the directory; a writer makes it (0700) when it is missing. The caller closes *keyring,
  * which is NULL on error. Errors: ERROR_NOT_FOUND there is no such directory (of a reader);
- * ERROR_INVALID others than its owner may do something with it (of a writer); -errno. */
+ * ERROR_INVALID others than its owner may do something with it (of a writer); ERROR_LOCKED another
+ * writer has it open (the sentence names its pid); ERROR_DAMAGED and others, of a writer: it has
+ * files of keys, and the first of them cannot be read as one; -errno. */
 int keyring_open(struct keyring **keyring, const struct keyring_options *options,
                  struct error *error);
 /* Nobody may be in any other function. NULL is fine. */
 void keyring_close(struct keyring *keyring);
+
+/* Of which uuid it is; false: it has no files yet. Any thread. */
+bool keyring_uuid(struct keyring *keyring, uint8_t uuid[UUID_SIZE]);
 
 /* The key with this number; all zero on error. The caller wipes it (explicit_bzero). `error` may be
  * NULL. Errors:

@@ -15,7 +15,8 @@ _Static_assert(KEYRING_AT_VERSION == KEYRING_AT_MAGIC + 8, "");
 _Static_assert(KEYRING_AT_CRC == KEYRING_AT_VERSION + 4, "");
 _Static_assert(KEYRING_AT_FIRST_ID == KEYRING_AT_CRC + 4, "");
 _Static_assert(KEYRING_AT_COUNT == KEYRING_AT_FIRST_ID + 4, "");
-_Static_assert(KEYRING_END_OF_FIELDS == KEYRING_AT_COUNT + 4, "");
+_Static_assert(KEYRING_AT_UUID == KEYRING_AT_COUNT + 4, "");
+_Static_assert(KEYRING_END_OF_FIELDS == KEYRING_AT_UUID + UUID_SIZE, "");
 _Static_assert(KEYRING_SLOT_AT_STATE == KEYRING_SLOT_AT_KEY + KEYRING_KEY_SIZE, "");
 _Static_assert(KEYRING_SLOT_AT_CRC == KEYRING_SLOT_AT_STATE + 4, "");
 _Static_assert(KEYRING_SLOT_AT_RESERVED == KEYRING_SLOT_AT_CRC + 4, "");
@@ -29,17 +30,20 @@ static uint32_t header_crc(const uint8_t *block)
                        LOG_BLOCK_SIZE - KEYRING_AT_FIRST_ID);
 }
 
-void keyring_header_encode(uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no)
+void keyring_header_encode(uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no,
+                           const uint8_t uuid[UUID_SIZE])
 {
     memset(block, 0, LOG_BLOCK_SIZE);
     memcpy(block + KEYRING_AT_MAGIC, KEYRING_MAGIC, 8);
     bytes_put_u32(block + KEYRING_AT_VERSION, KEYRING_VERSION);
     bytes_put_u32(block + KEYRING_AT_FIRST_ID, file_no * KEYRING_FILE_KEYS);
     bytes_put_u32(block + KEYRING_AT_COUNT, KEYRING_FILE_KEYS);
+    memcpy(block + KEYRING_AT_UUID, uuid, UUID_SIZE);
     bytes_put_u32(block + KEYRING_AT_CRC, header_crc(block));
 }
 
-int keyring_header_decode(const uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no, const char **what)
+int keyring_header_decode(const uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no,
+                          uint8_t uuid[UUID_SIZE], const char **what)
 {
     *what = "it does not begin as a file of keys does";
     if (memcmp(block + KEYRING_AT_MAGIC, KEYRING_MAGIC, 8) != 0)
@@ -57,6 +61,10 @@ int keyring_header_decode(const uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no,
     *what = "a reserved byte of its header is not zero";
     if (!bytes_are_zero(block + KEYRING_END_OF_FIELDS, LOG_BLOCK_SIZE - KEYRING_END_OF_FIELDS))
         return ERROR_DAMAGED;
+    *what = "it does not say to which keyring it belongs";
+    if (bytes_are_zero(block + KEYRING_AT_UUID, UUID_SIZE))
+        return ERROR_DAMAGED;
+    memcpy(uuid, block + KEYRING_AT_UUID, UUID_SIZE);
     return 0;
 }
 

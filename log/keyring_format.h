@@ -30,7 +30,8 @@ enum {
     KEYRING_AT_CRC = 12,      /* u32 CRC-32C over [0,12) and [16,4096) */
     KEYRING_AT_FIRST_ID = 16, /* u32 */
     KEYRING_AT_COUNT = 20,    /* u32 = 65536 */
-    KEYRING_END_OF_FIELDS = 24
+    KEYRING_AT_UUID = 24,     /* 16, of the keyring: the same in all its files */
+    KEYRING_END_OF_FIELDS = 40
 };
 
 enum {
@@ -55,9 +56,11 @@ static inline uint32_t keyring_slot_offset(uint32_t id)
     return LOG_BLOCK_SIZE + id % KEYRING_FILE_KEYS * KEYRING_SLOT_SIZE;
 }
 
-void keyring_header_encode(uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no);
+void keyring_header_encode(uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no,
+                           const uint8_t uuid[UUID_SIZE]);
 /* 0, ERROR_NEWER or ERROR_DAMAGED; *what says what is wrong. */
-int keyring_header_decode(const uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no, const char **what);
+int keyring_header_decode(const uint8_t block[LOG_BLOCK_SIZE], uint32_t file_no,
+                          uint8_t uuid[UUID_SIZE], const char **what);
 
 /* `key` is NULL for one that is destroyed. */
 void keyring_slot_encode(uint8_t slot[KEYRING_SLOT_SIZE], uint32_t id,

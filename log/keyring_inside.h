@@ -22,6 +22,11 @@ struct keyring {
     struct keyring_options options;
     char dir[PATH_MAX]; /* for sentences; what is done is done by dir_fd */
     int dir_fd;
+    int lock_fd; /* of a writer; -1: none */
+    /* Of the keyring: known, or (of a writer alone) drawn for the first file, which makes it known.
+     * A reader that found no file takes any. */
+    uint8_t uuid[UUID_SIZE];
+    _Atomic bool uuid_is_known;
     /* Files that are known to be whole and durable: of the thread that prepares. */
     uint64_t prepared_first, prepared_end;
     pthread_mutex_t lock; /* of what follows */
@@ -42,6 +47,11 @@ int keyring_file_lock(int fd, int operation);
 typedef int keyring_see(const char *name, void *context, struct error *error);
 int keyring_names(const struct keyring *keyring, keyring_see *see, void *context,
                   struct error *error);
+
+/* Finds out the uuid, or draws one. Of whoever opens. */
+int keyring_identify(struct keyring *keyring, struct error *error);
+/* Lets no other writer in; that one's errors. */
+int keyring_lock(struct keyring *keyring, struct error *error);
 
 int keyring_sync(const struct keyring *keyring, struct error *error);
 

@@ -48,7 +48,7 @@ static int write_file(const struct keyring *keyring, int fd, uint32_t file_no)
     struct batch *batch = malloc(sizeof *batch);
     if (batch == NULL)
         return -ENOMEM;
-    keyring_header_encode(header, file_no);
+    keyring_header_encode(header, file_no, keyring->uuid);
     int result = file_write_at(fd, header, sizeof header, 0);
     for (uint32_t i = 0; result == 0 && i < KEYRING_FILE_KEYS; i += BATCH)
         result = write_batch(keyring, fd, file_no * KEYRING_FILE_KEYS + i, batch);
@@ -132,6 +132,7 @@ int keyring_prepare(struct keyring *keyring, uint32_t next_id, struct error *err
         code = keyring_sync(keyring, error);
     if (code < 0)
         return code;
+    keyring->uuid_is_known = true; /* not before it is durable */
     keyring->prepared_first = first;
     keyring->prepared_end = (uint64_t)last + 1;
     return 0;

@@ -122,6 +122,35 @@ like($agent->said, qr/had come back with a copy/, 'a destroyed key that a copy b
 is($agent->get("/api/v1/workflows/$ids[2]")->{json}{code}, 'erased', 'so what was erased stays erased');
 $agent->stop;
 
+#--- Keys of another -------------------------------------------------------------------------------
+
+my $other = Daa->start(config => "[log]\nencryption = true\nseal = false\n");
+my $theirs = $other->post('/api/v1/workflows?wait=10s', { definition => { name => 'nap', steps => [ { id => 'a', sleep => '0s' } ] }, input => { n => $secret } })->{json}{id};
+$agent->{wait_ready} = 0;
+spew($agent->{config}, "[log]\nencryption = true\nseal = false\nkeys_dir = \"" . $other->dir . "/keys\"\n");
+$agent->start_again;
+ok(wait_until(sub { $agent->reap(POSIX::WNOHANG()) }), 'with the keys that another agent uses it does not start');
+like($agent->said, qr/belongs to another agent that runs, pid \d+: stop it first/, 'and names that one');
+$other->stop;
+for my $documents ('its documents', 'none') {
+    run_program('rm', '-r', $agent->dir . '/db', $agent->dir . '/snapshots') if $documents eq 'none';
+    $agent->start_again;
+    ok(wait_until(sub { $agent->reap(POSIX::WNOHANG()) }), "nor with those of another log, with $documents");
+    like($agent->said, qr/holds those of keyring [0-9a-f-]{36}, and this log's are those of keyring [0-9a-f-]{36}: .*log\.keys_dir/, 'and names both');
+}
+spew($agent->{config}, "[log]\nencryption = true\nseal = false\nkeys_dir = \"" . $agent->dir . "/empty\"\n");
+$agent->start_again;
+ok(wait_until(sub { $agent->reap(POSIX::WNOHANG()) }), 'nor with an empty directory');
+like($agent->said, qr/holds none, and this log's/, 'which is said');
+is(join(' ', glob $agent->dir . '/empty/keys-*'), '', 'and no keys are made in it');
+$agent->{wait_ready} = 1;
+$other->start_again;
+is($other->get("/api/v1/workflows/$theirs/history")->{json}{items}[0]{payload}{input}{n}, $secret, "and the other's keys are as they were");
+$other->stop;
+spew($agent->{config}, "[log]\nencryption = true\nseal = false\n");
+$agent->start_again;
+$agent->stop;
+
 #--- Keys that are not there ----------------------------------------------------------------------
 
 rename $agent->dir . '/keys', $agent->dir . '/elsewhere';

@@ -295,6 +295,40 @@ static void test_flips(const char *dir)
     keyring_close(keyring);
 }
 
+static void test_identity(void)
+{
+    uint8_t uuid[UUID_SIZE], other[UUID_SIZE], later[UUID_SIZE];
+    char dir[500], pid[32];
+    (void)snprintf(dir, sizeof dir, "%s", scratch_path("identity"));
+    struct keyring *keyring = open_keyring(dir, KEYRING_WRITE), *second;
+    ok(!keyring_uuid(keyring, uuid), "a keyring without files is none yet");
+    const struct keyring_options options = { .dir = dir, .mode = KEYRING_WRITE };
+    (void)snprintf(pid, sizeof pid, "pid %ld:", (long)getpid());
+    is_int(keyring_open(&second, &options, &error), ERROR_LOCKED, "it has one writer");
+    ok(strstr(error.text, pid) != NULL, "which is named to another");
+    is_int(keyring_prepare(keyring, 1, &error), 0, "(keys are made)");
+    ok(keyring_uuid(keyring, uuid), "with its first keys it gets its uuid");
+    keyring_close(keyring);
+    keyring = open_keyring(dir, KEYRING_WRITE);
+    is_int(keyring_prepare(keyring, 65537, &error), 0, "(more are made, by another writer)");
+    ok(keyring_uuid(keyring, later) && memcmp(uuid, later, UUID_SIZE) == 0, "and keeps it");
+    keyring_close(keyring);
+    keyring = make_keyring("another", 65536);
+    ok(keyring_uuid(keyring, other) && memcmp(uuid, other, UUID_SIZE) != 0, "another has another");
+    keyring_close(keyring);
+    char from[500];
+    (void)snprintf(from, sizeof from, "%s", path_in(scratch_path("another"), SECOND));
+    is_int(rename(from, path_in(dir, SECOND)), 0, "(a file of that one comes into this one)");
+    is_int(get_anew(dir, 65536), ERROR_DAMAGED, "a file of another keyring is not used");
+    is_int(get_anew(dir, 1), 0, "those of its own are");
+    flip(dir, FIRST, 0, 1);
+    is_int(unlink(path_in(dir, SECOND)) | unlink(path_in(dir, "keys-0000000002")), 0, "(lost)");
+    is_int(keyring_open(&second, &options, &error), ERROR_DAMAGED,
+           "where no file says which keyring it is, there is no writer");
+    scratch_remove(dir);
+    scratch_remove(scratch_path("another"));
+}
+
 /* A header with a change that its checksum covers. */
 static int get_with_header(const char *dir, uint32_t at, uint32_t value)
 {
@@ -522,10 +556,8 @@ static void test_two_processes(void)
     is_int(keyring_get(reader, 40, key, &error), 0, "(a reader has read a key)");
     is_int(keyring_get(keyring, 40, key, &error), 0, "(the writer too)");
     pid_t child = fork();
-    if (child == 0) {
-        struct keyring *own = open_keyring(scratch_path("two"), KEYRING_WRITE);
-        _exit(keyring_destroy(own, 40, &error) == 0 ? 0 : 1);
-    }
+    if (child == 0)
+        _exit(keyring_destroy(keyring, 40, &error) == 0 ? 0 : 1);
     int status = -1;
     waitpid(child, &status, 0);
     is_int(status, 0, "(another process destroyed it)");
@@ -600,13 +632,14 @@ enum { MANY_FILES = 150 };
 static void make_many(const char *dir)
 {
     uint8_t header[LOG_BLOCK_SIZE], slot[KEYRING_SLOT_SIZE], key[KEYRING_KEY_SIZE] = { 1 };
+    static const uint8_t uuid[UUID_SIZE] = { 1 };
     char name[KEYRING_NAME_SIZE];
     (void)mkdir(dir, 0700);
     for (uint32_t file_no = 0; file_no < MANY_FILES; file_no++) {
         uint32_t id = file_no * KEYRING_FILE_KEYS + 1;
         bytes_put_u32(key + 8, id);
         keyring_file_name(name, file_no);
-        keyring_header_encode(header, file_no);
+        keyring_header_encode(header, file_no, uuid);
         keyring_slot_encode(slot, id, key);
         patch(dir, name, 0, header, sizeof header);
         patch(dir, name, keyring_slot_offset(id), slot, sizeof slot);
@@ -707,6 +740,7 @@ int main(void)
 {
     test_opening();
     test_making();
+    test_identity();
     test_going_on();
     test_lost_file();
     test_damage();

@@ -178,6 +178,7 @@ void agent_counts_get(const struct agent *agent, struct agent_counts *result)
         .failed = agent->failed,
         .cancelled = agent->cancelled,
     };
+    memcpy(result->keyring, agent->keyring, UUID_SIZE);
 }
 
 const struct lineage *agent_lineage(const struct agent *agent)

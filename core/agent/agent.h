@@ -207,6 +207,7 @@ struct agent_counts {
     uint64_t definitions_there;        /* in the documents */
     uint64_t idle_bytes;               /* of workflows in memory that may leave it */
     uint32_t keys_used;                /* the highest number of a key that a workflow has */
+    uint8_t keyring[16];               /* uuid of the one that has these keys; zero: not known */
     uint64_t removed_segment, removed_seq;
     struct agent_anchor anchor;
     struct agent_snapshot snapshots[2]; /* the newest last */

@@ -580,6 +580,12 @@ static int registered(struct agent *agent, const struct event_header *header,
 {
     if (body->has_log_uuid && lineage_add(&agent->logs, body->log_uuid.data, header->seq))
         agent->counts_changed = true;
+    if (!body->has_keyring)
+        return 0;
+    if (body->keyring.len != UUID_SIZE)
+        return ERROR_DAMAGED;
+    memcpy(agent->keyring, body->keyring.data, UUID_SIZE);
+    agent->counts_changed = true;
     return 0;
 }
 

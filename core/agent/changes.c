@@ -349,6 +349,8 @@ static int give_agent(struct changes *changes)
     put_number(&document.has_finished_bytes, &document.finished_bytes, agent->finished_bytes);
     put_number(&document.has_keys, &document.keys, agent->keys_there);
     put_number(&document.has_keys_used, &document.keys_used, agent->keys_used);
+    if (!bytes_are_zero(agent->keyring, UUID_SIZE))
+        put(&document.has_keyring, &document.keyring, span_of(agent->keyring, UUID_SIZE));
     put_number(&document.has_definitions, &document.definitions, agent->definitions_there);
     put_number(&document.has_removed_segment, &document.removed_segment, agent->removed_segment);
     put_number(&document.has_removed_seq, &document.removed_seq, agent->removed_seq);

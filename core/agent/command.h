@@ -102,6 +102,7 @@ struct command {
         } timer;
         struct {
             struct span version, host;
+            struct span keyring; /* uuid of the one that is open; empty: none, or it has no keys */
             uint64_t pid;
         } registered;
         struct {

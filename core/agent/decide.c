@@ -618,6 +618,8 @@ static void decide_register(struct plan *plan)
     body->version = plan_text(plan, command->registered.version);
     body->pid = command->registered.pid;
     body->host = plan_text(plan, command->registered.host);
+    body->has_keyring = command->registered.keyring.size == UUID_SIZE;
+    body->keyring = data_of_span(command->registered.keyring);
 }
 
 static void decide_stop(struct plan *plan)

@@ -201,6 +201,10 @@ static int load_agent(struct agent *agent, const Daa__AgentDocument *from)
     agent->keys_there = from->keys;
     agent->definitions_there = from->definitions;
     agent->keys_used = (uint32_t)from->keys_used;
+    if (from->has_keyring && from->keyring.len != UUID_SIZE)
+        return ERROR_DAMAGED;
+    if (from->has_keyring)
+        memcpy(agent->keyring, from->keyring.data, UUID_SIZE);
     agent->removed_segment = from->removed_segment;
     agent->removed_seq = from->removed_seq;
     agent->anchor = (struct agent_anchor){ .event = from->anchor_event,

@@ -183,6 +183,7 @@ struct agent {
     uint64_t finished, finished_bytes;      /* that have not expired, and their documents */
     uint64_t keys_there, definitions_there; /* documents */
     uint32_t keys_used;                     /* by workflows, to encrypt */
+    uint8_t keyring[UUID_SIZE];             /* that has them; zero: not known */
     struct lineage logs;
     struct agent_snapshot snapshots[2]; /* the newest last; seq 0: none */
     uint64_t removed_segment, removed_seq;

@@ -29,7 +29,8 @@ enum content field_content(const ProtobufCFieldDescriptor *field)
         return CONTENT_DIGEST;
     if (strcmp(field->name, "signature") == 0)
         return CONTENT_SIGNATURE;
-    if (strcmp(field->name, "boot_id") == 0 || strcmp(field->name, "log_uuid") == 0)
+    if (strcmp(field->name, "boot_id") == 0 || strcmp(field->name, "log_uuid") == 0 ||
+        strcmp(field->name, "keyring") == 0)
         return CONTENT_ID;
     if (strcmp(field->name, "encrypted") == 0)
         return CONTENT_ENCRYPTED;

@@ -399,6 +399,9 @@ int loop_run(struct loop *loop, struct error *error)
     begin.registered.version = span_of_text(DAA_VERSION);
     begin.registered.host = span_of_text(loop->host);
     begin.registered.pid = (uint64_t)getpid();
+    uint8_t keyring[UUID_SIZE];
+    if (loop->options.keyring && keyring_uuid(loop->options.keyring, keyring))
+        begin.registered.keyring = span_of(keyring, sizeof keyring);
     struct command end = { .kind = COMMAND_STOP };
     end.stop.reason = span_of_text(reason);
 

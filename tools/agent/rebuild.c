@@ -1,6 +1,7 @@
 #include "tools/agent/rebuild.h"
 
 #include "core/agent/agent.h"
+#include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "log/event.h"
 #include "log/format.h"
@@ -182,11 +183,37 @@ static bool load_active(struct span key, struct span bytes, void *context)
     return note_running(unfinished, key);
 }
 
+/* Before anything is opened with the keys of another log, which may be destroyed there and not
+ * here, or the other way round. */
+static int check_keyring(const struct rebuild *rebuild, struct error *error)
+{
+    const struct rebuild_options *options = rebuild->options;
+    char is[UUID_TEXT_SIZE] = "", wanted[UUID_TEXT_SIZE];
+    struct agent_counts counts;
+    uint8_t uuid[UUID_SIZE];
+    agent_counts_get(options->agent, &counts);
+    if (options->keyring == NULL || bytes_are_zero(counts.keyring, UUID_SIZE))
+        return 0;
+    bool has_keys = keyring_uuid(options->keyring, uuid);
+    if (has_keys && memcmp(uuid, counts.keyring, UUID_SIZE) == 0)
+        return 0;
+    uuid_to_text(wanted, counts.keyring);
+    if (has_keys)
+        uuid_to_text(is, uuid);
+    return error_set(
+        error, ERROR_CONFLICT,
+        "the directory of keys holds %s%s, and this log's are those of keyring %s: say "
+        "where they are (log.keys_dir), or put them back there from a copy",
+        has_keys ? "those of keyring " : "none", is, wanted);
+}
+
 static int load_unfinished(struct rebuild *rebuild, struct error *error)
 {
     rebuild_stage(rebuild, REBUILD_DOCUMENTS, 0, 0);
     struct document_key agent_key = document_agent_key();
     int status = load(rebuild, document_key_span(&agent_key), 0, error);
+    if (status == 0)
+        status = check_keyring(rebuild, error);
     if (status < 0)
         return status;
     struct unfinished unfinished = { .rebuild = rebuild };
@@ -360,7 +387,7 @@ static int replay_event(struct rebuild *rebuild, const struct record *record, st
         return not_applied(record, status, error);
     rebuild->result->replayed++;
     rebuild->count++;
-    return 0;
+    return record->kind == DAA__EVENT__BODY_AGENT_REGISTERED ? check_keyring(rebuild, error) : 0;
 }
 
 static void note_applied(struct rebuild *rebuild, const struct record *record,

@@ -39,13 +39,25 @@ static int print_erasure(uint32_t id, uint64_t stream, void *context, struct err
     return 0;
 }
 
+/* NULL: it has no files yet. */
+static const char *name_of(struct keyring *keyring, char name[UUID_TEXT_SIZE])
+{
+    uint8_t uuid[UUID_SIZE];
+    if (!keyring_uuid(keyring, uuid))
+        return NULL;
+    uuid_to_text(name, uuid);
+    return name;
+}
+
 static int print_json(struct keyring *keyring, const struct keyring_counts *counts, const char *dir,
                       struct error *error)
 {
     struct text text;
+    char name[UUID_TEXT_SIZE];
     text_init(&text);
     text_json_open_object(&text, NULL);
     text_json_cstring(&text, "dir", dir);
+    text_json_cstring(&text, "keyring", name_of(keyring, name));
     text_json_unsigned(&text, "files", counts->files);
     text_json_unsigned(&text, "keys", counts->keys);
     text_json_unsigned(&text, "destroyed", counts->destroyed);
@@ -64,6 +76,9 @@ static int print_json(struct keyring *keyring, const struct keyring_counts *coun
 static int print_text(struct keyring *keyring, const struct keyring_counts *counts,
                       struct error *error)
 {
+    char name[UUID_TEXT_SIZE];
+    if (name_of(keyring, name) != NULL)
+        printf("keyring    %s\n", name);
     printf("keys       %llu in %llu files, those made ahead of their use too\n", big(counts->keys),
            big(counts->files));
     printf("destroyed  %llu\n", big(counts->destroyed));
