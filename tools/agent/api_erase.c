@@ -28,29 +28,16 @@ static void *run(void *argument)
     return NULL;
 }
 
-/* Why nothing can be erased at all. */
-static void say_no_keys(const struct api *api, struct problem *problem)
-{
-    struct loop_counts counts;
-    loop_counts_get(api->boot->loop, &counts);
-    if (counts.agent.keys_used > 0)
-        problem_set(problem, 503, "key-unavailable",
-                    "the keys of this log are not in %.300s (log.keys_dir), so none can be "
-                    "destroyed: put them back, and start the agent again",
-                    api->boot->keys_dir);
-    else
-        problem_set(problem, 409, "not-encrypted",
-                    "no event of this log is encrypted, so none can be erased: they are there "
-                    "until retention removes them (new workflows are encrypted with "
-                    "log.encryption = true)");
-}
-
 enum MHD_Result workflow_erase_begin(struct exchange *exchange)
 {
     struct problem problem = { 0 };
     struct api *api = exchange->api;
     if (!api->boot->eraser)
-        say_no_keys(api, &problem);
+        problem_set(
+            &problem, 409, "not-encrypted",
+            "no event of this log is encrypted, so none can be erased: they are there until "
+            "retention removes them (new workflows are encrypted with "
+            "log.encryption = true)");
     else if (atomic_exchange(&api->erase_under_way, true))
         problem_set(&problem, 429, "erasure-under-way",
                     "another workflow is being erased; ask again in a moment");
