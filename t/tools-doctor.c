@@ -35,7 +35,7 @@ static struct doctor *open_doctor(struct state *state, struct budget *on)
 {
     struct doctor *doctor = NULL;
     struct error error = { 0 };
-    const struct doctor_options options = { state, on };
+    const struct doctor_options options = { .state = state, .budget = on };
     if (doctor_open(&doctor, &options, &error) < 0)
         tap_bail_out("%s", error.text);
     return doctor;
