@@ -270,22 +270,21 @@ static int open_keyring(struct boot *boot, struct error *error)
     return keyring_open(&boot->keyring, &options, error);
 }
 
-/* Which keys are taken. An agent that began without any would set aside all that is encrypted, and
- * make others in their place. */
+/* Which keys are taken. An agent that began without any would set aside all that is encrypted; a
+ * directory without those of this log was refused before. */
 static int look_at_keys(struct boot *boot, struct error *error)
 {
     struct agent_counts counts;
-    uint64_t end = 0;
     uint32_t before = 0;
     agent_counts_get(boot->agent, &counts);
     boot->keys_used = counts.keys_used;
-    int status = boot->keyring ? keyring_end(boot->keyring, &end, error) : 0;
-    if (status == 0 && counts.keys_used > 0 && end == 0)
+    if (counts.keys_used > 0 && !boot->keyring)
         return error_set(error, ERROR_NOT_FOUND,
                          "the log is encrypted, and there are no keys in %s: put that directory "
                          "back, or say where it is (log.keys_dir)",
                          boot->keys_dir);
-    if (status == 0 && boot->config->log.encryption)
+    int status = 0;
+    if (boot->config->log.encryption)
         status = keyring_begin(boot->keyring, boot->log_uuid, &before, error);
     if (before > boot->keys_used)
         boot->keys_used = before;
