@@ -242,9 +242,14 @@ int inventory_segment(struct inventory *inventory, size_t index, struct inventor
     segment->size = inventory->source.size;
     segment->sealed = find_file(directory, segment->segment_no, name, &status);
     segment->file_size = (uint64_t)status.st_size;
+    struct frame_header frame;
     switch ((enum segment_state)state) {
     case SEGMENT_SPARE:
         segment->state = INVENTORY_SPARE;
+        inventory->source.sequential = true;
+        if (!inventory->live && scan_find_any(&inventory->source, &frame))
+            damaged(segment, "its header is zero, but it holds frames, the first with event %llu",
+                    big(frame.first_seq));
         return 0;
     case SEGMENT_BEGUN:
         return read_segment(inventory, index, &header, segment, error);

@@ -1,6 +1,6 @@
 /* What the segments of a log are, from their headers and ends alone: cheap beside any writer and
- * whatever the log's size. Only the newest segment of a log that nobody writes is read whole, to
- * find its end, as recovery does.
+ * whatever the log's size. Of a log that nobody writes the newest segment is read whole, to find
+ * its end, and what stands behind it, which is no spare when it holds a frame.
  *
  * Bytes in between may be damaged all the same: log_verify() reads them.
  *

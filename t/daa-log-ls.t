@@ -102,6 +102,20 @@ subtest 'damage' => sub {
     ok($status == 1 && $complained =~ /holds no segment/, 'nor is an empty one a log');
 };
 
+subtest 'a segment whose beginning is lost' => sub {
+    my $copy = copy_of($dir, 'beginning');
+    my ($status, $files) = ls($copy);
+    my ($spare) = grep { $_->{state} eq 'spare' } of_type($files, 'segment');
+    patch("$copy/seg-0000000002.log", 0, "\0" x 8192);
+    unlink "$copy/CHECKPOINT";
+    ($status, $files) = ls($copy);
+    my ($lost) = grep { $_->{name} eq 'seg-0000000002.log' } of_type($files, 'segment');
+    ok($status == 1 && $lost->{state} eq 'damaged' && $lost->{problem} =~ /its header is zero, but it holds frames/, 'is no spare') or diag(explain($lost));
+    ($status, my $said) = daa_log('verify', $copy);
+    ok($status == 1 && $said =~ /seg-0000000002\.log.*its header is zero, but it holds frames/, 'as verify says') or diag($said);
+    is((grep { $_->{state} eq 'spare' } of_type($files, 'segment'))[0]{name}, $spare->{name}, 'those of zeros are');
+};
+
 subtest 'a sealed log' => sub {
     my $sealed = 't/golden/log-1.1-sealed';
     my ($status, $files) = ls($sealed);
