@@ -133,11 +133,12 @@ int file_make_zeroed(const char *dir, const char *name, uint64_t size, struct er
     if (result < 0)
         return error_set(error, result, "cannot make %s/%s: %s", dir, name, error_text(result));
 
+    bool was_there = access(temporary, F_OK) == 0;
     result = make_temporary(temporary, size);
     if (result == 0)
         result = rename_to_new(temporary, path);
     if (result < 0) {
-        (void)unlink(temporary);
+        (void)!(was_there ? truncate(temporary, 0) : unlink(temporary));
         return error_set(error, result, "cannot make %s of %llu bytes: %s", path,
                          (unsigned long long)size, error_text(result));
     }

@@ -23,8 +23,8 @@ int file_open_nameless(const char *dir);
 
 /* Makes `<dir>/<name>` of `size` zero bytes (a multiple of FILE_BLOCK_SIZE), really written and
  * synced, mode 0600: as `<name>.tmp` first, then renamed, then the directory is synced. -EEXIST
- * when there is a file of that name. A `.tmp` that a crash left is overwritten; on error none is
- * left. */
+ * when there is a file of that name. A `.tmp` that is there already is overwritten; on error it
+ * stays, empty, since it says something to whoever left it; else none is left. */
 int file_make_zeroed(const char *dir, const char *name, uint64_t size, struct error *error);
 
 /* Makes `<dir>/<name>` of `size` bytes (a multiple of FILE_BLOCK_SIZE) whose blocks are allocated,

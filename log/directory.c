@@ -184,6 +184,33 @@ bool directory_is_linked(const struct directory *directory, size_t index)
     return at < directory->linked_count && directory->linked[at] == segment_no;
 }
 
+static bool is_there(const struct directory *directory, const char *name, const char *suffix)
+{
+    char path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 8];
+    struct stat ignored;
+    snprintf(path, sizeof path, "%s/%s%s", directory->path, name, suffix);
+    return lstat(path, &ignored) == 0;
+}
+
+int directory_gap(const struct directory *directory, uint64_t segment_no, uint64_t *missing)
+{
+    char name[LOG_SEGMENT_NAME_SIZE];
+    size_t next = 0;
+    while (next < directory->count && directory->segments[next] <= segment_no)
+        next++;
+    if (next == directory->count)
+        return 0;
+    for (segment_no++; segment_no < directory->segments[next]; segment_no++) {
+        segment_name(name, segment_no);
+        if (is_there(directory, name, ""))
+            return -ENOENT;
+        *missing = segment_no;
+        if (!is_there(directory, name, ".tmp"))
+            return 1;
+    }
+    return 0;
+}
+
 /* The header says which segment of which capacity it is; the name must agree. */
 static int check_header(uint64_t segment_no, const struct segment_header *header,
                         struct error *what)

@@ -47,6 +47,12 @@ bool directory_is_linked(const struct directory *directory, size_t index);
  * log passed it over, and whatever it is it holds nothing. */
 bool directory_is_passed_over(const struct directory *directory, size_t index);
 
+/* Files follow upon each other without a gap. When what stands behind `segment_no`, the newest that
+ * was begun, does not: 1 with the first number that is missing. A number does not count as missing
+ * while a file `<name>.tmp` is there: it was being made when its maker ended, or was given up
+ * before it held anything (log/failover.c). 0 none; -ENOENT: the names are not those of now. */
+int directory_gap(const struct directory *directory, uint64_t segment_no, uint64_t *missing);
+
 /* Opens segment `index` in `source` (which is open or zero-initialised with fd -1) and reads its
  * header. A state, or negative: the file cannot be read, or ERROR_NEWER. `what` gets the reason of
  * SEGMENT_DAMAGED.

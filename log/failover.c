@@ -35,7 +35,6 @@
 #include "core/base/check.h"
 #include "iouring/file.h"
 #include "log/frame.h"
-#include "log/second.h"
 #include "log/writer.h"
 
 #include <errno.h>
@@ -44,16 +43,6 @@
 
 #define SPARE_WAIT_NS 5000000000ull
 #define SPARE_POLL_NS 5000000ull
-
-/* A header may be in this file: away with it. */
-static int remove_file(const struct log *log, uint64_t segment_no)
-{
-    char name[LOG_SEGMENT_NAME_SIZE];
-    struct error ignored;
-    segment_name(name, segment_no);
-    int code = second_remove(log->dir, name);
-    return code < 0 ? code : file_sync_dir(log->dir, &ignored);
-}
 
 /* The header of `moved` in a new file. */
 static struct segment_header next_header(const struct log *log, const struct segment *moved,
@@ -291,7 +280,7 @@ void failover_run(struct log *log)
     /* Before anything else: the next opening would stumble over it. In the second directory it may
      * not be possible now, and is done later (spares.c). */
     if (failover->header && !failover->removed && !moved->second &&
-        remove_file(log, moved->header.segment_no) < 0)
+        spares_give_up(log, moved->header.segment_no) < 0)
         return give_up(log, "the file cannot be removed to go on in another");
     failover->removed = failover->header;
     if (failover->in_a_row == FAILOVERS_IN_A_ROW_MAX)

@@ -43,8 +43,8 @@ struct recovering {
     ptrdiff_t last;               /* index of the newest segment with a valid header; -1 none */
     struct segment_header header; /* of that one */
     struct segment_header oldest; /* that was looked at, going back from it */
-    /* What was found behind it that is neither a segment nor a spare. */
-    enum log_verdict beyond;
+    /* What is behind it, or is not any more, is neither a segment nor a spare. */
+    bool beyond_damaged;
     char beyond_text[300];
     uint64_t beyond_bytes;
 };
@@ -54,15 +54,12 @@ static unsigned long long big(uint64_t number)
     return number;
 }
 
-static void note_beyond(struct recovering *r, enum log_verdict verdict, uint64_t segment_no,
-                        const char *text)
+static void note_beyond(struct recovering *r, uint64_t segment_no, const char *text)
 {
     char name[LOG_SEGMENT_NAME_SIZE];
     segment_name(name, segment_no);
     snprintf(r->beyond_text, sizeof r->beyond_text, "%s: %.250s", name, text);
-    /* Damage is the stronger word. */
-    if (r->beyond != LOG_DAMAGED)
-        r->beyond = verdict;
+    r->beyond_damaged = true;
 }
 
 /* LOCK_SH on the open segment: the description of a writer that was killed holds it exclusively
@@ -125,15 +122,16 @@ static int find_last(struct recovering *r, struct error *error)
             break;
         if (state == SEGMENT_SPARE)
             continue;
-        note_beyond(r, state == SEGMENT_SHORT ? LOG_UNPROVEN : LOG_DAMAGED, segment_no, what.text);
+        note_beyond(r, segment_no, what.text);
         r->beyond_bytes += r->source.size;
     }
-    /* A spare follows the last segment directly: what stood between is not there any more. */
-    if (r->last >= 0 && (size_t)r->last + 1 < r->directory.count &&
-        r->directory.segments[r->last + 1] != r->header.segment_no + 1)
-        note_beyond(r, LOG_UNPROVEN, r->header.segment_no + 1,
-                    "it is missing, and later ones are there");
-    return 0;
+    uint64_t missing;
+    int gap = directory_gap(&r->directory, r->last >= 0 ? r->header.segment_no : 0, &missing);
+    if (gap == 1)
+        note_beyond(r, missing,
+                    "it is missing, and later ones, which were not begun, are there: put it back "
+                    "from a copy; if it was not begun either, remove those too");
+    return gap < 0 ? error_set(error, gap, "its files changed") : 0;
 }
 
 /* A block of a file whose header is zero. True when it is proof that the disk lost something. */
@@ -156,7 +154,7 @@ static bool weigh_block(struct recovering *r, uint64_t segment_no, uint64_t offs
                  big(r->header.segment_no), big(frame.first_seq), big(offset));
     else
         return false;
-    note_beyond(r, LOG_DAMAGED, segment_no, text);
+    note_beyond(r, segment_no, text);
     return true;
 }
 
@@ -377,9 +375,9 @@ static int find_last_record(struct recovering *r, const struct scan *scan, struc
 /* What was found behind the last segment outweighs a sound or torn end of it. */
 static void weigh_beyond(struct recovering *r, struct tail *tail)
 {
-    if (r->beyond == LOG_SOUND || tail->verdict == LOG_DAMAGED)
+    if (!r->beyond_damaged || tail->verdict == LOG_DAMAGED)
         return;
-    tail->verdict = r->beyond;
+    tail->verdict = LOG_DAMAGED;
     tail->bytes += r->beyond_bytes;
     if (r->beyond_bytes > 0)
         tail->events_max += r->beyond_bytes / RECORD_HEADER_SIZE;
@@ -555,7 +553,7 @@ static int recover(struct recovering *r, const struct log_witness *witnesses, un
     if (code < 0)
         return code;
     if (r->last < 0)
-        return r->beyond == LOG_SOUND
+        return !r->beyond_damaged
                    ? check_never_begun(r, witnesses, count, error)
                    : error_set(
                          error, ERROR_DAMAGED,

@@ -15,8 +15,10 @@
  * say: the verdict is damaged, and a person decides (daa-log repair, from a copy or with --cut-at).
  * A block that cannot be read further behind does not stop an agent: the first sector of the frame
  * before it is zero, so that frame was not acknowledged, nor was any behind it. A file that begins
- * with zeros and holds a frame is no spare. What is left are events that a disk lost without a
- * trace: t/log-lies.c says which.
+ * with zeros and holds a frame is no spare. A file is whole when it gets its name, and files follow
+ * upon each other: where the newest is cut off before the block of the next frame, and where a
+ * number is missing before a spare, events may have stood, and no crash leaves either: damaged.
+ * What is left are events that a disk lost without a trace: t/log-lies.c says which.
  *
  * A directory that was copied while a writer ran holds files of different moments. When it is not
  * where the log was written and misses events that a witness or a later segment knows of, the

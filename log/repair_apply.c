@@ -208,17 +208,18 @@ int repair_write(struct repair *repair, struct error *error)
 
 /*--- The end -----------------------------------------------------------------------------------*/
 
-/* Newest first: a crash leaves fewer of them, never a hole. */
+/* Newest first: a crash leaves fewer of them, never a hole. Spares go too, unless they follow
+ * directly. */
 static int move_later_aside(struct repair *repair, uint64_t segment_no, struct error *error)
 {
     int code = 0;
+    if (repair->last_no == segment_no && !repair->gap)
+        return 0;
     for (size_t i = repair->directory.count; code == 0 && i-- > 0;) {
         char name[LOG_SEGMENT_NAME_SIZE];
         uint64_t no = repair->directory.segments[i];
         if (no <= segment_no)
             break;
-        if (no > repair->last_no)
-            continue; /* a spare */
         segment_name(name, no);
         code = repair_move_aside(repair, name, error);
         sealed_name(name, no);

@@ -88,6 +88,7 @@ struct repair {
     struct segment_header before;
     size_t before_index; /* in the line */
     struct scan_mark mark;
+    bool gap;      /* a number is missing before a spare */
     bool headless; /* a begun segment behind the last good one has no header that can be had */
 
     struct repair_segment segment;

@@ -18,12 +18,13 @@ struct own {
 
 /*--- What is here ------------------------------------------------------------------------------*/
 
-/* Of a file that is shorter than a header. */
+/* Of a file that is shorter than two blocks. What holds not even the first sector of a header does
+ * not say that none was written. */
 static bool is_zero(struct source *source)
 {
     const uint8_t *bytes;
-    return source->size == 0 || (source_bytes(source, 0, source->size, &bytes) == 0 &&
-                                 bytes_are_zero(bytes, source->size));
+    return source->size >= LOG_SECTOR_SIZE && source_bytes(source, 0, source->size, &bytes) == 0 &&
+           bytes_are_zero(bytes, source->size);
 }
 
 /* What its file says of the segment. 0; 1: it has no file any more; negative. */

@@ -72,6 +72,15 @@ int repair_behind_end(struct repair *repair)
 
 /*--- The size of the file ----------------------------------------------------------------------*/
 
+/* A frame that was acknowledged was written from its first sector on, and so were those before. */
+static bool ends_with_zeros(struct repair_segment *segment)
+{
+    const uint8_t *sector;
+    return source_bytes(&segment->base, segment->scan.here.end_offset, LOG_SECTOR_SIZE, &sector) ==
+               0 &&
+           bytes_are_zero(sector, LOG_SECTOR_SIZE);
+}
+
 /* The end of the newest segment may be what is missing. */
 static void leave_size(struct repair *repair)
 {
@@ -105,7 +114,7 @@ void repair_judge_size(struct repair *repair)
                                     .size = size < capacity ? capacity - size : size - capacity };
     if (segment->base_copy >= 0 || segment->base.fd < 0 || size == capacity)
         return;
-    if (segment->is_last && !segment->scan.ended && size < capacity) {
+    if (segment->is_last && !segment->scan.ended && size < capacity && !ends_with_zeros(segment)) {
         leave_size(repair);
         return;
     }
@@ -118,32 +127,69 @@ void repair_judge_size(struct repair *repair)
 
 /*--- Files that are no segment -----------------------------------------------------------------*/
 
-static int check_spare(struct repair *repair, size_t index, struct error *error)
+/* 1: it is a spare of zeros, or gone; 0. */
+static int is_spare(struct repair *repair, size_t index)
 {
-    struct log_repair_step step = { .kind = LOG_REPAIR_ASIDE };
     struct segment_header header;
     struct error ignored;
     struct source *probe = &repair->probe;
     int state = directory_segment(&repair->directory, index, probe, &header, &ignored);
     bool fits = probe->size == repair->before.capacity || repair->before.capacity == 0;
     probe->sequential = true;
-    if (state == -ENOENT || (state == SEGMENT_SPARE && fits && is_zero(probe, 0)))
-        return 0;
-    segment_name(step.file, repair->directory.segments[index]);
-    step.size = probe->size;
+    return state == -ENOENT || (state == SEGMENT_SPARE && fits && is_zero(probe, 0));
+}
+
+/* Newest first, so that no number is ever missing before another. */
+static int move_spares_aside(struct repair *repair, size_t from, struct error *error)
+{
+    int code = 0;
+    for (size_t i = repair->directory.count; code == 0 && i-- > from;) {
+        struct log_repair_step step = { .kind = LOG_REPAIR_ASIDE };
+        bool good = is_spare(repair, i);
+        segment_name(step.file, repair->directory.segments[i]);
+        step.size = repair->probe.size;
+        repair_tell_format(repair, &step,
+                           good ? "it is a spare behind one that is none: it is moved into the "
+                                  "quarantine too"
+                                : "it was not begun and holds no event, but is not a spare of "
+                                  "zeros: it is moved into the quarantine");
+        code = repair->options->plan ? 0 : repair_move_aside(repair, step.file, error);
+    }
+    return code;
+}
+
+/* What is missing before a spare may have been begun. */
+static void note_gap(struct repair *repair, uint64_t missing)
+{
+    struct log_repair_result *result = repair->result;
+    struct log_repair_step step = { .kind = LOG_REPAIR_LOST,
+                                    .first_seq = repair->mark.last_seq + 1 };
+    segment_name(step.file, missing);
     repair_tell_format(repair, &step,
-                       "it was not begun and holds no event, but is not a spare of zeros: it is "
-                       "moved into the quarantine");
-    return repair->options->plan ? 0 : repair_move_aside(repair, step.file, error);
+                       "it is missing, and later ones, which were not begun, are there: give a "
+                       "copy that has it, or cut the log behind event %llu",
+                       (unsigned long long)repair->mark.last_seq);
+    repair->gap = true;
+    if (result->cut_seq != 0 || !repair->joined)
+        return;
+    result->cut_seq = repair->mark.last_seq;
+    result->gone_first = result->cut_seq + 1;
 }
 
 int repair_spares(struct repair *repair, struct error *error)
 {
-    int code = 0;
-    for (size_t i = 0; code == 0 && i < repair->directory.count; i++)
-        if (repair->directory.segments[i] > repair->last_no)
-            code = check_spare(repair, i, error);
-    return code;
+    uint64_t missing;
+    int gap = directory_gap(&repair->directory, repair->last_no, &missing);
+    if (gap < 0)
+        return error_set(error, gap, "the files of the log changed meanwhile");
+    if (gap == 1) { /* moving spares aside would hide it */
+        note_gap(repair, missing);
+        return 0;
+    }
+    for (size_t i = 0; i < repair->directory.count; i++)
+        if (repair->directory.segments[i] > repair->last_no && !is_spare(repair, i))
+            return move_spares_aside(repair, i, error);
+    return 0;
 }
 
 /*--- CHECKPOINT --------------------------------------------------------------------------------*/

@@ -10,11 +10,13 @@
 #include "log/second.h"
 #include "log/writer.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -164,7 +166,7 @@ static int check_spare(const struct log *log, int fd, const char *path, struct e
     if ((uint64_t)status.st_size != log->capacity)
         return error_set(error, ERROR_INVALID,
                          "%s is %lld bytes long and a segment of this log %llu; it holds no event: "
-                         "remove it",
+                         "remove it and those behind it",
                          path, (long long)status.st_size, (unsigned long long)log->capacity);
     int zero = is_zero(fd, 2ul * LOG_BLOCK_SIZE);
     if (zero < 0)
@@ -195,10 +197,35 @@ int spares_adopt(struct log *log, uint64_t segment_no, bool second, struct error
     return 0;
 }
 
+int spares_give_up(const struct log *log, uint64_t segment_no)
+{
+    char name[LOG_SEGMENT_NAME_SIZE], target[PATH_MAX];
+    char path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1], temporary[sizeof path + 4];
+    struct error ignored;
+    segment_name(name, segment_no);
+    snprintf(path, sizeof path, "%s/%s", log->dir, name);
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    int linked = second_target(log->dir, name, target), result = linked < 0 ? linked : 0;
+    if (linked == 0 && rename(path, temporary) < 0)
+        result = -errno;
+    int fd = result == 0 ? open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (result == 0 && fd < 0)
+        result = -errno;
+    if (result == 0)
+        result = file_sync_dir(log->dir, &ignored);
+    if (result == 0) /* its blocks may as well be free */
+        (void)!ftruncate(fd, 0);
+    if (fd >= 0)
+        close(fd);
+    if (result == 0 && linked == 1)
+        result = second_remove(log->dir, name);
+    return result == 0 && linked == 1 ? file_sync_dir(log->dir, &ignored) : result;
+}
+
 /* Bytes behind a header of zeros: rest of a segment that the disk lost, which must stay, or nothing
- * of the log, in whose place a torn frame would look like a damaged one: then the file goes. */
-static int clear_spare(const struct log *log, const char *name, const char *path,
-                       struct error *error)
+ * of the log, in whose place a torn frame would look like a damaged one: then it is made anew. */
+static int clear_spare(const struct log *log, uint64_t segment_no, const char *name,
+                       const char *path, struct error *error)
 {
     struct source source;
     struct frame_header frame;
@@ -213,7 +240,7 @@ static int clear_spare(const struct log *log, const char *name, const char *path
                          "%s has no header, but holds a frame with event %llu: nothing was "
                          "changed: run daa-log verify %s",
                          path, (unsigned long long)frame.first_seq, log->dir);
-    result = second_remove(log->dir, name);
+    result = spares_give_up(log, segment_no);
     return result < 0 ? error_set(error, result, "cannot remove %s: %s", path, error_text(result))
                       : 0;
 }
@@ -235,7 +262,7 @@ int spares_look_at(const struct log *log, uint64_t segment_no, struct error *err
     close(fd);
     if (result < 0)
         return error_set(error, result, "cannot read %s: %s", path, error_text(result));
-    return front == 1 && zero == 0 ? clear_spare(log, name, path, error) : 1;
+    return front == 1 && zero == 0 ? clear_spare(log, segment_no, name, path, error) : 1;
 }
 
 /*--- The log's own directory -------------------------------------------------------------------*/
@@ -457,8 +484,30 @@ bool spares_stop_thread(struct log *log)
     return !m->threaded;
 }
 
+/* Spares that were not finished, and files that were given up, of numbers behind which the log has
+ * gone on; make_spare() makes what is missing of the others. */
+static void sweep(const struct log *log, uint64_t last_segment_no)
+{
+    DIR *names = opendir(log->dir);
+    struct dirent *entry;
+    uint64_t segment_no;
+    while (names != NULL && (entry = readdir(names)) != NULL) {
+        char name[LOG_SEGMENT_NAME_SIZE];
+        size_t length = strlen(entry->d_name);
+        if (length < 4 || length - 4 >= sizeof name ||
+            strcmp(entry->d_name + length - 4, ".tmp") != 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)(length - 4), entry->d_name);
+        if (segment_no_of_name(name, &segment_no) && segment_no <= last_segment_no)
+            (void)unlinkat(dirfd(names), entry->d_name, 0);
+    }
+    if (names != NULL)
+        closedir(names);
+}
+
 int spares_open(struct log *log, const struct log_recovery *recovery, struct error *error)
 {
+    sweep(log, recovery->last_segment_no);
     spares_close(log); /* of an opening that has to look again */
     uint64_t behind_no = recovery->last_segment_no + 1;
     uint64_t clean_no = recovery->unclean_no == behind_no ? 0 : behind_no;

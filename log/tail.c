@@ -182,6 +182,7 @@ static int judge_shape(struct tail *tail, struct scan *scan, int result,
                        const struct survey *survey)
 {
     const struct source *source = scan->source;
+    bool is_short = source->size < scan->header.capacity;
     if (result < 0 && result != ERROR_TRUNCATED) {
         give(tail, LOG_DAMAGED, "it cannot be read: %s", error_text(result));
     } else if (survey->misplaced != 0) {
@@ -189,9 +190,9 @@ static int judge_shape(struct tail *tail, struct scan *scan, int result,
              big(survey->misplaced_seq), big(survey->misplaced));
     } else if (result == SCAN_BAD && scan->fault == SCAN_FOREIGN) {
         return judge_bad_frame(tail, scan);
-    } else if (source->size < scan->header.capacity) {
-        give(tail, LOG_UNPROVEN, "the file is %llu bytes long instead of %llu", big(source->size),
-             big(scan->header.capacity));
+    } else if (result == ERROR_TRUNCATED && is_short) {
+        give(tail, LOG_DAMAGED, "the file ends there, %llu bytes long instead of %llu",
+             big(source->size), big(scan->header.capacity));
     } else if (survey->last_byte_end > scan->here.end_offset) {
         if (result == SCAN_BAD)
             return judge_bad_frame(tail, scan);
@@ -203,6 +204,10 @@ static int judge_shape(struct tail *tail, struct scan *scan, int result,
              "the frame there was not written from its start, and the block at offset %llu cannot "
              "be read",
              big(survey->unreadable));
+    } else if (is_short) {
+        give(tail, LOG_TORN,
+             "nothing was written there, but the file is %llu bytes long instead of %llu",
+             big(source->size), big(scan->header.capacity));
     } else {
         give(tail, LOG_SOUND, "nothing lies behind it");
     }

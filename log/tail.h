@@ -3,10 +3,12 @@
  * The model: a sector of 512 bytes is written whole or not at all, a write that was completed
  * durably stays, a segment is all zero before its first use. So:
  *   - a witness that knew an event behind the end to be durable proves damage;
- *   - where the block of the next frame cannot be read, that frame may have been acknowledged:
- *     damaged, since nothing proves that it was not;
+ *   - where the block of the next frame cannot be read, or the file ends before it though it had
+ *     its size when it got its name, that frame may have been acknowledged: damaged, since nothing
+ *     proves that it was not;
  *   - where its first sector can be read and is zero it was not, nor was any behind it, whatever
- *     block there cannot be read: torn, and behind SEAL and CLOSE sound;
+ *     block there cannot be read or is not there: torn, and behind SEAL and CLOSE sound unless the
+ *     file is too short;
  *   - a whole frame where it does not belong proves that the disk writes to wrong places: damaged;
  *   - a frame whose first sector is there has a valid header, or is damaged;
  *   - a frame whose body is wrong while each of its sectors is written is damaged;

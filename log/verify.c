@@ -493,8 +493,6 @@ static int next_header(struct verifying *v, ptrdiff_t index, struct segment_head
 static void report_file(struct verifying *v, ptrdiff_t index, int state, const char *what)
 {
     struct log_finding finding = { .verdict = LOG_DAMAGED, .tail = index > v->last };
-    if (state == SEGMENT_SHORT && index > v->last)
-        finding.verdict = LOG_UNPROVEN;
     if (state == SEGMENT_SPARE)
         what = "it is all zero, though later segments were begun";
     finding.size = v->source.size;
@@ -656,12 +654,15 @@ static int verify_files(struct verifying *v, struct error *error)
     if (code < 0)
         return code;
     uint64_t capacity = v->last >= 0 ? v->before.capacity : 0;
+    uint64_t newest_no = v->last >= 0 ? v->before.segment_no : 0;
     v->before = (struct segment_header){ .segment_no = 0 };
     v->all_bytes = capacity * v->directory.count;
     ptrdiff_t end = v->options->closed_only ? v->last : (ptrdiff_t)v->directory.count;
     for (ptrdiff_t i = 0; code == 0 && i < end; i++)
         if (v->directory.segments[i] >= v->options->first_segment_no)
             code = verify_file(v, i, capacity, error);
+    if (code == 0 && !v->options->closed_only && !v->result->live)
+        code = verify_numbers(v, newest_no, error);
     bool none_left = v->result->shortened && v->result->first_seq == 0;
     if (code == 0 && none_left && !v->options->closed_only)
         return error_set(error, -ENOENT,

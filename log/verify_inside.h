@@ -57,6 +57,9 @@ int verify_checkpoint(struct verifying *v, struct error *error);
 void verify_check_checkpoint(struct verifying *v);
 /* What lies behind the last frame of a segment. */
 void verify_rest(struct verifying *v);
+/* That no number behind the newest segment is missing. 0; -ENOENT: the names are not those of now.
+ */
+int verify_numbers(struct verifying *v, uint64_t newest_no, struct error *error);
 void verify_spare(struct verifying *v, uint64_t capacity);
 
 #endif

@@ -3,6 +3,7 @@
 #include "log/verify_inside.h"
 
 #include "core/base/bytes.h"
+#include "log/place.h"
 #include "log/sealed.h"
 
 #include <errno.h>
@@ -169,6 +170,27 @@ static bool report_frames(struct verifying *v)
     return true;
 }
 
+int verify_numbers(struct verifying *v, uint64_t newest_no, struct error *error)
+{
+    struct log_finding finding = { .verdict = LOG_DAMAGED, .tail = true };
+    char name[LOG_SEGMENT_NAME_SIZE];
+    uint64_t missing;
+    int gap = directory_gap(&v->directory, newest_no, &missing);
+    if (gap < 0)
+        return error_set(error, gap, "the files of %s changed", v->directory.path);
+    if (gap == 0)
+        return 0;
+    segment_name(name, missing);
+    v->name = name;
+    if (v->result->moved)
+        finding.verdict = LOG_UNPROVEN;
+    verify_report(v, &finding, "it is missing, and later ones, which were not begun, are there: %s",
+                  v->result->moved ? "it may be of a copy of a live log: " PLACE_ADVICE
+                                   : "put it back from a copy; if it was not begun either, remove "
+                                     "those too");
+    return 0;
+}
+
 void verify_spare(struct verifying *v, uint64_t capacity)
 {
     uint64_t unreadable, bytes = bytes_behind(v, 0, &unreadable);
@@ -179,8 +201,8 @@ void verify_spare(struct verifying *v, uint64_t capacity)
     if (capacity != 0 && v->source.size != capacity)
         verify_report(
             v, &finding,
-            "a segment that was not begun is %llu bytes long instead of %llu: remove it, it "
-            "holds no event",
+            "a segment that was not begun is %llu bytes long instead of %llu: remove it and "
+            "those behind it, they hold no event",
             big(v->source.size), big(capacity));
     if (bytes == 0 && unreadable == 0)
         return;
@@ -191,8 +213,8 @@ void verify_spare(struct verifying *v, uint64_t capacity)
         verify_find_bad_blocks(v, &finding, v->source.size);
     verify_report(v, &finding,
                   unreadable != 0
-                      ? "a segment that was not begun cannot be read: remove it, it holds no "
-                        "event"
-                      : "a segment that was not begun is not all zero: remove it, it holds no "
-                        "event");
+                      ? "a segment that was not begun cannot be read: remove it and those "
+                        "behind it, they hold no event"
+                      : "a segment that was not begun is not all zero: remove it and those "
+                        "behind it, they hold no event");
 }

@@ -436,8 +436,11 @@ void spares_push(struct spare_ring *ring, const struct spare *spare); /* for mai
 /* The number of the next one; 0: there is none. For maintenance, which alone makes them. */
 uint64_t spares_next_in(const struct spare_ring *ring);
 /* One that an earlier opening made, all of which is to be looked at: 1 it is zero, or
- * spares_adopt() says what else it is; 0 it was removed; or negative. */
+ * spares_adopt() says what else it is; 0 it was given up; or negative. */
 int spares_look_at(const struct log *log, uint64_t segment_no, struct error *error);
+/* Takes a segment that holds nothing its name, durably: `<name>.tmp` stays, empty, until the next
+ * opening, since a number that is missing proves nothing by itself. 0 or a negative errno. */
+int spares_give_up(const struct log *log, uint64_t segment_no);
 /* Opens and locks a spare and puts it at the end of its ring. For maintenance. */
 int spares_adopt(struct log *log, uint64_t segment_no, bool second, struct error *error);
 

@@ -87,6 +87,32 @@ subtest 'what only a copy has' => sub {
     same_as_before($log, 'from a copy');
 };
 
+subtest 'a number that is missing before a spare' => sub {
+    my $log = copy_of($dir, 'gap');
+    my ($number) = $newest =~ /(\d+)/;
+    unlink glob sprintf "$log/seg-%010d.log", $_ for $number + 1 .. $number + 4;
+    spew(sprintf("$log/seg-%010d.log", $_), "\0" x -s "$log/$newest") for $number + 2, $number + 3;
+    my $missing = sprintf 'seg-%010d.log', $number + 1;
+    is((daa_log('verify', $log))[0], 1, 'is damage');
+    my ($status, $steps, $result) = repaired($log, 'a gap');
+    is_deeply([$status, map { "$_->{step} $_->{file}" } @$steps], [1, "lost $missing"], 'that is named') or diag explain $steps;
+    is($result->{cut_seq}, $last, 'with where the log can be cut');
+    ($status, $steps, $result) = repaired($log, 'a gap, cut', '--cut-at', $last);
+    is_deeply([$result->{verdict}, [grep { /seg-0+(\d+)\.log/ && $1 > $number } glob "$log/seg-*"]], ['sound', []], 'then nothing stands behind it') or diag explain [$steps, $result];
+    is((daa_log('verify', $log))[0], 0, 'and verify finds it sound');
+
+    $log = copy_of($dir, 'short');
+    unlink glob sprintf "$log/seg-%010d.log", $_ for $number + 1 .. $number + 4;
+    spew("$log/$missing", "\0" x 300);
+    ($status, $steps) = repaired($log, 'less than a header');
+    isnt($status, 0, 'a file that ends within its first sector may have been begun') or diag explain $steps;
+    spew("$log/$missing", "\0" x 5000);
+    spew(sprintf("$log/seg-%010d.log", $number + 2), "\0" x -s "$log/$newest");
+    ($status, $steps) = repaired($log, 'a header of zeros');
+    is_deeply([$status, map { $_->{step} } @$steps], [0, 'aside', 'aside'], 'one whose header is zero was not') or diag explain $steps;
+    is((daa_log('verify', $log))[0], 0, 'and what stood behind it leaves no gap');
+};
+
 subtest 'two copies that are each damaged elsewhere' => sub {
     my ($log, $other) = (copy_of($dir, 'one'), copy_of($dir, 'other'));
     patch("$log/seg-0000000001.log", $frames[1][0] + 300, 'x' x 50);
@@ -310,10 +336,11 @@ subtest 'documents beside the log that are not its own' => sub {
 
 subtest 'files that are none' => sub {
     my $log = copy_of($dir, 'spare');
-    my ($spare) = grep { $_ gt $newest } @segments;
+    my ($spare, @behind) = grep { $_ gt $newest } @segments;
     patch("$log/$spare", 100000, 'garbage');
     my ($status, $steps, $result) = repaired($log, 'a spare');
-    is_deeply([$status, map { "$_->{step} $_->{file}" } @$steps], [0, "aside $spare"], 'that is not empty goes into the quarantine');
+    is_deeply([$status, map { "$_->{step} $_->{file}" } @$steps], [0, map { "aside $_" } reverse $spare, @behind],
+        'one that is not empty goes into the quarantine, and what would stand behind a gap then');
     ok(!-e "$log/$spare" && -e "$result->{quarantine}/$spare", 'and is kept there');
 };
 

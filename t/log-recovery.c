@@ -4,6 +4,7 @@
 #include "core/base/crc32c.h"
 #include "log/recovery.h"
 #include "log/tail.h"
+#include "log/verify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -58,6 +59,13 @@ static bool is_verdict(enum log_verdict verdict, uint64_t last_seq, const char *
                  got.witness, (unsigned long long)got.tail_bytes,
                  (unsigned long long)got.events_max);
     return held;
+}
+
+static enum log_verdict verify_verdict(void)
+{
+    struct log_verify_options options = { .dir = dir };
+    struct log_verify_result result;
+    return log_verify(&options, &result, &error) < 0 ? LOG_DAMAGED : result.verdict;
 }
 
 static void test_ends(void)
@@ -221,12 +229,25 @@ static void test_short(void)
         if (truncate(path, (off_t)size) < 0)
             tap_bail_out("cannot cut");
         log_recover(dir, NULL, 0, &got, &error);
-        is_verdict(LOG_UNPROVEN, size >= maker.offset ? 16 : 11,
-                   "where a file is cut, nothing is proven");
+        if (size >= maker.offset + LOG_BLOCK_SIZE)
+            is_verdict(LOG_TORN, 16, "a file that is cut behind zeros holds what was acknowledged");
+        else
+            is_verdict(LOG_DAMAGED, size >= maker.offset ? 16 : 11,
+                       "a cut that may have taken a frame is damage");
     }
     log_maker_write_checkpoint(&maker, dir, 16);
     log_recover(dir, NULL, 0, &got, &error);
-    is_verdict(LOG_DAMAGED, 11, "unless a witness knows what stood there");
+    is_verdict(LOG_DAMAGED, 11, "with a witness that knows what stood there too");
+    ok(strstr(got.reason, "CHECKPOINT") != NULL, "which is named");
+    end();
+
+    begin();
+    log_maker_seal(&maker, FRAME_CLOSE);
+    log_maker_write(&maker, dir);
+    if (truncate(path, (off_t)maker.offset) < 0)
+        tap_bail_out("cannot cut");
+    log_recover(dir, NULL, 0, &got, &error);
+    is_verdict(LOG_TORN, 17, "a file that is cut behind CLOSE lost nothing");
     end();
 }
 
@@ -383,7 +404,10 @@ static void begin_two(uint32_t epoch_more)
 
 static void test_segments(void)
 {
+    char third[4200], temporary[4210];
     begin_two(0);
+    snprintf(third, sizeof third, "%s/seg-0000000003.log", dir);
+    snprintf(temporary, sizeof temporary, "%s.tmp", third);
     uint64_t link = maker.link, last_seq = maker.next_seq - 1;
     recover();
     is_verdict(LOG_SOUND, last_seq, "a segment that was begun and holds nothing is a sound end");
@@ -396,15 +420,26 @@ static void test_segments(void)
     log_maker_write_spare(dir, 4, CAPACITY);
     recover();
     is_verdict(LOG_SOUND, last_seq + 2, "spares behind it say nothing");
-    unlink(scratch_path("log/seg-0000000003.log"));
+    unlink(third);
     recover();
-    is_verdict(LOG_UNPROVEN, last_seq + 2,
-               "one that is missing before a spare may have been begun");
-    log_maker_write_spare(dir, 3, 5000);
+    is_verdict(LOG_DAMAGED, last_seq + 2, "one that is missing before a spare may have been begun");
+    ok(strstr(got.reason, "seg-0000000003.log: it is missing") != NULL, "and is named");
+    is_int(verify_verdict(), LOG_DAMAGED, "verifying finds it too");
+    log_maker_write_spare(dir, 3, CAPACITY);
+    rename(third, temporary);
     recover();
-    is_verdict(LOG_UNPROVEN, last_seq + 2, "so may one that is shorter than two blocks");
+    is_verdict(LOG_SOUND, last_seq + 2, "unless it was being made, or was given up");
+    is_int(verify_verdict(), LOG_SOUND, "for verifying too");
+    unlink(temporary);
+    for (unsigned size = 0; size <= 5000; size += 1000) {
+        unlink(third);
+        log_maker_write_spare(dir, 3, size);
+        recover();
+        is_verdict(LOG_DAMAGED, last_seq + 2, "one that is too short may have been begun too");
+        is_int(verify_verdict(), LOG_DAMAGED, "for verifying too");
+    }
     unlink(scratch_path("log/seg-0000000004.log"));
-    unlink(scratch_path("log/seg-0000000003.log"));
+    unlink(third);
     unlink(scratch_path("log/seg-0000000001.log"));
     recover();
     is_verdict(LOG_SOUND, last_seq + 2, "a log whose first segments are gone begins late");
