@@ -1,5 +1,6 @@
 #include "log/fork.h"
 
+#include "core/base/crc32c.h"
 #include "iouring/file.h"
 #include "log/directory.h"
 #include "log/place.h"
@@ -12,9 +13,22 @@
 
 enum { FORK_TEXT_SIZE = 512 };
 
+static size_t wish_to_text(char text[FORK_TEXT_SIZE], const struct fork_wish *wish)
+{
+    char uuid[UUID_TEXT_SIZE] = "anything";
+    if (wish->bound)
+        uuid_to_text(uuid, wish->from);
+    int size = snprintf(text, FORK_TEXT_SIZE, "from %s\nwhy %s\n", uuid, wish->why);
+    size += snprintf(text + size, FORK_TEXT_SIZE - (size_t)size, "crc %08x\n",
+                     crc32c(text, (size_t)size));
+    return (size_t)size;
+}
+
+/* A wish that is not what was written is for whatever there is: a uuid with a flipped bit would say
+ * that the fork has happened. */
 int fork_read(const char *dir, struct fork_wish *wish, struct error *error)
 {
-    char text[FORK_TEXT_SIZE], uuid[UUID_TEXT_SIZE] = "", path[PATH_MAX];
+    char text[FORK_TEXT_SIZE], again[FORK_TEXT_SIZE], uuid[UUID_TEXT_SIZE] = "", path[PATH_MAX];
     *wish = (struct fork_wish){ .exists = false };
     int result = place_read_text(dir, LOG_FORK_NAME, text, sizeof text);
     if (result < 0)
@@ -25,19 +39,18 @@ int fork_read(const char *dir, struct fork_wish *wish, struct error *error)
         wish->exists = access(path, F_OK) == 0;
         return 0;
     }
-    wish->exists = true;
     (void)sscanf(text, "from %36s\nwhy %159[^\n]", uuid, wish->why);
     wish->bound = uuid_from_text(wish->from, span_of_text(uuid));
+    wish_to_text(again, wish);
+    wish->bound = wish->bound && strcmp(again, text) == 0;
+    wish->exists = true;
     return 0;
 }
 
 int fork_write(const char *dir, const struct fork_wish *wish, struct error *error)
 {
-    char text[FORK_TEXT_SIZE], uuid[UUID_TEXT_SIZE] = "anything";
-    if (wish->bound)
-        uuid_to_text(uuid, wish->from);
-    int size = snprintf(text, sizeof text, "from %s\nwhy %s\n", uuid, wish->why);
-    return file_replace(dir, LOG_FORK_NAME, text, (size_t)size, error);
+    char text[FORK_TEXT_SIZE];
+    return file_replace(dir, LOG_FORK_NAME, text, wish_to_text(text, wish), error);
 }
 
 int fork_remove(const char *dir, struct error *error)

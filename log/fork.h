@@ -6,7 +6,8 @@
  * FORK, a file in the log's directory, is the wish to fork. Who prepares a log that somebody else
  * opens writes it with log_fork_request(); log_open() writes it too before it forks for another
  * reason, so that a crash half-way does not make two forks of one wish. It names the uuid that is
- * to be left. log_open():
+ * to be left, with a checksum: one that is not what was written is a wish to leave whatever there
+ * is. log_open():
  *   - the newest segment is of that uuid: forks;
  *   - it is of another: the fork has happened already, and nothing forks again;
  *   - then removes the file durably, once an OPEN record under the new uuid is durable.

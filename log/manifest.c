@@ -280,7 +280,8 @@ static int read_whole(const char *path, char **bytes, size_t *size)
 static int check_frame(const char *bytes, size_t *size, struct error *error)
 {
     const size_t last = 4 + 2 * SHA256_SIZE + 1, first = strlen(FIRST_LINE);
-    uint8_t want[SHA256_SIZE], got[SHA256_SIZE];
+    uint8_t got[SHA256_SIZE];
+    char hex[HEX_SIZE];
     if (*size >= first && memcmp(bytes, "daa backup ", 11) == 0 &&
         memcmp(bytes, FIRST_LINE, first) != 0)
         return error_set(error, ERROR_NEWER, "a newer daa-log wrote it: use that one");
@@ -289,9 +290,9 @@ static int check_frame(const char *bytes, size_t *size, struct error *error)
     *size -= last;
     const char *end = bytes + *size;
     sha256_of(got, bytes, *size);
+    bytes_to_hex(hex, got, sizeof got); /* as it is written: capitals are another text */
     return memcmp(end, "end ", 4) == 0 && end[last - 1] == '\n' &&
-                   bytes_from_hex(want, sizeof want, end + 4, 2 * SHA256_SIZE) &&
-                   memcmp(got, want, sizeof got) == 0
+                   memcmp(end + 4, hex, 2 * SHA256_SIZE) == 0
                ? 0
                : ERROR_DAMAGED;
 }
