@@ -310,7 +310,7 @@ int manifest_read(struct manifest *manifest, const char *dir, struct error *erro
         return error_set(error, code, "%s cannot be read: %s", path, error_text(code));
     code = check_frame(bytes, &size, error);
     if (code == 0 && (take_lines(manifest, bytes + first, size - first) != size - first ||
-                      manifest->segment_count == 0))
+                      manifest->segment_count == 0 || manifest->log_uuid[0] == '\0'))
         code = manifest->failed < 0 ? manifest->failed : ERROR_DAMAGED;
     free(bytes);
     if (code == ERROR_NEWER)
