@@ -52,12 +52,12 @@ subtest 'a data directory of release 0.1' => sub {
     is($status, 0, 'and the log is sound') or diag $out;
 };
 
-# The newest segment as a later release writes it: events of schema 2.
+# The newest segment as a later release writes it: events of schema 3.
 sub make_newer {
     my ($dir) = @_;
     my ($last) = sort { $b cmp $a } grep { slurp($_) =~ /^\x89/ } glob "$dir/log/seg-*.log";
     my $bytes = slurp($last);
-    substr $bytes, 138, 2, pack 'v', 2;
+    substr $bytes, 138, 2, pack 'v', 3;
     substr $bytes, 12, 4, pack 'V', LogReader::crc32c(substr($bytes, 0, 12), substr($bytes, 16, 4080));
     spew($last, $bytes);
     return;
