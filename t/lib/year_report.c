@@ -9,9 +9,6 @@
 #define OF(name) offsetof(struct year_sample, name)
 #define BUDGET_OF(owner) (OF(budget) + (owner) * sizeof(uint64_t))
 #define MIB (UINT64_C(1) << 20)
-/* A reader keeps up to 16 segments open for point reads, and one that is sealed takes a third of a
- * MiB: how many are open depends on how long ago the reader was. */
-#define POINTS (UINT64_C(6) * MIB)
 #define START_SLACK_MS 15.0 /* of CPU time, of which a busy machine takes more */
 
 /* Columns of whole numbers. `slack` only for what must be bounded: so much is noise. */
@@ -39,11 +36,11 @@ static const struct column {
     { "budget_effects", BUDGET_OF(BUDGET_EFFECTS), true, MIB },
     { "budget_documents", BUDGET_OF(BUDGET_DOCUMENTS), true, MIB },
     { "budget_log", BUDGET_OF(BUDGET_LOG), true, MIB },
-    { "budget_readers", BUDGET_OF(BUDGET_READERS), true, POINTS },
-    { "budget_used", OF(budget_used), true, POINTS + 2 * MIB },
-    { "budget_peak", OF(budget_peak), true, POINTS + 4 * MIB },
-    { "rss_anon", OF(rss_anon), true, POINTS + 4 * MIB },
-    { "open_files", OF(open_files), true, 16 },
+    { "budget_readers", BUDGET_OF(BUDGET_READERS), true, MIB },
+    { "budget_used", OF(budget_used), true, 2 * MIB },
+    { "budget_peak", OF(budget_peak), true, 4 * MIB },
+    { "rss_anon", OF(rss_anon), true, 4 * MIB },
+    { "open_files", OF(open_files), true, 4 },
     { "threads", OF(threads), true, 2 },
     { "segments", OF(segments), true, 8 },
     { "segment_bytes", OF(segment_bytes), true, 2 * MIB },
