@@ -10,6 +10,7 @@
 #include "log/storage.h"
 #include "log/verify.h"
 #include "log_commands.h"
+#include "log_follower.h"
 #include "scratch.h"
 #include "tap.h"
 
@@ -53,10 +54,7 @@ struct trial {
     struct io *io;
     struct log *log;
     struct log_commands commands;
-    struct log_reader *reader;
-    uint64_t seen;     /* by the reader */
-    uint64_t failover; /* records that it saw */
-    bool strange;      /* what it saw was early, or not the next */
+    struct log_follower follower;
 };
 
 static struct log_options options_for(struct io *io, enum log_sync sync)
@@ -81,26 +79,6 @@ static void maintain(struct log *log)
         continue;
 }
 
-/* Reads what there is now. It must be the next, and durable. */
-static void follow(struct trial *trial)
-{
-    struct record record;
-    struct error error = { 0 };
-    int more;
-    while ((more = log_reader_next(trial->reader, &record, NULL, &error)) == 1) {
-        bool right = record.seq == trial->seen + 1 && record.seq <= log_durable_seq(trial->log);
-        if (!right && !trial->strange)
-            tap_note("the reader shows event %llu behind %llu", (unsigned long long)record.seq,
-                     (unsigned long long)trial->seen);
-        trial->strange = trial->strange || !right;
-        trial->seen = record.seq;
-        trial->failover += record.kind == LOG_KIND_FAILOVER;
-    }
-    if (more < 0 && !trial->strange)
-        tap_note("the reader: %s", error.text);
-    trial->strange = trial->strange || more < 0;
-}
-
 static struct io *open_engine(struct trial *trial)
 {
     struct io *io, *inner = NULL;
@@ -113,14 +91,13 @@ static struct io *open_engine(struct trial *trial)
 
 static void begin(struct trial *trial)
 {
-    struct log_reader_options reading = { .dir = dir };
     struct error error = { 0 };
     scratch_remove(dir);
     trial->fault.countdown = -1;
     trial->io = open_engine(trial);
     struct log_options options = options_for(trial->io, trial->fault_case->sync);
     if (log_open(&trial->log, &options, NULL, &error) < 0 ||
-        log_reader_open(&trial->reader, &reading, &error) < 0)
+        log_follower_open(&trial->follower, dir, &error) < 0)
         tap_bail_out("%s", error.text);
     maintain(trial->log);
 }
@@ -130,7 +107,7 @@ static bool wait_once(struct trial *trial)
 {
     bool good = log_wait(trial->log, -1, 0) == 0;
     trial->waits += trial->fault.failed > 0;
-    follow(trial);
+    log_follower_look(&trial->follower, trial->log);
     return good && (trial->dies_after == LIVES_ON || trial->waits < trial->dies_after);
 }
 
@@ -230,7 +207,7 @@ static void look_at_end(struct trial *trial, struct outcome *outcome)
     struct log_stats stats;
     struct error error = { 0 };
     maintain(trial->log); /* the reader is told of the image, and sees all */
-    follow(trial);
+    log_follower_look(&trial->follower, trial->log);
     log_stats_get(trial->log, &stats);
     uint64_t acknowledged = log_durable_seq(trial->log), count;
     const char *text = log_failover(trial->log, &count);
@@ -238,9 +215,9 @@ static void look_at_end(struct trial *trial, struct outcome *outcome)
     outcome->failed_over += stats.failovers > 0 && stats.failovers <= trial->fault.failed;
     if (stats.failovers > outcome->most)
         outcome->most = (unsigned)stats.failovers;
-    outcome->told += trial->failover == stats.failovers && count == stats.failovers &&
+    outcome->told += trial->follower.failovers == stats.failovers && count == stats.failovers &&
                      text != NULL && strstr(text, "seg-0") != NULL;
-    outcome->followed += trial->seen == acknowledged && !trial->strange;
+    outcome->followed += trial->follower.seen == acknowledged && !trial->follower.strange;
     trial->fault.countdown = -1;
     size_t appended = trial->commands.count;
     bool closed = log_close(&trial->log, &error) == 0;
@@ -273,7 +250,7 @@ static bool try_one(const struct fault_case *fault_case, int n, int dies_after,
             look_at_end(&trial, outcome);
     }
     trial.fault.countdown = -1;
-    log_reader_close(trial.reader);
+    log_follower_close(&trial.follower);
     if (trial.log != NULL)
         log_abandon(&trial.log);
     io_close(trial.io);

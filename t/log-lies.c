@@ -27,7 +27,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -561,27 +560,9 @@ static void tell(uint64_t bad)
 
 int main(void)
 {
-    const char *one = getenv("SEED"), *many = getenv("SEEDS");
-    struct trial trial;
-    struct trial_counts sum = { .crashes = 0 };
-    uint64_t first = one != NULL ? strtoull(one, NULL, 10) : (uint64_t)getpid() * 1000003u;
-    uint64_t count = one != NULL ? 1 : many != NULL ? strtoull(many, NULL, 10) : SEEDS;
-    loud = one != NULL;
+    struct trial_counts sum;
     budget_init(&budget, 1ull << 30);
-    mallopt(M_MMAP_THRESHOLD, 256 << 20);
-    mallopt(M_TRIM_THRESHOLD, 256 << 20);
-    snprintf(dir, sizeof dir, "%.200s/log", scratch_memory_dir());
-    tap_note("seeds %llu to %llu", (unsigned long long)first,
-             (unsigned long long)(first + count - 1));
-    uint64_t bad = 0;
-    for (uint64_t seed = first; seed < first + count && bad < 3; seed++) {
-        if (!try_seed(&trial, seed)) {
-            tap_note("SEED=%llu: %s", (unsigned long long)seed, trial.fault);
-            bad++;
-        }
-        trial_add(&sum, &trial.counts);
-    }
-    trial_note(&sum);
+    unsigned bad = trial_seeds(try_seed, SEEDS, dir, &loud, &sum);
     tell(bad);
     return tap_done();
 }

@@ -141,18 +141,6 @@ static void make_log(const char *path, const char *other)
     close_log(&writer);
 }
 
-static unsigned count_files(const char *path)
-{
-    unsigned count = 0;
-    struct dirent *entry;
-    DIR *names = opendir(path);
-    while (names != NULL && (entry = readdir(names)) != NULL)
-        count += entry->d_name[0] != '.';
-    if (names != NULL)
-        closedir(names);
-    return count;
-}
-
 static unsigned count_links(const char *path)
 {
     unsigned count = 0;
@@ -324,7 +312,7 @@ static void copies(void)
     begin();
     snprintf(copy, sizeof copy, "%s-copy", dir);
     make_log(dir, second);
-    unsigned files = count_files(second);
+    unsigned files = scratch_count(second);
     copy_tree(dir, copy);
     is_int(log_recover_now(copy, NULL, 0, &recovery, &error), 0, "a copy with links can be read");
     open_log(&writer, copy, NULL, true);
@@ -332,7 +320,7 @@ static void copies(void)
     is_int((intmax_t)stats_of(&writer).unsealed, 0, "opened, and sealed");
     close_log(&writer);
     is_int(count_links(copy), 0, "after which it has no links");
-    is_int(count_files(second), files, "but the original has all its files");
+    is_int(scratch_count(second), files, "but the original has all its files");
     ok(is_sound(copy) && is_sound(dir), "both are sound");
 
     open_log(&writer, dir, second, false);
@@ -429,16 +417,16 @@ static void others(void)
     is_int(log_restore(&restoring, &restored, &error), 0, "and restored");
     is_int(count_links(again), 0, "as files too");
     is_int((intmax_t)restored.last_seq, (intmax_t)backed_up.last_seq, "with all its events");
-    unsigned files = count_files(second);
+    unsigned files = scratch_count(second);
     open_log(&writer, dir, second, false);
     is_int(log_remove_before(dir, stats_of(&writer).segment_no, &removed, &error), 0,
            "retention takes what lies there");
-    is_int(count_files(second), files - 1, "with the file");
+    is_int(scratch_count(second), files - 1, "with the file");
     close_log(&writer);
     open_log(&writer, dir, NULL, true);
     maintain(writer.log);
     close_log(&writer);
-    is_int(count_files(second), 0, "a log that has no second directory any more leaves it");
+    is_int(scratch_count(second), 0, "a log that has no second directory any more leaves it");
     ok(is_sound(dir) && count_links(dir) == 0, "and is sound");
     scratch_remove(target);
     scratch_remove(again);

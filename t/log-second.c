@@ -12,10 +12,10 @@
 #include "log/segment.h"
 #include "log/verify.h"
 #include "log_commands.h"
+#include "log_follower.h"
 #include "scratch.h"
 #include "tap.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,9 +54,7 @@ struct trial {
     struct io *io;
     struct log *log;
     struct log_commands commands;
-    struct log_reader *reader;
-    uint64_t seen, failovers;
-    bool strange;
+    struct log_follower follower;
 };
 
 static struct log_options options_for(struct io *io, enum log_sync sync)
@@ -86,41 +84,18 @@ static void maintain(struct log *log)
         tap_note("maintenance: %s", error.text);
 }
 
-/* Reads what there is now. It must be the next, and durable. */
-static void follow(struct trial *trial)
-{
-    struct record record;
-    struct error error = { 0 };
-    int more;
-    while ((more = log_reader_next(trial->reader, &record, NULL, &error)) == 1) {
-        bool right = record.seq == trial->seen + 1 && record.seq <= log_durable_seq(trial->log);
-        if (!right && !trial->strange)
-            tap_note("the reader shows event %llu behind %llu", (unsigned long long)record.seq,
-                     (unsigned long long)trial->seen);
-        trial->strange = trial->strange || !right;
-        trial->seen = record.seq;
-        trial->failovers += record.kind == LOG_KIND_FAILOVER;
-    }
-    if (more < 0 && !trial->strange)
-        tap_note("the reader: %s", error.text);
-    trial->strange = trial->strange || more < 0;
-}
-
 static void begin(struct trial *trial)
 {
-    struct log_reader_options reading = { .dir = dir };
     struct error error = { 0 };
     scratch_remove(dir);
     scratch_remove(second);
-    trial->seen = trial->failovers = 0;
-    trial->strange = false;
     trial->fault = (struct io_fault){ .countdown = -1, .hold_dir = dir };
     if (io_open_fault(&trial->io, &trial->fault) < 0)
         tap_bail_out("no engine");
     struct log_options options = options_for(trial->io, trial->sync);
     options.seal = trial->seals;
     if (log_open(&trial->log, &options, NULL, &error) < 0 ||
-        log_reader_open(&trial->reader, &reading, &error) < 0)
+        log_follower_open(&trial->follower, dir, &error) < 0)
         tap_bail_out("%s", error.text);
     maintain(trial->log);
 }
@@ -141,7 +116,7 @@ static bool wait_once(struct trial *trial)
 {
     bool good = log_wait(trial->log, -1, STALL_NS / 8) == 0;
     trial->waits += trial->fault.hold;
-    follow(trial);
+    log_follower_look(&trial->follower, trial->log);
     return good && (trial->dies_after == LIVES_ON || trial->waits < trial->dies_after);
 }
 
@@ -184,7 +159,7 @@ static bool come_back(struct trial *trial)
         good = append(trial, 2, 30000) && settle(trial);
     }
     maintain(trial->log);
-    follow(trial);
+    log_follower_look(&trial->follower, trial->log);
     return good;
 }
 
@@ -206,18 +181,6 @@ static bool verifies(void)
     return code == 0 && result.verdict == LOG_SOUND;
 }
 
-static unsigned files_in(const char *path)
-{
-    unsigned count = 0;
-    struct dirent *entry;
-    DIR *names = opendir(path);
-    while (names != NULL && (entry = readdir(names)) != NULL)
-        count += entry->d_name[0] != '.';
-    if (names != NULL)
-        closedir(names);
-    return count;
-}
-
 /* The segments: no spares but the last ones, and all of them of use. */
 static bool is_swept(void)
 {
@@ -233,10 +196,10 @@ static bool is_swept(void)
         spares += state == SEGMENT_SPARE;
         linked += directory_is_linked(&directory, i);
     }
-    good = good && files_in(second) == linked;
+    good = good && scratch_count(second) == linked;
     if (!good)
         tap_note("%u spares, %u of %u files in the second directory have links: %s", spares, linked,
-                 files_in(second), error.text);
+                 scratch_count(second), error.text);
     source_close(&source);
     directory_close(&directory);
     return good;
@@ -269,7 +232,7 @@ static bool goes_on(struct trial *trial, uint64_t acknowledged)
     if (!good)
         tap_note("opened again: %s %s", error.text, result == 0 ? stats.seal_error : "");
     return good && log_commands_match(&trial->commands, dir, acknowledged, &replay) && verifies() &&
-           is_swept() && files_in(second) == 2;
+           is_swept() && scratch_count(second) == 2;
 }
 
 static bool is_stuck(const struct log *log)
@@ -310,10 +273,10 @@ static void look_at_end(struct trial *trial, struct outcome *outcome)
         outcome->swept += is_swept();
     }
     maintain(trial->log); /* the reader is told of the image, and sees all */
-    follow(trial);
+    log_follower_look(&trial->follower, trial->log);
     uint64_t acknowledged = log_durable_seq(trial->log);
-    outcome->followed += trial->seen == acknowledged && !trial->strange;
-    outcome->told += trial->failovers == 1;
+    outcome->followed += trial->follower.seen == acknowledged && !trial->follower.strange;
+    outcome->told += trial->follower.failovers == 1;
     size_t appended = trial->commands.count;
     bool closed = log_close(&trial->log, &error) == 0;
     outcome->whole += closed && log_commands_match(&trial->commands, dir, acknowledged, &replay) &&
@@ -349,7 +312,7 @@ static bool try_one(struct trial *trial, int n, struct outcome *outcome)
     }
     if (trial->log != NULL && went_on)
         acknowledged = log_durable_seq(trial->log);
-    log_reader_close(trial->reader);
+    log_follower_close(&trial->follower);
     if (trial->log != NULL)
         log_abandon(&trial->log);
     end_engine(trial, outcome);

@@ -10,7 +10,9 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -355,4 +357,31 @@ bool trial_live(struct trial *trial, bool last)
     io_close(io);
     trial->counts.crashes += !last;
     return good;
+}
+
+unsigned trial_seeds(trial_function *try_seed, uint64_t usual, char dir[240], bool *loud,
+                     struct trial_counts *sum)
+{
+    static struct trial trial;
+    const char *one = getenv("SEED"), *many = getenv("SEEDS");
+    uint64_t first = one != NULL ? strtoull(one, NULL, 10) : (uint64_t)getpid() * 1000003u;
+    uint64_t count = one != NULL ? 1 : many != NULL ? strtoull(many, NULL, 10) : usual;
+    unsigned bad = 0;
+    *loud = one != NULL;
+    *sum = (struct trial_counts){ .crashes = 0 };
+    /* Buffers of a mebibyte come and go thousands of times: without a system call each. */
+    mallopt(M_MMAP_THRESHOLD, 256 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    snprintf(dir, 240, "%.200s/log", scratch_memory_dir());
+    tap_note("seeds %llu to %llu", (unsigned long long)first,
+             (unsigned long long)(first + count - 1));
+    for (uint64_t seed = first; seed < first + count && bad < 3; seed++) {
+        if (!try_seed(&trial, seed)) {
+            tap_note("SEED=%llu: %s", (unsigned long long)seed, trial.fault);
+            bad++;
+        }
+        trial_add(sum, &trial.counts);
+    }
+    trial_note(sum);
+    return bad;
 }

@@ -86,4 +86,11 @@ bool trial_check_readers(struct trial *trial, const struct log_replay *replay);
  * opening after that finds the same end, or says again that it is damaged. */
 bool trial_crash_openings(struct trial *trial);
 
+/* Tries seeds: SEED one, loudly; else SEEDS or `usual` of them from a random one on, up to the
+ * third that is bad, which is said. `dir` lies in memory; *loud says that there is one seed. *sum
+ * is noted. How many were bad. */
+typedef bool trial_function(struct trial *trial, uint64_t seed);
+unsigned trial_seeds(trial_function *try_seed, uint64_t usual, char dir[240], bool *loud,
+                     struct trial_counts *sum);
+
 #endif

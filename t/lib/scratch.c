@@ -122,3 +122,15 @@ void scratch_copy(const char *from, const char *to)
     }
     closedir(dir);
 }
+
+unsigned scratch_count(const char *path)
+{
+    unsigned count = 0;
+    struct dirent *entry;
+    DIR *names = opendir(path);
+    while (names != NULL && (entry = readdir(names)) != NULL)
+        count += entry->d_name[0] != '.';
+    if (names != NULL)
+        closedir(names);
+    return count;
+}

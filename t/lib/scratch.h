@@ -20,6 +20,9 @@ void scratch_remove(const char *path);
 /* Copies a flat directory of regular files; `to` is made and must not exist. */
 void scratch_copy(const char *from, const char *to);
 
+/* How many names a directory holds that do not begin with a dot; 0 when there is none. */
+unsigned scratch_count(const char *path);
+
 /* Bytes of a file, to be freed by the caller; bails out when it cannot be read. */
 unsigned char *scratch_read(const char *path, unsigned long *size);
 

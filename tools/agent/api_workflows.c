@@ -331,30 +331,33 @@ enum MHD_Result workflow_signal(struct exchange *exchange)
     return operation_ask(exchange);
 }
 
-enum MHD_Result workflow_cancel(struct exchange *exchange)
+/* The workflow, and a body that may say why. */
+static bool read_reason(struct exchange *exchange, enum command_kind kind, struct span *reason,
+                        struct problem *problem)
 {
     static const char *const known[] = { "reason", NULL };
-    struct problem problem = { 0 };
     struct command *command = &exchange->request.command;
     struct json json;
-    *command = (struct command){ .kind = COMMAND_CANCEL };
-    if (!operation_stream(exchange, &command->stream, &problem) ||
-        !optional_body(exchange, &json, &problem) || !only_known(&json, known, &problem) ||
-        !member_string(exchange, &json, "reason", false, &command->cancel.reason, &problem))
+    *command = (struct command){ .kind = kind };
+    return operation_stream(exchange, &command->stream, problem) &&
+           optional_body(exchange, &json, problem) && only_known(&json, known, problem) &&
+           member_string(exchange, &json, "reason", false, reason, problem);
+}
+
+enum MHD_Result workflow_cancel(struct exchange *exchange)
+{
+    struct problem problem = { 0 };
+    struct command *command = &exchange->request.command;
+    if (!read_reason(exchange, COMMAND_CANCEL, &command->cancel.reason, &problem))
         return operation_problem(exchange, &problem);
     return operation_ask(exchange);
 }
 
 enum MHD_Result workflow_erase(struct exchange *exchange)
 {
-    static const char *const known[] = { "reason", NULL };
     struct problem problem = { 0 };
     struct command *command = &exchange->request.command;
-    struct json json;
-    *command = (struct command){ .kind = COMMAND_ERASE };
-    if (!operation_stream(exchange, &command->stream, &problem) ||
-        !optional_body(exchange, &json, &problem) || !only_known(&json, known, &problem) ||
-        !member_string(exchange, &json, "reason", false, &command->erase.reason, &problem))
+    if (!read_reason(exchange, COMMAND_ERASE, &command->erase.reason, &problem))
         return operation_problem(exchange, &problem);
     return workflow_erase_begin(exchange);
 }
