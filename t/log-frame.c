@@ -53,7 +53,11 @@ static void round_trip(void)
 {
     struct frame_header in = build(5, 300, FRAME_CHAIN), out;
     is_int(frame_header_decode(frame, &out), 0, "a frame's header comes back");
-    ok(memcmp(&in, &out, sizeof in) == 0, "as it went in");
+    static uint8_t again[sizeof frame];
+    struct frame_header rewritten = out;
+    memcpy(again + FRAME_HEADER_SIZE, frame + FRAME_HEADER_SIZE, in.body_size);
+    frame_finish(again, &rewritten, zero_chain);
+    is_mem(again, frame, sizeof frame, "and makes the same frame");
     is_int(out.block_count, 1, "five records of 300 bytes fit one block");
     is_int((intmax_t)frame_last_seq(&out), 104, "the last sequence number follows from the count");
     const char *what;

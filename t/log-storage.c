@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 static uint8_t bytes[OPENED_AT_REASON + OPENED_REASON_SIZE_MAX];
+/* What was decoded, encoded: memcmp() of structs would compare what is between their fields. */
+static uint8_t again[sizeof bytes];
 
 static struct storage_opened sample_opened(struct span reason)
 {
@@ -40,8 +42,8 @@ static void opened_round_trips(void)
         is_int(storage_opened_decode(span_of(bytes, size), &out), 0,
                "storage.opened with a reason of %zu bytes comes back", sizes[i]);
         ok(span_equal(in.reason, out.reason), "with the reason");
-        in.reason = out.reason = span_of(NULL, 0);
-        ok(memcmp(&in, &out, sizeof in) == 0, "and all its fields");
+        storage_opened_encode(again, &out);
+        is_mem(again, bytes, size, "and all its fields");
     }
 }
 
@@ -86,8 +88,8 @@ static void sealed(void)
     size_t size = storage_sealed_size(3);
     is_int(storage_sealed_decode(span_of(bytes, size), &out), 0, "storage.sealed comes back");
     is_mem(out.index, index, sizeof index, "with its index");
-    out.index = in.index;
-    ok(memcmp(&in, &out, sizeof in) == 0, "and all its fields");
+    storage_sealed_encode(again, &out);
+    is_mem(again, bytes, size, "and all its fields");
     size_t refused = 0;
     for (size_t cut = 0; cut < size; cut++) {
         uint8_t *copy = malloc(cut > 0 ? cut : 1);
@@ -136,8 +138,8 @@ static void failover(void)
     size_t size = storage_failover_size(&in);
     is_int(storage_failover_decode(span_of(bytes, size), &out), 0, "storage.failover comes back");
     ok(span_equal(out.reason, in.reason), "with its reason");
-    out.reason = in.reason;
-    ok(memcmp(&in, &out, sizeof in) == 0, "and all its fields");
+    storage_failover_encode(again, &out);
+    is_mem(again, bytes, size, "and all its fields");
     size_t refused = 0;
     for (size_t cut = 0; cut < size; cut++) {
         uint8_t *copy = malloc(cut > 0 ? cut : 1);
