@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,32 +18,42 @@ static struct {
     int number;
     const uint8_t *given; /* of the one block; NULL: it cannot be read */
 } fault;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* a log's threads read too */
 
 void read_fault_set(const char *name, uint64_t offset, int number)
 {
-    fault.name = name;
-    fault.offsets[0] = offset;
-    fault.count = 1;
-    fault.failed = 0;
+    read_fault_give(name, offset, NULL);
+    pthread_mutex_lock(&lock);
     fault.number = number;
-    fault.given = NULL;
+    pthread_mutex_unlock(&lock);
 }
 
 void read_fault_give(const char *name, uint64_t offset, const uint8_t bytes[4096])
 {
-    read_fault_set(name, offset, 0);
+    pthread_mutex_lock(&lock);
+    fault.name = name;
+    fault.offsets[0] = offset;
+    fault.count = 1;
+    fault.failed = 0;
+    fault.number = EIO;
     fault.given = bytes;
+    pthread_mutex_unlock(&lock);
 }
 
 void read_fault_add(uint64_t offset)
 {
+    pthread_mutex_lock(&lock);
     if (fault.count < BLOCKS_MAX)
         fault.offsets[fault.count++] = offset;
+    pthread_mutex_unlock(&lock);
 }
 
 unsigned read_fault_count(void)
 {
-    return fault.failed;
+    pthread_mutex_lock(&lock);
+    unsigned failed = fault.failed;
+    pthread_mutex_unlock(&lock);
+    return failed;
 }
 
 static bool touches(uint64_t offset, uint64_t size)
@@ -77,14 +88,20 @@ static void give(uint8_t *buffer, uint64_t offset, uint64_t size)
 /* In the place of libc's. */
 ssize_t pread(int fd, void *buffer, size_t size, off_t offset)
 {
+    pthread_mutex_lock(&lock);
     bool hit = fault.name != NULL && touches((uint64_t)offset, size) && is_of_file(fd);
+    bool given = hit && fault.given != NULL;
+    int number = fault.number;
     fault.failed += hit;
-    if (hit && fault.given == NULL) {
-        errno = fault.number;
+    pthread_mutex_unlock(&lock);
+    if (hit && !given) {
+        errno = number;
         return -1;
     }
     ssize_t got = syscall(SYS_pread64, fd, buffer, size, offset);
-    if (hit && got > 0)
+    pthread_mutex_lock(&lock);
+    if (given && got > 0 && fault.given != NULL)
         give(buffer, (uint64_t)offset, (uint64_t)got);
+    pthread_mutex_unlock(&lock);
     return got;
 }

@@ -1,7 +1,7 @@
 /* Blocks of a file that cannot be read or are read as something else, for tests in one process: a
  * program that uses it has a pread() of its own.
  *
- * Threads: one. */
+ * Threads: any may read; what is set holds for all of them. */
 #ifndef READ_FAULT_H
 #define READ_FAULT_H
 
