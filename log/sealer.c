@@ -106,10 +106,10 @@ static void *run_thread(void *context)
             continue;
         }
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += RETRY_S;
-        while (!atomic_load(&sealer->stop) && sem_timedwait(&sealer->wake, &until) < 0 &&
-               errno == EINTR)
+        while (!atomic_load(&sealer->stop) &&
+               sem_clockwait(&sealer->wake, CLOCK_MONOTONIC, &until) < 0 && errno == EINTR)
             ;
     }
     return NULL;

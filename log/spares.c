@@ -26,8 +26,8 @@
 enum {
     LOCK_WAIT_MS = 30000, /* for the last write of a process that was killed */
     LOCK_POLL_MS = 10,
-    RETRY_MS = 1000, /* after a spare could not be made */
-    STOP_WAIT_S = 10 /* for a thread: longer than it takes, but for a device that does not answer */
+    RETRY_MS = 1000,     /* after a spare could not be made */
+    STOP_WAIT_MS = 10000 /* for a thread: more than it takes, but for a device that is silent */
 };
 
 void spares_random(const struct log *log, void *bytes, size_t size)
@@ -449,9 +449,10 @@ static void *run_thread(void *context)
         if (result > 0)
             continue;
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += RETRY_MS / 1000;
-        int waited = result == 0 ? sem_wait(&m->wake) : sem_timedwait(&m->wake, &until);
+        int waited =
+            result == 0 ? sem_wait(&m->wake) : sem_clockwait(&m->wake, CLOCK_MONOTONIC, &until);
         (void)waited; /* whatever woke us: look again */
     }
     return NULL;
@@ -467,10 +468,13 @@ int spares_start_thread(struct log *log)
 
 bool spares_join(pthread_t thread)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += STOP_WAIT_S;
-    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+    /* Not pthread_timedjoin_np(), which goes by the wall clock, that somebody may set. */
+    for (int waited_ms = 0; pthread_tryjoin_np(thread, NULL) != 0; waited_ms++) {
+        if (waited_ms >= STOP_WAIT_MS)
+            return false;
+        poll(NULL, 0, 1);
+    }
+    return true;
 }
 
 bool spares_stop_thread(struct log *log)
