@@ -202,7 +202,8 @@ static int recover_end(struct live_end *end, const struct directory *directory,
         return 0;
     struct error why = { 0 };
     end->mode = LIVE_NOTHING;
-    int code = log_recover_now(directory->path, NULL, 0, &end->recovery, &why);
+    int code = end->glance ? log_glance(directory->path, &end->recovery, &why)
+                           : log_recover(directory->path, NULL, 0, &end->recovery, &why);
     if (code < 0 && end->tolerant && code != ERROR_LOCKED)
         return salvage_end(end, directory, probe, &why, error);
     if (code < 0)

@@ -23,6 +23,7 @@ enum live_mode {
 
 struct live_end {
     bool tolerant; /* the caller's: an end also for a log that recovery refuses */
+    bool glance;   /* the caller's: what lies behind the end of LIVE_STOPPED is not judged */
     enum live_mode mode;
     uint64_t segment_no; /* the newest that was begun */
     uint64_t end_offset; /* of the last frame that may be shown, in that segment */

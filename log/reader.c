@@ -424,6 +424,7 @@ int log_reader_open(struct log_reader **reader, const struct log_reader_options 
     reader_points_init(opened);
     live_end_init(&opened->end);
     opened->end.tolerant = options->skip_damage;
+    opened->end.glance = options->glance;
     int code = directory_open(&opened->directory, options->dir, error);
     if (code == 0)
         code = live_end_refresh(&opened->end, &opened->directory, &opened->probe, error);

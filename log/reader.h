@@ -35,6 +35,8 @@ struct log_reader_options {
     bool skip_damage;      /* go on behind a damaged frame at the next valid one; see
                               log_reader_skipped() */
     bool verify_chain;
+    bool glance; /* for whoever opens the log for good next: the end of a log without a writer is
+                    not judged (log_glance()) */
 };
 
 /* Where a record was found. */

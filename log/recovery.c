@@ -29,9 +29,9 @@
 #define ATTEMPTS_MAX 4
 
 enum purpose {
-    LOOK,  /* waits for the last write of a process that was killed */
-    WRITE, /* the same, and looks at all of a copy */
-    READ,  /* does not wait */
+    READ,   /* does not wait */
+    WRITE,  /* waits for the last write of a process that was killed; looks at all of a copy */
+    GLANCE, /* waits, and judges nothing */
 };
 
 struct recovering {
@@ -461,6 +461,15 @@ static int judge_left_out(struct recovering *r, uint64_t end_offset)
     return 0;
 }
 
+/* Where the frames end that `scan` went through, whatever lies behind them. */
+static int take_end(struct recovering *r, const struct scan *scan, struct error *error)
+{
+    int code = sync_segment(r, error);
+    if (code == 0)
+        take_mark(r, scan);
+    return code;
+}
+
 static int scan_last(struct recovering *r, struct error *error)
 {
     struct scan scan;
@@ -478,17 +487,19 @@ static int scan_last(struct recovering *r, struct error *error)
     do {
         result = scan_next(&scan, &frame, &bytes);
     } while (result == SCAN_FRAME);
+    if (r->purpose == GLANCE && !r->result->moved) {
+        code = take_end(r, &scan, error);
+        return code == 0 ? find_last_record(r, &scan, error) : code;
+    }
     witness_note(&r->witness, scan.witness_seq, "a frame");
     struct tail tail = { .witness = r->witness };
     code = tail_judge(&tail, &scan, result);
     if (code < 0)
         return error_set(error, code, "segment %llu, frame at offset %llu: %s",
                          big(r->header.segment_no), big(scan.here.end_offset), error_text(code));
-    code = sync_segment(r, error);
-    if (code < 0)
-        return code;
-    take_mark(r, &scan);
-    code = look_behind(r, error);
+    code = take_end(r, &scan, error);
+    if (code == 0)
+        code = look_behind(r, error);
     if (code < 0)
         return code;
     weigh_beyond(r, &tail);
@@ -592,20 +603,19 @@ static int recover_dir(const char *dir, const struct log_witness *witnesses, uns
     return code < 0 ? error_wrap(error, code, "log %s", dir) : 0;
 }
 
-int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
-                struct log_recovery *recovery, struct error *error)
-{
-    return recover_dir(dir, witnesses, witness_count, LOOK, recovery, error);
-}
-
 int log_recover_to_write(const char *dir, const struct log_witness *witnesses,
                          unsigned witness_count, struct log_recovery *recovery, struct error *error)
 {
     return recover_dir(dir, witnesses, witness_count, WRITE, recovery, error);
 }
 
-int log_recover_now(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
-                    struct log_recovery *recovery, struct error *error)
+int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
+                struct log_recovery *recovery, struct error *error)
 {
     return recover_dir(dir, witnesses, witness_count, READ, recovery, error);
+}
+
+int log_glance(const char *dir, struct log_recovery *recovery, struct error *error)
+{
+    return recover_dir(dir, NULL, 0, GLANCE, recovery, error);
 }

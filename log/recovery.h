@@ -81,19 +81,23 @@ struct log_recovery {
 
 /* Looks at the log in `dir` under its newest segments' LOCK_SH. 0 with a verdict (LOG_DAMAGED is a
  * verdict too); negative when the directory or a file cannot be read, is of a newer version, or
- * segments are missing or belong to another log, unless a later one forked from it. */
+ * segments are missing or belong to another log, unless a later one forked from it. ERROR_LOCKED
+ * while the newest segment is held by a writer, or by the last write of one that was killed. */
 int log_recover(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
                 struct log_recovery *recovery, struct error *error);
 
-/* The same for whoever is about to write: of a directory that is not where the log was written all
- * is read, since a copy may miss events in the middle of a segment too. */
+/* The same for whoever is about to write: waits for the last write of a process that was killed. Of
+ * a directory that is not where the log was written all is read, since a copy may miss events in
+ * the middle of a segment too. */
 int log_recover_to_write(const char *dir, const struct log_witness *witnesses,
                          unsigned witness_count, struct log_recovery *recovery,
                          struct error *error);
 
-/* The same for readers, which do not wait for the last write of a process that was killed:
- * ERROR_LOCKED while the newest segment is held by a writer. */
-int log_recover_now(const char *dir, const struct log_witness *witnesses, unsigned witness_count,
-                    struct log_recovery *recovery, struct error *error);
+/* Which log it is, and its last record that counts, for whoever opens it for good next, which
+ * judges its end: here the verdict is sound and the reason empty whatever lies behind. That is
+ * known without reading the rest of the newest segment and the file behind it. Waits as
+ * log_recover_to_write(). Of a directory that is not where the log was written the end is judged
+ * all the same. */
+int log_glance(const char *dir, struct log_recovery *recovery, struct error *error);
 
 #endif

@@ -361,7 +361,7 @@ static int finish_old(struct restore *restore, struct error *error)
                          "%s was made by something else before the restore came to its end: remove "
                          "%s, or name another directory",
                          restore->log, restore->options->dir);
-    code = log_recover_now(restore->log, NULL, 0, &found, error);
+    code = log_recover(restore->log, NULL, 0, &found, error);
     if (code < 0)
         return code;
     uuid_to_text(result->parent_uuid, found.log_uuid);

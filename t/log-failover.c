@@ -368,14 +368,14 @@ static void a_last_write(void)
     log_abandon(&log);
     io_close(io);
     log_commands_free(&commands);
-    is_int(log_recover_now(dir, NULL, 0, &recovery, &error), 0, "the end of a log is found");
+    is_int(log_recover(dir, NULL, 0, &recovery, &error), 0, "the end of a log is found");
     snprintf(path, sizeof path, "%s/" LOG_SEGMENT_NAME_FORMAT, dir, 3ull);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     ok(fd >= 0 && flock(fd, LOCK_EX) == 0, "(as a write holds it that is under way)");
-    is_int(log_recover_now(dir, NULL, 0, &recovery, &error), ERROR_LOCKED,
+    is_int(log_recover(dir, NULL, 0, &recovery, &error), ERROR_LOCKED,
            "but not while a write to any of its spares may be under way");
     close(fd);
-    is_int(log_recover_now(dir, NULL, 0, &recovery, &error), 0, "and once that is over, it is");
+    is_int(log_recover(dir, NULL, 0, &recovery, &error), 0, "and once that is over, it is");
 }
 
 int main(void)

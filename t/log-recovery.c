@@ -361,6 +361,35 @@ static void test_lost_beginning(void)
     end();
 }
 
+/* For whoever opens the log next: where it ends, and no look at what lies behind. */
+static void test_glance(void)
+{
+    struct log_recovery glance;
+    begin();
+    uint64_t offset = maker.frame_offset;
+    recover();
+    log_maker_write_spare(dir, 2, CAPACITY);
+    read_fault_set("seg-0000000002.log", 9 * LOG_BLOCK_SIZE, EIO);
+    is_int(log_glance(dir, &glance, &error), 0, "a glance finds the end");
+    ok(glance.exists && glance.last_seq == got.last_seq && glance.last_seq == 16 &&
+           glance.last_time_ns == got.last_time_ns && glance.end_offset == got.end_offset,
+       "that recovery finds");
+    is_mem(glance.log_uuid, got.log_uuid, UUID_SIZE, "of the same log");
+    is_mem(glance.chain, got.chain, SHA256_SIZE, "with the same chain");
+    is_int(read_fault_count(), 0, "and does not read the file behind");
+    log_recover(dir, NULL, 0, &got, &error);
+    ok(read_fault_count() > 0, "which recovery does");
+    read_fault_set(NULL, 0, 0);
+    maker.bytes[offset + LOG_BLOCK_SIZE - 1] ^= 1;
+    recover();
+    is_verdict(LOG_DAMAGED, 11, "where a frame is damaged");
+    is_int(log_glance(dir, &glance, &error), 0, "a glance");
+    ok(glance.last_seq == 11 && glance.verdict == LOG_SOUND && glance.reason[0] == '\0',
+       "judges nothing");
+    ok(glance.last_time_ns == got.last_time_ns && glance.last_time_ns > 0, "it knows the time");
+    end();
+}
+
 static void test_all_gone(void)
 {
     struct log_witness outside = { "LMDB", 14 };
@@ -528,6 +557,7 @@ int main(void)
     test_foreign();
     test_unreadable();
     test_lost_beginning();
+    test_glance();
     test_all_gone();
     test_runs();
     test_segments();

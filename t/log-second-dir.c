@@ -289,7 +289,7 @@ static void dangling(void)
     make_log(dir, second);
     snprintf(away, sizeof away, "%s-away", second);
     rename(second, away);
-    is_int(log_recover_now(dir, NULL, 0, &recovery, &error), -ENXIO,
+    is_int(log_recover(dir, NULL, 0, &recovery, &error), -ENXIO,
            "without its second directory a log has no end");
     ok(strstr(error.text, dir) != NULL && strstr(error.text, second) != NULL,
        "the error names the link and the file");
@@ -298,7 +298,7 @@ static void dangling(void)
     ok(!is_sound(dir), "verify does not call it sound");
     rename(away, second);
     ok(is_sound(dir), "once that is back, all is well");
-    is_int(log_recover_now(dir, NULL, 0, &recovery, &error), 0, "and the end is found");
+    is_int(log_recover(dir, NULL, 0, &recovery, &error), 0, "and the end is found");
 }
 
 /*--- Who it belongs to -------------------------------------------------------------------------*/
@@ -314,7 +314,7 @@ static void copies(void)
     make_log(dir, second);
     unsigned files = scratch_count(second);
     copy_tree(dir, copy);
-    is_int(log_recover_now(copy, NULL, 0, &recovery, &error), 0, "a copy with links can be read");
+    is_int(log_recover(copy, NULL, 0, &recovery, &error), 0, "a copy with links can be read");
     open_log(&writer, copy, NULL, true);
     maintain(writer.log);
     is_int((intmax_t)stats_of(&writer).unsealed, 0, "opened, and sealed");
@@ -327,7 +327,7 @@ static void copies(void)
     append(&writer);
     settle(&writer);
     copy_tree(dir, copy);
-    is_int(log_recover_now(copy, NULL, 0, &recovery, &error), 0,
+    is_int(log_recover(copy, NULL, 0, &recovery, &error), 0,
            "the copy of a log that is in use does not wait for its spares");
     struct writer copied = { .fault = { .countdown = -1 } };
     open_log(&copied, copy, second, false);
@@ -390,7 +390,7 @@ static void foreign(void)
     ok(second_target(other, name, foreign_target) == 1 && unlink(link) == 0 &&
            symlink(foreign_target, link) == 0,
        "(a link of one leads to a file of the other)");
-    is_int(log_recover_now(dir, NULL, 0, &recovery, &error), ERROR_MISMATCH,
+    is_int(log_recover(dir, NULL, 0, &recovery, &error), ERROR_MISMATCH,
            "a file of another log is refused");
     scratch_remove(other);
 }

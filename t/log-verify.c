@@ -121,7 +121,7 @@ static void use_broken(void)
 {
     struct log_recovery recovery;
     struct record record;
-    (void)log_recover_now(broken, NULL, 0, &recovery, &error);
+    (void)log_recover(broken, NULL, 0, &recovery, &error);
     for (int skip = 0; skip < 2; skip++) {
         struct log_reader *reader;
         struct log_reader_options options = { .dir = broken, .skip_damage = skip };

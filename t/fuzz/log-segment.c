@@ -130,7 +130,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     if (size < 1)
         return 0;
     write_segment(input, size);
-    int recovered = log_recover_now(dir, NULL, 0, &recovery, &error);
+    int recovered = log_recover(dir, NULL, 0, &recovery, &error);
     int verified = log_verify(&options, &result, &error);
     uint64_t last = read_all(false, &read);
     (void)read_all(true, &skipped);

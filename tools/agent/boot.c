@@ -215,8 +215,8 @@ static int open_log(struct boot *boot, struct error *error)
     const struct config *config = boot->config;
     struct log_recovery before = { 0 };
     atomic_store(&boot->stage, BOOT_LOG);
-    /* A look without a witness: which log it is and when it ends, before it is opened for good. */
-    int status = log_recover(boot->log_dir, NULL, 0, &before, error);
+    /* Which log it is and when it ends, before it is opened for good, and judged. */
+    int status = log_glance(boot->log_dir, &before, error);
     if (status < 0 && status != -ENOENT)
         return status;
     uint8_t uuid[16];

@@ -71,7 +71,7 @@ bool clock_was_trusted(const struct boot *boot, uint64_t applied_seq)
 {
     struct document_key key = document_agent_key();
     struct log_reader *reader;
-    struct log_reader_options options = { .dir = boot->log_dir };
+    struct log_reader_options options = { .dir = boot->log_dir, .glance = true };
     struct error error;
     uint8_t *bytes = NULL;
     size_t size = 0;

@@ -20,7 +20,7 @@ static int check_end(const struct diff_side *side, const struct command *command
     struct log_recovery recovery;
     if (log_reader_live(side->reader))
         return 0;
-    int code = log_recover_now(side->dir, NULL, 0, &recovery, error);
+    int code = log_recover(side->dir, NULL, 0, &recovery, error);
     if (code < 0)
         return code == ERROR_LOCKED ? 0 : code;
     if (recovery.exists && recovery.verdict == LOG_DAMAGED)

@@ -67,7 +67,7 @@ static void tell_end(struct listing *listing)
     struct error error;
     if (log_reader_live(listing->reader))
         return;
-    int code = log_recover_now(listing->dir, NULL, 0, &recovery, &error);
+    int code = log_recover(listing->dir, NULL, 0, &recovery, &error);
     if (code == ERROR_LOCKED)
         return;
     if (code < 0)
