@@ -31,11 +31,16 @@ sub works { my ($agent, $name) = @_; is_deeply(submit($agent, 5), [('completed')
 sub copy { my ($agent) = @_; return $agent->get('/status')->{json}{database}{copy} // {} }
 sub state_is { my ($agent, $state) = @_; return wait_until { (copy($agent)->{state} // '') eq $state } 60 }
 
+sub catches_up {
+    my ($agent, $name) = @_;
+    my $durable = $agent->get('/status')->{json}{log}{durable_seq};
+    return ok((wait_until { (copy($agent)->{position} // 0) >= $durable } 60), "$name: the copy catches up") || diag(JSON::PP::encode_json(copy($agent)));
+}
+
 # All that the agent has done is in the database; then it ends, and what it wrote then is copied too.
 sub is_whole {
     my ($agent, $db, $name) = @_;
-    my $durable = $agent->get('/status')->{json}{log}{durable_seq};
-    ok((wait_until { (copy($agent)->{position} // 0) >= $durable } 60), "$name: the copy catches up") or diag(JSON::PP::encode_json(copy($agent)));
+    catches_up($agent, $name);
     is($agent->stop, 0, "$name: the agent ends in order");
     is(($copies->run($agent->dir, $db))[0], 0, "$name: the rest is copied");
     $copies->is_whole($agent->dir, $db, $name);
@@ -145,6 +150,9 @@ subtest 'statements that take too long' => sub {
     ok(state_is($agent, 'following'), 'and copies');
     $server->sql(qq{ALTER DATABASE "$db" SET statement_timeout = '300ms'});
     $server->sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'daa-pgsync'});
+    # Behind a new connection's look at the schema, which may take longer.
+    works($agent, 'it works');
+    catches_up($agent, 'with new connections');
     # A lock that is held for long.
     my ($holder, $psql) = (undef, join ' ', map { "'$_'" } $server->psql('BEGIN; LOCK daa.events; SELECT 1; SELECT pg_sleep(600)', $db));
     local $ENV{PGOPTIONS} = '-c statement_timeout=0';
