@@ -94,6 +94,8 @@ static uint64_t next_bit(unsigned *state, uint64_t bit, uint64_t bits, unsigned 
     return bit + step * workers;
 }
 
+/* Ends the process when it cannot say: a bit that was not flipped was not found either, and a file
+ * that is refused when it is whole again was not refused for its bits. */
 static struct tally flip_bits(const char *dir, const char *name, unsigned worker, unsigned workers,
                               find_flip *find)
 {
@@ -104,19 +106,20 @@ static struct tally flip_bits(const char *dir, const char *name, unsigned worker
     snprintf(path, sizeof path, "%s/%s", dir, name);
     uint8_t *bytes = scratch_read(path, &size);
     int fd = open(path, O_RDWR | O_CLOEXEC);
-    for (uint64_t bit = worker; fd >= 0 && bit < size * 8;
-         bit = next_bit(&state, bit, size * 8, workers)) {
+    for (uint64_t bit = worker; bit < size * 8; bit = next_bit(&state, bit, size * 8, workers)) {
         uint8_t flipped = bytes[bit / 8] ^ (uint8_t)(1u << bit % 8);
         if (pwrite(fd, &flipped, 1, (off_t)(bit / 8)) != 1)
-            break;
+            _exit(1);
         bool found = find(dir);
         if (!found && tally.found == tally.flipped)
             tally.first_missed = bit;
         tally.found += found;
         tally.flipped++;
         if (pwrite(fd, bytes + bit / 8, 1, (off_t)(bit / 8)) != 1)
-            break;
+            _exit(1);
     }
+    if (find(dir))
+        _exit(1);
     free(bytes);
     close(fd);
     return tally;
