@@ -8,10 +8,12 @@
 #include "log/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+/* Of a segment behind which the log has gone on. */
 static int remove_link(const struct log *log, const char *name, struct error *error)
 {
     char path[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 1];
@@ -19,6 +21,26 @@ static int remove_link(const struct log *log, const char *name, struct error *er
     if (unlink(path) == 0 || errno == ENOENT)
         return 0;
     return error_set(error, -errno, "cannot remove %s: %s", path, error_text(-errno));
+}
+
+/* Of a spare, `with_file` or only the name. The log's own directory will have one in its place, but
+ * not before the next process may die: until then its number is not missing
+ * (log/directory.h, directory_gap). */
+static int clear_place(const struct log *log, const char *name, bool with_file, struct error *error)
+{
+    char mark[PATH_MAX + LOG_SEGMENT_NAME_SIZE + 5];
+    snprintf(mark, sizeof mark, "%s/%s.tmp", log->dir, name);
+    int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set(error, -errno, "cannot make %s: %s", mark, error_text(-errno));
+    close(fd);
+    int code = file_sync_dir(log->dir, error);
+    if (code < 0 || !with_file)
+        return code < 0 ? code : remove_link(log, name, error);
+    code = second_remove(log->dir, name);
+    return code < 0
+               ? error_set(error, code, "cannot remove %s/%s: %s", log->dir, name, error_text(code))
+               : 0;
 }
 
 int spares_move_up(struct log *log, struct spare *spare, const char *heir, struct error *error)
@@ -137,7 +159,7 @@ static bool is_usable(const struct log *log, const uint8_t log_uuid[UUID_SIZE], 
 }
 
 /* A link behind the log's end. What cannot be used goes: the log's own directory has a spare in its
- * place before anything is begun behind it. */
+ * place before anything is begun behind it, unless the process dies before. */
 static int look_at(struct log *log, const struct log_recovery *recovery, uint64_t segment_no,
                    uint64_t clean_no, struct error *error)
 {
@@ -147,15 +169,12 @@ static int look_at(struct log *log, const struct log_recovery *recovery, uint64_
     if (code < 0)
         return error_set(error, code, "cannot look at %s/%s: %s", log->dir, name, error_text(code));
     if (is_taken(log, target))
-        return remove_link(log, name, error);
+        return clear_place(log, name, false, error);
     if (is_usable(log, recovery->log_uuid, target)) {
         code = segment_no == clean_no ? 1 : spares_look_at(log, segment_no, error);
         return code == 1 ? spares_adopt(log, segment_no, true, error) : code;
     }
-    code = second_remove(log->dir, name);
-    return code < 0
-               ? error_set(error, code, "cannot remove %s/%s: %s", log->dir, name, error_text(code))
-               : 0;
+    return clear_place(log, name, true, error);
 }
 
 /* A crash may leave a spare with another name, that the log has passed over. */

@@ -17,6 +17,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,6 +206,56 @@ static bool is_swept(void)
     return good;
 }
 
+static unsigned two_names; /* times that it left a spare with two */
+
+/* A process dies while the first spare of the second directory moves up: it has two names. */
+static bool die_moving_up(void)
+{
+    char name[LOG_SEGMENT_NAME_SIZE], higher[LOG_SEGMENT_NAME_SIZE], target[PATH_MAX];
+    struct directory directory;
+    struct source source = { .fd = -1 };
+    struct segment_header header;
+    struct error error = { 0 };
+    bool good = directory_open(&directory, dir, &error) == 0;
+    bool done = !good;
+    for (size_t i = 0; !done && i < directory.count; i++) {
+        if (!directory_is_linked(&directory, i) ||
+            directory_segment(&directory, i, &source, &header, &error) != SEGMENT_SPARE)
+            continue;
+        segment_name(name, directory.segments[i]);
+        segment_name(higher, directory.segments[directory.count - 1] + 1);
+        good =
+            second_target(dir, name, target) == 1 && second_link(dir, higher, target, &error) == 0;
+        done = true;
+    }
+    source_close(&source);
+    directory_close(&directory);
+    return good && done;
+}
+
+/* Processes die in the middle of what maintenance makes anew, or before: no opening leaves what the
+ * next one stumbles over. */
+static bool opens_and_dies(const struct trial *trial)
+{
+    struct error error = { 0 };
+    struct log *log = NULL;
+    struct io *io;
+    int result = io_open_plain(&io);
+    for (int i = 0; result == 0 && i < 6; i++) {
+        struct log_options options = options_for(io, trial->sync);
+        two_names += die_moving_up();
+        result = log_open(&log, &options, NULL, &error);
+        for (int steps = i / 2, more = 1; result == 0 && steps > 0 && more == 1; steps--)
+            more = log_maintain(log, &error);
+        if (result == 0)
+            log_abandon(&log);
+    }
+    io_close(io);
+    if (result < 0)
+        tap_note("opened once more: %s", error.text);
+    return result == 0;
+}
+
 /* Opens again without stalls, and seals: all that was acknowledged is there, and it goes on. */
 static bool goes_on(struct trial *trial, uint64_t acknowledged)
 {
@@ -213,7 +264,8 @@ static bool goes_on(struct trial *trial, uint64_t acknowledged)
     struct error error = { 0 };
     struct log *log = NULL;
     struct io *io;
-    if (!log_commands_match(&trial->commands, dir, acknowledged, &replay) || io_open_plain(&io) < 0)
+    if (!log_commands_match(&trial->commands, dir, acknowledged, &replay) ||
+        !opens_and_dies(trial) || io_open_plain(&io) < 0)
         return false;
     struct log_options options = options_for(io, trial->sync);
     options.seal = true;
@@ -326,6 +378,7 @@ static void try_all(enum log_sync sync, enum late late, bool seals, const char *
 {
     struct outcome lives = { .runs = 0 }, dies = { .runs = 0 };
     int n = 0;
+    two_names = 0;
     for (bool more = true; more;) {
         struct trial living = {
             .sync = sync, .late = late, .seals = seals, .dies_after = LIVES_ON
@@ -351,6 +404,7 @@ static void try_all(enum log_sync sync, enum late late, bool seals, const char *
            "%s: what does not end is left to the engine when the log is closed", name);
     is_int(lives.reopened + dies.reopened, lives.runs + dies.runs,
            "%s: it is opened again, also when the process died on the way", name);
+    ok(two_names > lives.runs, "%s: also while a spare moved up (%u times)", name, two_names);
     is_int((intmax_t)atomic_load(&budget.used), 0, "%s: all memory went back to the budget", name);
 }
 
