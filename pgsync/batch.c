@@ -191,7 +191,9 @@ static void explain(const struct batch *batch, const struct record *record, int 
     if (opened->event == NULL || !event_is_withheld(opened->event))
         return;
     if (opened->how != OPENED_ERASED)
-        opened->how = has_keys(batch) && code == 0 ? OPENED_DESTROYED : OPENED_LOCKED;
+        opened->how = (has_keys(batch) && code == 0) || event_is_wiped(opened->event)
+                          ? OPENED_DESTROYED
+                          : OPENED_LOCKED;
     if (opened->how != OPENED_LOCKED)
         (void)snprintf(opened->why, sizeof opened->why, "erased");
     else

@@ -204,6 +204,26 @@ static void wrong_keys(void)
        "without what was private, with what was not");
 }
 
+static void wiped(void)
+{
+    Daa__Event *event = event_of(kind_of(50)), *opened, *withheld = event_withhold(event, &arena);
+    struct event_header header = header_of(event, 98);
+    size_t size = event_size(withheld);
+    ok(!event_is_wiped(event) && !event_is_wiped(withheld), "(an event is not wiped by itself)");
+    event_wipe(withheld);
+    struct span payload = pack(withheld);
+    is_int(payload.size, size, "an event that nobody is to read has the size that it would have");
+    is_int(words_in(payload), public_words(event_body(event)->descriptor),
+           "and nothing private in it");
+    is_int(event_open(&header, payload, &keys, &arena, &opened), 0,
+           "it is opened whatever the keys say");
+    ok(event_is_wiped(opened) && !opened->step_failed->has_error, "without what was private");
+    is_int(event_blank(opened, &arena), 0, "and can be blanked");
+    withheld = event_of(kind_of(48));
+    event_wipe(withheld);
+    ok(!event_is_wiped(withheld), "one without private fields stays as it is");
+}
+
 static void moved(void)
 {
     Daa__Event *event = event_of(kind_of(49)), *opened;
@@ -283,6 +303,7 @@ int main(void)
     arena_init(&arena, &budget, BUDGET_REQUESTS, 65536);
     all_kinds();
     wrong_keys();
+    wiped();
     moved();
     flipped();
     sizes_that_lie();

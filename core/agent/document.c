@@ -340,6 +340,8 @@ static void add_head(struct text *text, const Daa__WorkflowDocument *document,
     add_time(text, "submitted", document->has_submitted_ns, document->submitted_ns);
     add_time(text, "started", document->has_started_ns, document->started_ns);
     add_time(text, "ended", document->has_ended_ns, document->ended_ns);
+    if (view->erased)
+        text_json_bool(text, "erased", true);
     add_json(text, "metadata", document->has_metadata, document->metadata);
 }
 

@@ -121,6 +121,7 @@ struct document_view {
     uint64_t
         shift_ns; /* between agent time and log time now (core/agent/clock.h): when it is due */
     bool basic;
+    bool erased;                   /* it says so: its key was destroyed */
     const struct event_keys *keys; /* NULL: what is encrypted is blank */
 };
 int document_workflow_to_json(struct span document, struct span definition,

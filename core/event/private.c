@@ -61,6 +61,19 @@ void event_encrypt(Daa__Event *withheld, const struct event_header *header,
         privacy_encrypt(&privacy, key, nonce, place_of(place, header));
 }
 
+void event_wipe(Daa__Event *withheld)
+{
+    struct privacy privacy = privacy_of(withheld);
+    if (event_is_withheld(withheld))
+        privacy_wipe(&privacy);
+}
+
+bool event_is_wiped(const Daa__Event *event)
+{
+    struct privacy privacy = privacy_of(event);
+    return event_is_withheld(event) && privacy_is_wiped(&privacy);
+}
+
 bool event_is_withheld(const Daa__Event *event)
 {
     return event->has_encrypted;
@@ -88,7 +101,7 @@ static int decrypt(Daa__Event *event, const struct event_header *header,
     static const struct privacy nothing;
     uint8_t key[AEAD_KEY_SIZE], place[PLACE_SIZE];
     struct privacy privacy = privacy_of(event);
-    int result = event_key_get(keys, header->key_id, key);
+    int result = privacy_is_wiped(&privacy) ? 0 : event_key_get(keys, header->key_id, key);
     if (result <= 0)
         return result;
     bool good = privacy_decrypt(&privacy, key, place_of(place, header));

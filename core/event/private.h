@@ -41,6 +41,10 @@ Daa__Event *event_withhold(const Daa__Event *event, struct arena *arena);
 void event_encrypt(Daa__Event *withheld, const struct event_header *header,
                    const uint8_t key[AEAD_KEY_SIZE], const uint8_t nonce[AEAD_NONCE_SIZE]);
 
+/* Instead of it, where the key was destroyed before: nobody was to read that. */
+void event_wipe(Daa__Event *withheld);
+bool event_is_wiped(const Daa__Event *event); /* it is withheld from everybody, whatever the keys */
+
 /* event_unpack(), and the private fields are where they were. When its key was destroyed, or
  * without keys (also NULL), the event is withheld: its private fields are absent. Else
  * ERROR_DAMAGED when the key does not fit, or what keys->find() said. */

@@ -107,6 +107,7 @@ sub open_event {
     my ($at, @sizes) = (0);
     push @sizes, varint($event->{6}, \$at) while $at < length $event->{6};
     die "event $record->{seq}: sizes\n" if @sizes != @fields || grep { exists $body->{$_} } @fields;
+    return 'destroyed' if $event->{5} !~ /[^\0]/;
     my $key = read_key($keys, $record->{key_id}) // return 'destroyed';
     my $data = sha256(pack 'Q< Q< V V V*', @$record{qw(seq stream kind key_id)}, @sizes);
     my ($nonce, $bytes, $tag) = unpack 'a12 a' . (length($event->{5}) - 28) . ' a16', $event->{5};

@@ -109,7 +109,7 @@ static struct document_view view_of(struct boot *boot, const struct event_keys *
                                    .shift_ns = counts.shift_ns };
 }
 
-/* One of a backup from before its erasure. */
+/* One of a backup from before its erasure, or whose key was given up. */
 static bool is_erased(const struct event_keys *keys, uint32_t key_id)
 {
     uint8_t key[AEAD_KEY_SIZE];
@@ -133,7 +133,8 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
     struct span document = span_of(bytes, size);
     struct event_keys keys = event_keys_of(boot->keyring);
     status = document_workflow_summary(document, NULL, &exchange->arena, &summary);
-    if (status == 0 && is_erased(&keys, summary.key_id)) {
+    bool erased = status == 0 && is_erased(&keys, summary.key_id);
+    if (erased && has_ended(summary.status)) { /* else somebody has to cancel it */
         free(bytes);
         return 0;
     }
@@ -141,6 +142,7 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
         struct flow *flow =
             definitions_flow(exchange->api->definitions, boot->state, summary.definition);
         struct document_view view = view_of(boot, &keys, stream);
+        view.erased = erased;
         status = document_workflow_show(document, flow, &view, &exchange->arena, text);
         flow_unref(flow);
     }

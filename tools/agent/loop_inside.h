@@ -26,10 +26,12 @@
 struct loop_keys {
     uint8_t key[AEAD_KEY_SIZE];
     uint32_t key_id;    /* of `key`; 0: it is wiped */
+    bool without;       /* it was destroyed: there is no `key` */
     uint32_t used;      /* up to here each key has a workflow, or cannot be had */
     bool missing;       /* the command under way was refused for want of its key */
+    bool destroyed;     /* the same, for good */
     struct table aside; /* workflows that wait for the next start, for want of theirs */
-    uint64_t told_ns;   /* when the first of the last `told` of them was said */
+    uint64_t told_ns;   /* when the first of the last `told` sentences of keys was said */
     unsigned told;
     uint8_t nonces[LOOP_NONCES][AEAD_NONCE_SIZE];
     unsigned nonces_left;
@@ -121,6 +123,8 @@ void keys_free(struct loop *loop);
 /* Into loop->keys.key, with nonces for all events of a decision: 0, or negative and `error` says
  * why. perform() wipes it. 0: no key is needed. */
 int keys_take(struct loop *loop, uint32_t key_id, struct error *error);
+/* Where it says ERROR_NOT_FOUND: what the key would encrypt is not kept. */
+void keys_do_without(struct loop *loop, uint32_t key_id);
 void keys_wipe(struct loop *loop);
 const uint8_t *keys_nonce(struct loop *loop); /* AEAD_NONCE_SIZE random bytes, each once */
 /* The number of the key for the next workflow: the first that can be had, unless many in a row
@@ -132,13 +136,15 @@ void keys_used(struct loop *loop, uint32_t key_id); /* by a new workflow */
 /* A command of our own cannot be recorded, and `why` says what is the matter with its key: it is
  * given up, and its workflow waits for the next start. False: no memory for that. */
 bool keys_set_aside(struct loop *loop, const struct command *command, const char *why);
+void keys_say_cancelled(struct loop *loop, uint64_t stream); /* since its key was destroyed */
 bool keys_is_aside(const struct loop *loop, const struct command *command);
 
 /* loop_write.c: the events of a decision, into the log. */
 
-/* Makes loop->written of them; *payload_size: of all of them. 0; ERROR_TOO_LARGE: one is larger
- * than a record may be; ERROR_BUDGET; else their key cannot be had, and `error` says why. */
-int write_prepare(struct loop *loop, uint64_t *payload_size, struct error *error);
+/* Makes loop->written of them; *payload_size: of all of them. `also_erased`: where their key was
+ * destroyed, nothing that it would encrypt is kept. 0; ERROR_TOO_LARGE: one is larger than a record
+ * may be; ERROR_BUDGET; else their key cannot be had, and `error` says why. */
+int write_prepare(struct loop *loop, bool also_erased, uint64_t *payload_size, struct error *error);
 /* Applies and appends them. */
 void write_events(struct loop *loop, uint64_t first_seq, struct request *request);
 

@@ -56,7 +56,7 @@ int keys_take(struct loop *loop, uint32_t key_id, struct error *error)
         return 0;
     if (!loop->options.keyring)
         return error_set(
-            error, ERROR_NOT_FOUND,
+            error, ERROR_UNAVAILABLE,
             "the events of this workflow are encrypted, and there are no keys: put the "
             "directory of the keys back (log.keys_dir), then start the agent again");
     int status = draw_nonces(&loop->keys, error);
@@ -66,10 +66,17 @@ int keys_take(struct loop *loop, uint32_t key_id, struct error *error)
     return status;
 }
 
+void keys_do_without(struct loop *loop, uint32_t key_id)
+{
+    loop->keys.key_id = key_id;
+    loop->keys.without = true;
+}
+
 void keys_wipe(struct loop *loop)
 {
     explicit_bzero(loop->keys.key, sizeof loop->keys.key);
     loop->keys.key_id = 0;
+    loop->keys.without = false;
 }
 
 /*--- Keys for new workflows --------------------------------------------------------------------*/
@@ -121,17 +128,24 @@ uint32_t keys_next(struct loop *loop)
 
 /*--- Workflows whose key cannot be had ---------------------------------------------------------*/
 
-static void say_set_aside(struct loop *loop, uint64_t stream, const char *why)
+/* Into `id`, if something may be said of it. */
+static bool may_say(struct loop *loop, uint64_t stream, char id[WORKFLOW_ID_SIZE])
 {
-    char id[WORKFLOW_ID_SIZE];
     struct loop_keys *keys = &loop->keys;
     if (keys->told_ns == 0 || loop->monotonic_ns - keys->told_ns > TELL_EVERY_NS) {
         keys->told_ns = loop->monotonic_ns;
         keys->told = 0;
     }
-    if (keys->told++ >= TOLD_MAX)
-        return;
     lineage_id_to_text(id, agent_lineage(loop->options.agent), stream);
+    return keys->told++ < TOLD_MAX;
+}
+
+static void say_set_aside(struct loop *loop, uint64_t stream, const char *why)
+{
+    char id[WORKFLOW_ID_SIZE];
+    const struct loop_keys *keys = &loop->keys;
+    if (!may_say(loop, stream, id))
+        return;
     host_say(
         "the workflow %s was set aside: %s; it goes on when the agent is started again and its "
         "key is back (waiting for that now: %" PRIu64 ")",
@@ -147,6 +161,13 @@ bool keys_set_aside(struct loop *loop, const struct command *command, const char
     agent_give_up(loop->options.agent, command);
     say_set_aside(loop, command->stream, why);
     return true;
+}
+
+void keys_say_cancelled(struct loop *loop, uint64_t stream)
+{
+    char id[WORKFLOW_ID_SIZE];
+    if (may_say(loop, stream, id))
+        host_say("the workflow %s was cancelled: its key was destroyed, so it could not go on", id);
 }
 
 bool keys_is_aside(const struct loop *loop, const struct command *command)

@@ -137,9 +137,24 @@ static bool is_passing(int code)
     return code == -EMFILE || code == -ENFILE || code == -ENOMEM;
 }
 
+/* A workflow whose key was destroyed may end, and what its effects came to is known: that may be
+ * recorded, without what the key would have encrypted. It does nothing any more. */
+static bool is_recorded_without_key(const struct command *command)
+{
+    return command->kind == COMMAND_CANCEL || command->kind == COMMAND_OUTCOME ||
+           command->kind == COMMAND_SPAWNED;
+}
+
 static void refuse_for_key(struct loop *loop, const struct command *command,
                            const struct error *error)
 {
+    loop->keys.destroyed = error->code == ERROR_NOT_FOUND && command->kind != COMMAND_SUBMIT;
+    if (loop->keys.destroyed) {
+        perform_refuse(loop, 409, "key-destroyed",
+                       "the key of this workflow was destroyed, so what was put into it is erased, "
+                       "and it cannot go on: it can be cancelled, and erased then");
+        return;
+    }
     loop->keys.missing = !is_passing(error->code);
     if (command->kind == COMMAND_SUBMIT &&
         keys_are_to_come(loop, command->submit.key_id, error->code))
@@ -182,7 +197,7 @@ static int reserve(struct loop *loop, const struct command *command, bool gives_
 {
     uint64_t payload_size;
     struct error error = { 0 };
-    int status = write_prepare(loop, &payload_size, &error);
+    int status = write_prepare(loop, is_recorded_without_key(command), &payload_size, &error);
     if (status < 0 && error.code < 0) {
         refuse_for_key(loop, command, &error);
         return 0;
@@ -204,6 +219,20 @@ static int reserve(struct loop *loop, const struct command *command, bool gives_
     return 0;
 }
 
+static enum performed perform_one(struct loop *loop, const struct command *command,
+                                  struct request *request);
+
+/* It is its turn, and it can never go on. */
+static enum performed cancel_erased(struct loop *loop, const struct command *command)
+{
+    struct command cancel = { .kind = COMMAND_CANCEL, .stream = command->stream };
+    cancel.cancel.reason = span_of_text("its key was destroyed, so it cannot go on");
+    enum performed performed = perform_one(loop, &cancel, NULL);
+    if (performed == PERFORMED)
+        keys_say_cancelled(loop, command->stream);
+    return performed;
+}
+
 /* Requests had their documents read ahead by the API's threads; of our own commands, timers and
  * what is ready wait for theirs while others go on. */
 static enum performed perform_one(struct loop *loop, const struct command *command,
@@ -214,7 +243,7 @@ static enum performed perform_one(struct loop *loop, const struct command *comma
     bool may_wait =
         !request && (command->kind == COMMAND_TIMER || command->kind == COMMAND_ADVANCE);
     loop->commands++;
-    loop->keys.missing = false;
+    loop->keys.missing = loop->keys.destroyed = false;
     if (keys_is_aside(loop, command))
         return refuse_set_aside(loop, command, request);
     if (decide(loop, command, !request, may_wait && loop->held.kind == 0) == COLD)
@@ -231,6 +260,8 @@ static enum performed perform_one(struct loop *loop, const struct command *comma
     if (decision->kind == DECISION_REFUSED) {
         if (request && strcmp(decision->refusal.code, "key-unavailable") == 0)
             explain_key(loop, command);
+        if (!request && loop->keys.destroyed)
+            return cancel_erased(loop, command);
         if (!request && loop->keys.missing)
             return keys_set_aside(loop, command, decision->refusal.text) ? PERFORMED : NO_MEMORY;
         /* Memory comes back; an outcome, a timer or a ready step that was given up would leave its

@@ -29,10 +29,15 @@ static int make_room(struct loop *loop, size_t size)
     return 0;
 }
 
-int write_prepare(struct loop *loop, uint64_t *payload_size, struct error *error)
+int write_prepare(struct loop *loop, bool also_erased, uint64_t *payload_size, struct error *error)
 {
     struct decision *decision = &loop->decision;
-    int status = keys_take(loop, key_of(decision), error);
+    uint32_t key_id = key_of(decision);
+    int status = keys_take(loop, key_id, error);
+    if (status == ERROR_NOT_FOUND && also_erased) {
+        keys_do_without(loop, key_id);
+        status = 0;
+    }
     *payload_size = 0;
     for (uint32_t i = 0; status == 0 && i < decision->event_count; i++) {
         struct event_draft *draft = &decision->events[i];
@@ -65,7 +70,9 @@ static void append_one(struct loop *loop, const struct record *record, uint32_t 
     Daa__Event *event = loop->written[index];
     int status = agent_apply(loop->options.agent, &header, &loop->decision.events[index].event);
     CHECK(status == 0);
-    if (record->key_id != 0)
+    if (record->key_id != 0 && loop->keys.without)
+        event_wipe(event);
+    else if (record->key_id != 0)
         event_encrypt(event, &header, loop->keys.key, keys_nonce(loop));
     size_t size = event_size(event);
     event_pack(event, loop->payload);

@@ -90,6 +90,8 @@ int decryption_open(struct decryption *decryption, const struct record *record, 
     int code = event_open(&header, record->payload, &keys, arena, event);
     if (code == 0 && !event_is_withheld(*event))
         return decryption->asked ? DECRYPTION_DONE : DECRYPTION_NONE;
+    if (code == 0 && event_is_wiped(*event))
+        return DECRYPTION_ERASED;
     if (code == 0 && decryption->keyring == NULL)
         return DECRYPTION_NO_KEYS;
     if (code == 0)
