@@ -70,7 +70,7 @@ static int check_mode(const struct keyring *keyring, struct error *error)
 
 static int open_dir(struct keyring *keyring, struct error *error)
 {
-    bool writes = keyring->options.mode == KEYRING_WRITE;
+    bool writes = keyring->options.mode != KEYRING_READ;
     int code = writes ? file_make_dir(keyring->dir, error) : 0;
     if (code < 0)
         return error_wrap(error, code, "directory of keys");

@@ -36,11 +36,16 @@
 
 struct keyring;
 
-enum keyring_mode { KEYRING_READ, KEYRING_WRITE };
+enum keyring_mode {
+    KEYRING_READ,
+    KEYRING_WRITE,
+    KEYRING_MEND, /* as KEYRING_WRITE, for keyring_give_up() alone: whatever its files are */
+};
 
 struct keyring_options {
     const char *dir;
     enum keyring_mode mode;
+    const uint8_t *uuid; /* KEYRING_MEND: of the keyring, or NULL: a file says it */
     /* The bytes of keys; NULL: getrandom. Called by keyring_prepare() alone. */
     void (*random)(void *bytes, size_t size, void *context);
     void *random_context;
@@ -50,7 +55,8 @@ struct keyring_options {
  * which is NULL on error. Errors: ERROR_NOT_FOUND there is no such directory (of a reader);
  * ERROR_INVALID others than its owner may do something with it (of a writer); ERROR_LOCKED another
  * writer has it open (the sentence names its pid); ERROR_DAMAGED and others, of a writer: it has
- * files of keys, and the first of them cannot be read as one; -errno. */
+ * files of keys, and the first of them cannot be read as one; of KEYRING_MEND: ERROR_CONFLICT, its
+ * files are of another keyring than `uuid`; ERROR_INVALID, nothing says of which; -errno. */
 int keyring_open(struct keyring **keyring, const struct keyring_options *options,
                  struct error *error);
 /* Nobody may be in any other function. NULL is fine. */
@@ -106,6 +112,20 @@ int keyring_destroy(struct keyring *keyring, uint32_t id, struct error *error);
 typedef int keyring_take(uint32_t id, uint64_t stream, void *context, struct error *error);
 int keyring_condemned(struct keyring *keyring, keyring_take *take, void *context,
                       struct error *error);
+
+struct keyring_given_up {
+    uint64_t keys;         /* that were lost, and are destroyed now */
+    uint64_t files_made;   /* which were missing, without a key */
+    uint64_t files_mended; /* whose header or size was wrong */
+};
+
+/* What cannot be had of the keys up to `last_id`, and of the files that are there, is given up: the
+ * keys count as destroyed from then on, those that can be read stay. Files are mended in place. A
+ * run that was interrupted is run again. On error *result says what was done before:
+ * ERROR_CONFLICT, ERROR_NEWER, ERROR_INVALID a file is not of this keyring, of a newer version, or
+ * none, and is not touched; -errno. */
+int keyring_give_up(struct keyring *keyring, uint32_t last_id, struct keyring_given_up *result,
+                    struct error *error);
 
 struct keyring_counts {
     uint64_t files;

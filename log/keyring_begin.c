@@ -76,7 +76,7 @@ int keyring_begin(struct keyring *keyring, const uint8_t log_uuid[16], uint32_t 
     char uuid[UUID_TEXT_SIZE];
     CHECK(keyring->options.mode == KEYRING_WRITE);
     uuid_to_text(uuid, log_uuid);
-    begin.size = (size_t)snprintf(begin.name, sizeof begin.name, "log-%s-", uuid);
+    begin.size = (size_t)snprintf(begin.name, sizeof begin.name, KEYRING_BEGIN "%s-", uuid);
     int status = keyring_names(keyring, see_begin, &begin, error);
     if (status == 0 && !begin.found)
         status = write_begin(keyring, &begin, error);

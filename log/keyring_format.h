@@ -45,6 +45,7 @@ enum keyring_state { KEYRING_READY = 1, KEYRING_DESTROYED = 2 };
 
 #define KEYRING_NAME_SIZE 64 /* of any name here */
 #define KEYRING_TEMPORARY ".tmp"
+#define KEYRING_BEGIN "log-" /* <uuid of the log>-<number before its first key> */
 
 static inline uint32_t keyring_file_of(uint32_t id)
 {

@@ -60,13 +60,40 @@ static void draw_uuid(uint8_t uuid[UUID_SIZE])
     uuid_from_random(uuid);
 }
 
+/* For one that is mended: what its owner says, and its files do not deny. */
+static int identify_lost(struct keyring *keyring, struct error *error)
+{
+    const uint8_t *uuid = keyring->options.uuid;
+    char is[UUID_TEXT_SIZE], wanted[UUID_TEXT_SIZE];
+    if (uuid == NULL)
+        return keyring->uuid_is_known
+                   ? 0
+                   : error_set(error, ERROR_INVALID,
+                               "directory of keys %s: no file of it says to which keyring it "
+                               "belongs, and nothing else does",
+                               keyring->dir);
+    if (keyring->uuid_is_known && memcmp(keyring->uuid, uuid, UUID_SIZE) != 0) {
+        uuid_to_text(is, keyring->uuid);
+        uuid_to_text(wanted, uuid);
+        return error_set(error, ERROR_CONFLICT,
+                         "directory of keys %s: it holds keys of keyring %s, and those that are "
+                         "missing are of keyring %s: say where these are, or were",
+                         keyring->dir, is, wanted);
+    }
+    memcpy(keyring->uuid, uuid, UUID_SIZE);
+    keyring->uuid_is_known = true;
+    return 0;
+}
+
 /* A writer that cannot tell which keyring it is could make files of another one beside it. */
 int keyring_identify(struct keyring *keyring, struct error *error)
 {
     struct looking looking = { UINT64_MAX, UINT64_MAX, keyring };
     int code = keyring_names(keyring, see_file, &looking, error);
     keyring->uuid_is_known = looking.first_whole != UINT64_MAX;
-    if (code < 0 || keyring->uuid_is_known || keyring->options.mode != KEYRING_WRITE)
+    if (code == 0 && keyring->options.mode == KEYRING_MEND)
+        return identify_lost(keyring, error);
+    if (code < 0 || keyring->uuid_is_known || keyring->options.mode == KEYRING_READ)
         return code;
     if (looking.first_no == UINT64_MAX) {
         draw_uuid(keyring->uuid);

@@ -48,6 +48,14 @@ typedef int keyring_see(const char *name, void *context, struct error *error);
 int keyring_names(const struct keyring *keyring, keyring_see *see, void *context,
                   struct error *error);
 
+/* Makes a file that is not there, with new keys or with destroyed ones; the directory is not
+ * synced. */
+int keyring_make_file(const struct keyring *keyring, uint32_t file_no, bool has_keys,
+                      struct error *error);
+
+/* Removes files that were being made when a process ended. */
+int keyring_clear_torn(struct keyring *keyring, struct error *error);
+
 /* Finds out the uuid, or draws one. Of whoever opens. */
 int keyring_identify(struct keyring *keyring, struct error *error);
 /* Lets no other writer in; that one's errors. */

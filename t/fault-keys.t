@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Daa qw(scratch run_program program);
+use Daa qw(scratch run_program program slurp);
 use Fault qw(each_fault);
 use File::Path qw(remove_tree);
 use JSON::PP ();
@@ -98,6 +98,51 @@ each_fault(
         # Key 6 was to be spared; whoever starts decides so again, where it had not come to that.
         make('spare 6 18') if -d $keys;
         return next_run();
+    },
+);
+
+#--- Keys that are given up ------------------------------------------------------------------------
+
+# One key of the first file is damaged, the header of the second, the third and the fourth are missing.
+my $first;
+sub lose {
+    fresh();
+    make('prepare 1');
+    for my $place ([0, 4096 + 64 * 7], [1, 0]) {
+        open my $file, '+<:raw', "$keys/keys-000000000$place->[0]" or die;
+        sysseek $file, $place->[1], 0;
+        syswrite $file, 'x' x 64;
+        close $file;
+    }
+    $first = slurp("$keys/keys-0000000000");
+    return;
+}
+
+each_fault(
+    name => 'keys that are given up',
+    dir => $dir,
+    actions => [qw(kill kill-after torn short enospc enospc-from eio)],
+    most => 12,
+    prepare => \&lose,
+    run => sub {
+        my ($fault) = @_;
+        my ($status, $out, $said) = $fault->under(sub { make('give-up 200000') });
+        return { status => $status, out => $out, said => $said };
+    },
+    check => sub {
+        my ($run, $fault) = @_;
+        my $wrong = ended_badly($run, $fault);
+        return $wrong if defined $wrong;
+        my ($status, undef, $said) = make('give-up 200000');
+        return "the next run ended with $status: $said" if $status != 0;
+        my $state = state_of();
+        return "behind it daa-log keys says: $state->{complaint}" if $state->{status} != 0;
+        return "$state->{files} files, $state->{keys} keys, $state->{destroyed} destroyed" if "@$state{qw(files keys destroyed)}" ne '4 262143 131073';
+        my $now = slurp("$keys/keys-0000000000");
+        substr $_, 4096 + 64 * 7, 64, '' for $now, my $was = $first;
+        return 'a key that was whole is another one' if $now ne $was;
+        my @left = glob "$keys/*.tmp $keys/log-*";
+        return @left ? "@left is left" : undef;
     },
 );
 

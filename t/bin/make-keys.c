@@ -3,6 +3,7 @@
  *   make-keys DIR COMMAND...
  *     'prepare ID'   'condemn ID STREAM'   'spare ID STREAM'   'destroy ID'   'get ID'
  *     'finish'       destroys each key that is condemned
+ *     'give-up ID'   gives up what is lost, up to ID; as the only command
  *   Of each that is done it says "done COMMAND"; the first that fails ends it, with a sentence and
  *   exit 1. */
 #include "log/keyring.h"
@@ -33,6 +34,9 @@ static int run(struct keyring *keyring, const char *command, struct error *error
         return keyring_spare(keyring, id, stream, error);
     if (strcmp(name, "destroy") == 0)
         return keyring_destroy(keyring, id, error);
+    struct keyring_given_up given_up;
+    if (strcmp(name, "give-up") == 0)
+        return keyring_give_up(keyring, id, &given_up, error);
     if (strcmp(name, "finish") == 0)
         return keyring_condemned(keyring, destroy, keyring, error);
     return keyring_get(keyring, id, key, error);
@@ -42,7 +46,9 @@ int main(int argc, char **argv)
 {
     struct keyring *keyring = NULL;
     struct error error;
-    const struct keyring_options options = { .dir = argv[1], .mode = KEYRING_WRITE };
+    bool mends = argc > 2 && strncmp(argv[2], "give-up ", 8) == 0;
+    const struct keyring_options options = { .dir = argv[1],
+                                             .mode = mends ? KEYRING_MEND : KEYRING_WRITE };
     int code = argc < 2 ? error_set(&error, ERROR_INVALID, "no directory")
                         : keyring_open(&keyring, &options, &error);
     for (int i = 2; code == 0 && i < argc; i++) {

@@ -1,5 +1,6 @@
 /* daa-log keys. */
 #include "tools/log/decryption.h"
+#include "tools/log/keys_lost.h"
 #include "tools/log/log.h"
 
 #include <limits.h>
@@ -112,35 +113,56 @@ static int show_keys(const struct command *command, const char *dir, bool json)
 
 int log_keys(int argc, char **argv)
 {
-    bool json = false;
+    bool json = false, give_up = false;
+    struct keys_lost lost = { .dir = NULL };
     const char *keys = NULL;
     char beside[PATH_MAX];
     struct error error;
     const struct command_option options[] = {
         { "json", 'j', NULL, COMMAND_FLAG, &json, "print one JSON object" },
-        { "keys", 0, "KEYS", COMMAND_TEXT, &keys, "the directory of the keys, instead of DIR" },
+        { "keys", 0, "KEYS", COMMAND_TEXT, &keys, "the directory of the keys" },
+        { "give-up", 0, NULL, COMMAND_FLAG, &give_up,
+          "what is damaged or missing of the keys of the log in DIR is lost: it counts as\n"
+          "destroyed, and what it encrypts as erased, so that its agent starts again" },
+        { "up-to", 0, "ID", COMMAND_NUMBER, &lost.up_to,
+          "the last key that was used, where the events that say so are not in the log\n"
+          "any more; with --give-up" },
+        { "keyring", 0, "UUID", COMMAND_TEXT, &lost.keyring,
+          "of the keyring, where nothing else says it; with --give-up" },
         { .name = NULL },
     };
     const struct command command = {
         .name = "daa-log keys",
         .purpose =
             "Count the keys with which events are encrypted, and those that were destroyed,\n"
-            "and list the erasures that are under way. Never shows a key.",
+            "and list the erasures that are under way, or give up keys that are lost. Never shows\n"
+            "a key.",
         .arguments = "DIR",
         .arguments_min = 0,
         .arguments_max = 1,
         .options = options,
         .shared = log_options,
-        .notes = "The keys of DIR are in the directory \"keys\" beside that of the log.\n"
-                 "Exit status: 0 good; 1 failed, or keys are damaged or missing; 2 wrong usage.",
+        .notes =
+            "The keys of DIR are in the directory \"keys\" beside that of the log, unless KEYS\n"
+            "says where they are.\n"
+            "Exit status: 0 good; 1 failed, or keys are damaged or missing; 2 wrong usage.",
     };
     int first, status = command_parse(&command, argc, argv, &first);
     if (status != COMMAND_GO_ON)
         return status;
-    if ((keys != NULL) == (first < argc))
+    if (!give_up && (lost.up_to != 0 || lost.keyring != NULL))
+        return command_misused(&command, "%s is for --give-up alone",
+                               lost.up_to != 0 ? "--up-to" : "--keyring");
+    if (give_up && first == argc)
+        return command_misused(&command, "give the DIR of the log whose keys are lost");
+    if (!give_up && (keys != NULL) == (first < argc))
         return command_misused(&command, "give DIR or --keys, %s",
                                keys != NULL ? "not both" : "one of them");
     if (keys == NULL && decryption_keys_beside(beside, argv[first], &error) < 0)
         return command_failed_error(&command, &error);
-    return show_keys(&command, keys != NULL ? keys : beside, json);
+    keys = keys != NULL ? keys : beside;
+    lost.dir = argv[first];
+    lost.keys_dir = keys;
+    lost.json = json;
+    return give_up ? keys_give_up(&command, &lost) : show_keys(&command, keys, json);
 }

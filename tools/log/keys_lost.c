@@ -1,0 +1,149 @@
+#include "tools/log/keys_lost.h"
+
+#include "core/base/arena.h"
+#include "core/base/bytes.h"
+#include "core/base/text.h"
+#include "core/event/event.h"
+#include "log/keyring.h"
+#include "log/reader.h"
+#include "tools/command/progress.h"
+#include "tools/log/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What the log says of its keys. */
+struct used {
+    uint8_t keyring[UUID_SIZE]; /* zero: nothing */
+    uint32_t last_id;
+    uint64_t skipped; /* events that could not be read */
+    struct budget budget;
+    struct arena arena;
+};
+
+/* Each start says it, so the newest counts. */
+static void note_keyring(struct used *used, const struct record *record)
+{
+    Daa__Event *event;
+    if (event_unpack(record->kind, record->payload, &used->arena, &event) == 0 &&
+        event->agent_registered->keyring.len == UUID_SIZE)
+        memcpy(used->keyring, event->agent_registered->keyring.data, UUID_SIZE);
+    arena_reset(&used->arena);
+}
+
+static int read_all(struct used *used, struct log_reader *reader, struct error *error)
+{
+    struct record record;
+    struct progress progress;
+    int code;
+    progress_begin(&progress, "reading", PROGRESS_ITEMS, log_reader_durable_seq(reader));
+    while ((code = log_reader_next(reader, &record, NULL, error)) == 1) {
+        if (record.key_id > used->last_id)
+            used->last_id = record.key_id;
+        if (record.kind == DAA__EVENT__BODY_AGENT_REGISTERED)
+            note_keyring(used, &record);
+        progress_update(&progress, record.seq);
+    }
+    progress_end(&progress);
+    used->skipped = log_reader_skipped(reader);
+    return code;
+}
+
+static int look_at_log(struct used *used, const char *dir, struct error *error)
+{
+    struct log_reader *reader;
+    *used = (struct used){ .last_id = 0 };
+    budget_init(&used->budget, UINT64_MAX);
+    const struct log_reader_options options = { .dir = dir, .budget = &used->budget };
+    int code = log_reader_open(&reader, &options, error);
+    if (code < 0)
+        return code;
+    arena_init(&used->arena, &used->budget, BUDGET_READERS, 4096);
+    code = read_all(used, reader, error);
+    arena_free(&used->arena);
+    log_reader_close(reader);
+    return code;
+}
+
+static int give_up(const struct keys_lost *lost, const struct used *used, char name[UUID_TEXT_SIZE],
+                   struct keyring_given_up *result, struct error *error)
+{
+    struct keyring *keyring;
+    uint8_t uuid[UUID_SIZE];
+    const struct keyring_options options = {
+        .dir = lost->keys_dir,
+        .mode = KEYRING_MEND,
+        .uuid = bytes_are_zero(used->keyring, UUID_SIZE) ? NULL : used->keyring,
+    };
+    int code = keyring_open(&keyring, &options, error);
+    if (code < 0)
+        return code;
+    code = keyring_give_up(keyring, used->last_id, result, error);
+    if (keyring_uuid(keyring, uuid))
+        uuid_to_text(name, uuid);
+    keyring_close(keyring);
+    return code;
+}
+
+static void print(const struct keys_lost *lost, const char *name,
+                  const struct keyring_given_up *result)
+{
+    struct text text;
+    if (!lost->json) {
+        printf("keyring    %s\n", name);
+        printf("given up   %llu keys; %llu files were missing, and %llu were mended\n",
+               (unsigned long long)result->keys, (unsigned long long)result->files_made,
+               (unsigned long long)result->files_mended);
+        return;
+    }
+    text_init(&text);
+    text_json_open_object(&text, NULL);
+    text_json_cstring(&text, "dir", lost->keys_dir);
+    text_json_cstring(&text, "keyring", name);
+    text_json_unsigned(&text, "given_up", result->keys);
+    text_json_unsigned(&text, "files_made", result->files_made);
+    text_json_unsigned(&text, "files_mended", result->files_mended);
+    text_json_close_object(&text);
+    printf("%s\n", text_string(&text));
+    text_free(&text);
+}
+
+/* 0, or an exit status. */
+static int check_usage(const struct command *command, const struct keys_lost *lost)
+{
+    uint8_t uuid[UUID_SIZE];
+    if (lost->keyring != NULL && !uuid_from_text(uuid, span_of_text(lost->keyring)))
+        return command_misused(command, "--keyring: %s is no uuid", lost->keyring);
+    if (lost->up_to > UINT32_MAX)
+        return command_misused(command, "--up-to: there is no key %llu",
+                               (unsigned long long)lost->up_to);
+    return 0;
+}
+
+int keys_give_up(const struct command *command, const struct keys_lost *lost)
+{
+    struct used used;
+    struct error error = { 0 };
+    struct keyring_given_up result;
+    char name[UUID_TEXT_SIZE] = "";
+    int status = check_usage(command, lost);
+    if (status != 0)
+        return status;
+    if (look_at_log(&used, lost->dir, &error) < 0)
+        return command_failed_error(command, &error);
+    if (used.skipped > 0)
+        return command_failed(command,
+                              "%s: %llu events cannot be read, which may have keys of their own: "
+                              "mend the log first (daa-log repair)",
+                              lost->dir, (unsigned long long)used.skipped);
+    if (lost->keyring != NULL)
+        (void)uuid_from_text(used.keyring, span_of_text(lost->keyring));
+    if (lost->up_to > used.last_id)
+        used.last_id = (uint32_t)lost->up_to;
+    if (used.last_id == 0)
+        return command_failed(command, "%s: no event in it has a key", lost->dir);
+    if (give_up(lost, &used, name, &result, &error) < 0)
+        return command_failed_error(command, &error);
+    print(lost, name, &result);
+    return COMMAND_GOOD;
+}
