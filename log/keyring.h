@@ -119,8 +119,10 @@ struct keyring_given_up {
     uint64_t files_mended; /* whose header or size was wrong */
 };
 
-/* What cannot be had of the keys up to `last_id`, and of the files that are there, is given up: the
- * keys count as destroyed from then on, those that can be read stay. Files are mended in place. A
+/* What cannot be had of the keys up to `last_id`, of those that were made ahead of their use then,
+ * and of the files that are there, is given up: the keys count as destroyed from then on, those
+ * that can be read stay. So no key that is made later has a number that a copy may have. Files are
+ * mended in place. A
  * run that was interrupted is run again. On error *result says what was done before:
  * ERROR_CONFLICT, ERROR_NEWER, ERROR_INVALID a file is not of this keyring, of a newer version, or
  * none, and is not touched; -errno. */

@@ -39,9 +39,13 @@ static int read_slots(int fd, uint32_t first, uint8_t slots[SLOTS * KEYRING_SLOT
     int64_t got = file_read_at(fd, slots, SLOTS * KEYRING_SLOT_SIZE, offset);
     if (got != -EIO)
         return got < 0 ? (int)got : 0;
-    for (uint64_t at = 0; at < SLOTS * KEYRING_SLOT_SIZE; at += KEYRING_SLOT_SIZE)
-        if (file_read_at(fd, slots + at, KEYRING_SLOT_SIZE, offset + at) < 0)
+    for (uint64_t at = 0; at < SLOTS * KEYRING_SLOT_SIZE; at += KEYRING_SLOT_SIZE) {
+        got = file_read_at(fd, slots + at, KEYRING_SLOT_SIZE, offset + at);
+        if (got < 0 && got != -EIO)
+            return (int)got;
+        if (got < 0)
             memset(slots + at, 0, KEYRING_SLOT_SIZE);
+    }
     return 0;
 }
 
@@ -99,21 +103,16 @@ static int mend_header(const struct giving_up *giving, int fd, uint32_t file_no,
 }
 
 /* In its place, so that no key stays in blocks that no file has. */
-static int mend(const struct giving_up *giving, int fd, uint32_t file_no)
+static int mend(const struct giving_up *giving, int fd, uint32_t file_no, off_t size)
 {
-    struct stat status;
-    if (fstat(fd, &status) < 0)
-        return set_error(giving, file_no, -errno, "it cannot be looked at");
-    if (!S_ISREG(status.st_mode))
-        return set_error(giving, file_no, ERROR_INVALID, "it is no file: move it away");
-    int code = mend_header(giving, fd, file_no, status.st_size);
+    int code = mend_header(giving, fd, file_no, size);
     if (code < 0)
         return code;
     for (uint32_t i = 0; code == 0 && i < KEYRING_FILE_KEYS; i += SLOTS)
         code = mend_slots(giving, fd, file_no * KEYRING_FILE_KEYS + i);
     if (code == 0 && fsync(fd) < 0)
         code = -errno;
-    return code < 0 ? set_error(giving, file_no, code, "it cannot be mended") : 0;
+    return code < 0 ? set_error(giving, file_no, code, "cannot be mended") : 0;
 }
 
 /* Without a key: none is made for what has been encrypted. */
@@ -124,18 +123,48 @@ static int make(const struct giving_up *giving, uint32_t file_no)
     return keyring_make_file(giving->keyring, file_no, false, giving->error);
 }
 
-static int see_to_file(const struct giving_up *giving, uint32_t file_no)
+/* An open descriptor, -ENOENT without a sentence, or negative: it is not to be touched. */
+static int open_file(const struct giving_up *giving, uint32_t file_no, struct stat *status)
 {
     char name[KEYRING_NAME_SIZE];
     keyring_file_name(name, file_no);
     int fd = openat(giving->keyring->dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT)
+    if (fd < 0)
+        return errno == ENOENT ? -ENOENT : set_error(giving, file_no, -errno, "cannot be opened");
+    int code = 0;
+    if (fstat(fd, status) < 0)
+        code = set_error(giving, file_no, -errno, "cannot be looked at");
+    else if (!S_ISREG(status->st_mode))
+        code = set_error(giving, file_no, ERROR_INVALID, "it is no file: move it away");
+    else
+        code = look_at_header(giving, fd, file_no);
+    if (code >= 0)
+        return fd;
+    close(fd);
+    return code;
+}
+
+/* Before anything is changed. */
+static int look_at_file(const struct giving_up *giving, uint32_t file_no)
+{
+    struct stat status;
+    int fd = open_file(giving, file_no, &status);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && fd != -ENOENT ? fd : 0;
+}
+
+static int see_to_file(const struct giving_up *giving, uint32_t file_no)
+{
+    struct stat status;
+    int fd = open_file(giving, file_no, &status);
+    if (fd == -ENOENT)
         return make(giving, file_no);
     if (fd < 0)
-        return set_error(giving, file_no, -errno, "it cannot be opened");
+        return fd;
     int code = keyring_file_lock(fd, LOCK_EX);
-    code = code < 0 ? set_error(giving, file_no, code, "it cannot be locked")
-                    : mend(giving, fd, file_no);
+    code = code < 0 ? set_error(giving, file_no, code, "cannot be locked")
+                    : mend(giving, fd, file_no, status.st_size);
     close(fd);
     return code;
 }
@@ -162,9 +191,14 @@ int keyring_give_up(struct keyring *keyring, uint32_t last_id, struct keyring_gi
     int code = keyring_clear_torn(keyring, error);
     if (code == 0)
         code = keyring_end(keyring, &end, error);
-    if (code == 0 && end <= last_id)
-        end = ((uint64_t)keyring_file_of(last_id) + 1) * KEYRING_FILE_KEYS;
-    for (uint64_t file_no = 0; code == 0 && file_no < end / KEYRING_FILE_KEYS; file_no++)
+    uint64_t ahead = (uint64_t)last_id + KEYRING_AHEAD;
+    uint32_t last_no = keyring_file_of(ahead < UINT32_MAX ? (uint32_t)ahead : UINT32_MAX);
+    uint64_t count = code == 0 ? end / KEYRING_FILE_KEYS : 0;
+    if (count <= last_no)
+        count = (uint64_t)last_no + 1;
+    for (uint64_t file_no = 0; code == 0 && file_no < count; file_no++)
+        code = look_at_file(&giving, (uint32_t)file_no);
+    for (uint64_t file_no = 0; code == 0 && file_no < count; file_no++)
         code = see_to_file(&giving, (uint32_t)file_no);
     if (code == 0)
         code = keyring_names(keyring, forget_begin, keyring, error);

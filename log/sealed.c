@@ -133,6 +133,13 @@ void sealed_close(struct sealed *sealed)
     free(sealed);
 }
 
+/* The CRC-32C of all packed bytes is checked before. A library that cannot checks both. */
+static void ignore_content_checksum(struct sealed *sealed, bool ignore)
+{
+    (void)ZSTD_DCtx_setParameter(sealed->zstd, ZSTD_d_forceIgnoreChecksum,
+                                 ignore ? ZSTD_d_ignoreChecksum : ZSTD_d_validateChecksum);
+}
+
 /* Room for the tables, and what unpacks. */
 static int prepare(struct sealed *sealed)
 {
@@ -143,10 +150,8 @@ static int prepare(struct sealed *sealed)
     sealed->checksums = calloc(count, sizeof *sealed->checksums);
     sealed->zstd = ZSTD_createDCtx();
     int code = -ENOMEM;
-    /* The CRC-32C of all packed bytes is checked before. A library without it checks both. */
     if (sealed->zstd != NULL)
-        (void)ZSTD_DCtx_setParameter(sealed->zstd, ZSTD_d_forceIgnoreChecksum,
-                                     ZSTD_d_ignoreChecksum);
+        ignore_content_checksum(sealed, true);
     if (sealed->offsets != NULL && sealed->checksums != NULL && sealed->zstd != NULL)
         code =
             reserve(sealed, (count + 1) * sizeof *sealed->offsets +
@@ -219,10 +224,13 @@ bool sealed_mend(struct sealed *sealed, int fd, uint32_t chunk, uint64_t *offset
     if (found == UINT64_MAX)
         return false;
     uint8_t *raw = malloc(sealed->front.chunk_size);
+    /* The bit was chosen for the CRC-32C, which is no witness then. */
+    ignore_content_checksum(sealed, false);
     *offset = first + found / 8;
     *bit = found % 8;
     packed[found / 8] ^= (uint8_t)(1u << *bit);
     bool whole = raw != NULL && sealed_unpack(sealed, chunk, packed, last - first, raw) == 0;
+    ignore_content_checksum(sealed, true);
     free(raw);
     if (whole)
         sealed->flips[sealed->flip_count++] =

@@ -151,14 +151,17 @@ int second_explain(const char *dir, const char *name, struct error *error)
 
 int second_link(const char *dir, const char *name, const char *target, struct error *error)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], mark[PATH_MAX + 4];
     int code = join(path, dir, name);
+    (void)snprintf(mark, sizeof mark, "%s.tmp", code == 0 ? path : "");
     if (code == 0 && symlink(target, path) < 0)
         code = -errno;
     if (code < 0)
         return error_set(error, code, "cannot make the link %s/%s: %s", dir, name,
                          error_text(code));
-    return file_sync_dir(dir, error);
+    code = file_sync_dir(dir, error);
+    (void)unlink(mark); /* that it was to be made: log/directory.h, directory_gap() */
+    return code;
 }
 
 /*--- The directory -----------------------------------------------------------------------------*/

@@ -489,7 +489,7 @@ bool spares_stop_thread(struct log *log)
 }
 
 /* Spares that were not finished, and files that were given up, of numbers behind which the log has
- * gone on; make_spare() makes what is missing of the others. */
+ * gone on, or that are there by now; make_spare() makes what is missing of the others. */
 static void sweep(const struct log *log, uint64_t last_segment_no)
 {
     DIR *names = opendir(log->dir);
@@ -502,7 +502,9 @@ static void sweep(const struct log *log, uint64_t last_segment_no)
             strcmp(entry->d_name + length - 4, ".tmp") != 0)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)(length - 4), entry->d_name);
-        if (segment_no_of_name(name, &segment_no) && segment_no <= last_segment_no)
+        if (segment_no_of_name(name, &segment_no) &&
+            (segment_no <= last_segment_no ||
+             faccessat(dirfd(names), name, F_OK, AT_SYMLINK_NOFOLLOW) == 0))
             (void)unlinkat(dirfd(names), entry->d_name, 0);
     }
     if (names != NULL)

@@ -256,6 +256,21 @@ static bool opens_and_dies(const struct trial *trial)
     return result == 0;
 }
 
+/* Marks of numbers that are to be made, in whose place there is a segment. */
+static unsigned stale_marks(void)
+{
+    unsigned count = 0;
+    char name[LOG_SEGMENT_NAME_SIZE], path[PATH_MAX], mark[PATH_MAX];
+    for (uint64_t segment_no = 1; segment_no < 100; segment_no++) {
+        struct stat ignored;
+        segment_name(name, segment_no);
+        snprintf(path, sizeof path, "%s/%s", dir, name);
+        snprintf(mark, sizeof mark, "%s/%s.tmp", dir, name);
+        count += lstat(path, &ignored) == 0 && lstat(mark, &ignored) == 0;
+    }
+    return count;
+}
+
 /* Opens again without stalls, and seals: all that was acknowledged is there, and it goes on. */
 static bool goes_on(struct trial *trial, uint64_t acknowledged)
 {
@@ -284,7 +299,7 @@ static bool goes_on(struct trial *trial, uint64_t acknowledged)
     if (!good)
         tap_note("opened again: %s %s", error.text, result == 0 ? stats.seal_error : "");
     return good && log_commands_match(&trial->commands, dir, acknowledged, &replay) && verifies() &&
-           is_swept() && scratch_count(second) == 2;
+           is_swept() && scratch_count(second) == 2 && stale_marks() == 0;
 }
 
 static bool is_stuck(const struct log *log)

@@ -89,7 +89,9 @@ static int check_bytes(struct check_documents *check, const struct subject *subj
     int status = state_encode_workflow(subject->workflow, &check->arena, &again);
     if (status < 0)
         return status;
-    if (!span_equal(subject->bytes, again))
+    /* One that was cancelled without its key, which is there again. */
+    if (!span_equal(subject->bytes, again) &&
+        !document_workflow_is_wiped(subject->bytes, &check->arena))
         check_found(check, subject->key,
                     "workflow %" PRIu64 ": it is not in the form in which it is written",
                     subject->stream);

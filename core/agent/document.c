@@ -215,10 +215,21 @@ int document_workflow_decrypt(Daa__WorkflowDocument *document, const uint8_t *ke
     return 0;
 }
 
+bool document_workflow_is_wiped(struct span bytes, struct arena *arena)
+{
+    ProtobufCMessage *message;
+    if (message_unpack(&daa__workflow_document__descriptor, bytes, arena, &message) < 0)
+        return false;
+    const Daa__WorkflowDocument *document = (const Daa__WorkflowDocument *)message;
+    return document->has_encrypted &&
+           bytes_are_zero(document->encrypted.data, document->encrypted.len);
+}
+
 /*--- What the API shows ------------------------------------------------------------------------*/
 
+/* *erased: its key was destroyed. */
 static int unpack_workflow(struct span bytes, const struct event_keys *keys, struct arena *arena,
-                           Daa__WorkflowDocument **document)
+                           Daa__WorkflowDocument **document, bool *erased)
 {
     ProtobufCMessage *message;
     uint8_t key[AEAD_KEY_SIZE];
@@ -231,6 +242,7 @@ static int unpack_workflow(struct span bytes, const struct event_keys *keys, str
     code = event_key_get(keys, (uint32_t)(*document)->key_id, key);
     if (code < 0)
         return code;
+    *erased = code == 0 && (*document)->key_id != 0 && keys != NULL && keys->context != NULL;
     code = document_workflow_decrypt(*document, code == 1 ? key : NULL, arena);
     explicit_bzero(key, sizeof key);
     return code;
@@ -340,8 +352,6 @@ static void add_head(struct text *text, const Daa__WorkflowDocument *document,
     add_time(text, "submitted", document->has_submitted_ns, document->submitted_ns);
     add_time(text, "started", document->has_started_ns, document->started_ns);
     add_time(text, "ended", document->has_ended_ns, document->ended_ns);
-    if (view->erased)
-        text_json_bool(text, "erased", true);
     add_json(text, "metadata", document->has_metadata, document->metadata);
 }
 
@@ -349,11 +359,14 @@ static int show(struct span bytes, const struct flow *flow, const struct documen
                 struct arena *arena, struct text *text)
 {
     Daa__WorkflowDocument *document;
-    int code = unpack_workflow(bytes, view->keys, arena, &document);
+    bool erased;
+    int code = unpack_workflow(bytes, view->keys, arena, &document, &erased);
     if (code < 0)
         return code;
     text_json_open_object(text, NULL);
     add_head(text, document, view);
+    if (erased)
+        text_json_bool(text, "erased", true);
     if (!view->basic) {
         if (document->has_definition)
             text_json_hex(text, "definition", span_of_data(document->definition));
@@ -384,8 +397,9 @@ int document_workflow_show(struct span bytes, const struct flow *flow,
 int document_workflow_summary(struct span bytes, const struct event_keys *keys, struct arena *arena,
                               struct document_summary *summary)
 {
+    bool erased;
     Daa__WorkflowDocument *document;
-    int code = unpack_workflow(bytes, keys, arena, &document);
+    int code = unpack_workflow(bytes, keys, arena, &document, &erased);
     if (code < 0)
         return code;
     summary->status = (int)document->status;

@@ -109,6 +109,8 @@ int document_workflow_encrypt(Daa__WorkflowDocument *document, const uint8_t *ke
  * content of the old sizes (privacy_blank()). 0; ERROR_DAMAGED; ERROR_NEWER; ERROR_BUDGET. */
 int document_workflow_decrypt(Daa__WorkflowDocument *document, const uint8_t *key,
                               struct arena *arena);
+/* What is private in it is not there: it was written when its key had been destroyed. */
+bool document_workflow_is_wiped(struct span bytes, struct arena *arena);
 
 /* What the API shows of a workflow (GET /api/v1/workflows/{id}): a JSON object with id, name,
  * status, reason, times, metadata, input, output, error and steps[] {id, kind, status, attempts,
@@ -121,7 +123,6 @@ struct document_view {
     uint64_t
         shift_ns; /* between agent time and log time now (core/agent/clock.h): when it is due */
     bool basic;
-    bool erased;                   /* it says so: its key was destroyed */
     const struct event_keys *keys; /* NULL: what is encrypted is blank */
 };
 int document_workflow_to_json(struct span document, struct span definition,

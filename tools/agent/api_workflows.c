@@ -142,7 +142,6 @@ static int show(struct exchange *exchange, uint64_t stream, struct text *text,
         struct flow *flow =
             definitions_flow(exchange->api->definitions, boot->state, summary.definition);
         struct document_view view = view_of(boot, &keys, stream);
-        view.erased = erased;
         status = document_workflow_show(document, flow, &view, &exchange->arena, text);
         flow_unref(flow);
     }

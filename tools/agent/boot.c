@@ -281,7 +281,8 @@ static int look_at_keys(struct boot *boot, struct error *error)
     if (counts.keys_used > 0 && !boot->keyring)
         return error_set(error, ERROR_NOT_FOUND,
                          "the log is encrypted, and there are no keys in %s: put that directory "
-                         "back, or say where it is (log.keys_dir)",
+                         "back, or say where it is (log.keys_dir); what is lost for good is given "
+                         "up with daa-log keys --give-up",
                          boot->keys_dir);
     int status = 0;
     if (boot->config->log.encryption)

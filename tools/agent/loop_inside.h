@@ -142,8 +142,8 @@ bool keys_is_aside(const struct loop *loop, const struct command *command);
 /* loop_write.c: the events of a decision, into the log. */
 
 /* Makes loop->written of them; *payload_size: of all of them. `also_erased`: where their key was
- * destroyed, nothing that it would encrypt is kept. 0; ERROR_TOO_LARGE: one is larger than a record
- * may be; ERROR_BUDGET; else their key cannot be had, and `error` says why. */
+ * destroyed, what it would encrypt is not kept, which is no error. 0; ERROR_TOO_LARGE: one is
+ * larger than a record may be; ERROR_BUDGET; else their key cannot be had, and `error` says why. */
 int write_prepare(struct loop *loop, bool also_erased, uint64_t *payload_size, struct error *error);
 /* Applies and appends them. */
 void write_events(struct loop *loop, uint64_t first_seq, struct request *request);

@@ -137,14 +137,6 @@ static bool is_passing(int code)
     return code == -EMFILE || code == -ENFILE || code == -ENOMEM;
 }
 
-/* A workflow whose key was destroyed may end, and what its effects came to is known: that may be
- * recorded, without what the key would have encrypted. It does nothing any more. */
-static bool is_recorded_without_key(const struct command *command)
-{
-    return command->kind == COMMAND_CANCEL || command->kind == COMMAND_OUTCOME ||
-           command->kind == COMMAND_SPAWNED;
-}
-
 static void refuse_for_key(struct loop *loop, const struct command *command,
                            const struct error *error)
 {
@@ -197,7 +189,7 @@ static int reserve(struct loop *loop, const struct command *command, bool gives_
 {
     uint64_t payload_size;
     struct error error = { 0 };
-    int status = write_prepare(loop, is_recorded_without_key(command), &payload_size, &error);
+    int status = write_prepare(loop, command->kind == COMMAND_CANCEL, &payload_size, &error);
     if (status < 0 && error.code < 0) {
         refuse_for_key(loop, command, &error);
         return 0;
@@ -222,15 +214,19 @@ static int reserve(struct loop *loop, const struct command *command, bool gives_
 static enum performed perform_one(struct loop *loop, const struct command *command,
                                   struct request *request);
 
-/* It is its turn, and it can never go on. */
+/* It is its turn, and it can never go on. Nothing else is recorded of a workflow whose key was
+ * destroyed: it would go on without that if a copy of its key is found. */
 static enum performed cancel_erased(struct loop *loop, const struct command *command)
 {
     struct command cancel = { .kind = COMMAND_CANCEL, .stream = command->stream };
     cancel.cancel.reason = span_of_text("its key was destroyed, so it cannot go on");
     enum performed performed = perform_one(loop, &cancel, NULL);
-    if (performed == PERFORMED)
-        keys_say_cancelled(loop, command->stream);
-    return performed;
+    if (performed != PERFORMED)
+        return performed;
+    if (loop->decision.kind == DECISION_REFUSED)
+        return keys_set_aside(loop, command, loop->decision.refusal.text) ? PERFORMED : NO_MEMORY;
+    keys_say_cancelled(loop, command->stream);
+    return PERFORMED;
 }
 
 /* Requests had their documents read ahead by the API's threads; of our own commands, timers and

@@ -36,6 +36,7 @@ int write_prepare(struct loop *loop, bool also_erased, uint64_t *payload_size, s
     int status = keys_take(loop, key_id, error);
     if (status == ERROR_NOT_FOUND && also_erased) {
         keys_do_without(loop, key_id);
+        *error = (struct error){ .code = 0 };
         status = 0;
     }
     *payload_size = 0;

@@ -203,7 +203,8 @@ static int check_keyring(const struct rebuild *rebuild, struct error *error)
     return error_set(
         error, ERROR_CONFLICT,
         "the directory of keys holds %s%s, and this log's are those of keyring %s: say "
-        "where they are (log.keys_dir), or put them back there from a copy",
+        "where they are (log.keys_dir), or put them back there from a copy; what is lost for good "
+        "is given up with daa-log keys --give-up",
         has_keys ? "those of keyring " : "none", is, wanted);
 }
 

@@ -160,6 +160,7 @@ int log_keys(int argc, char **argv)
                                keys != NULL ? "not both" : "one of them");
     if (keys == NULL && decryption_keys_beside(beside, argv[first], &error) < 0)
         return command_failed_error(&command, &error);
+    lost.is_named = keys != NULL;
     keys = keys != NULL ? keys : beside;
     lost.dir = argv[first];
     lost.keys_dir = keys;

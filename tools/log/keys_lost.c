@@ -9,8 +9,11 @@
 #include "tools/command/progress.h"
 #include "tools/log/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* What the log says of its keys. */
 struct used {
@@ -90,7 +93,7 @@ static void print(const struct keys_lost *lost, const char *name,
 {
     struct text text;
     if (!lost->json) {
-        printf("keyring    %s\n", name);
+        printf("directory  %s\nkeyring    %s\n", lost->keys_dir, name);
         printf("given up   %llu keys; %llu files were missing, and %llu were mended\n",
                (unsigned long long)result->keys, (unsigned long long)result->files_made,
                (unsigned long long)result->files_mended);
@@ -106,6 +109,24 @@ static void print(const struct keys_lost *lost, const char *name,
     text_json_close_object(&text);
     printf("%s\n", text_string(&text));
     text_free(&text);
+}
+
+/* What is made belongs to the user who asks, and a directory that nobody uses helps nobody. 0, or
+ * an exit status. */
+static int check_place(const struct command *command, const struct keys_lost *lost)
+{
+    struct stat status;
+    if (stat(lost->dir, &status) == 0 && status.st_uid != geteuid())
+        return command_failed(command,
+                              "%s belongs to the user with uid %ld: run this as that user, since "
+                              "files of keys are made",
+                              lost->dir, (long)status.st_uid);
+    if (!lost->is_named && access(lost->keys_dir, F_OK) < 0 && errno == ENOENT)
+        return command_failed(command,
+                              "%s does not exist: if the keys were there, say --keys %s, else "
+                              "where they were (log.keys_dir)",
+                              lost->keys_dir, lost->keys_dir);
+    return 0;
 }
 
 /* 0, or an exit status. */
@@ -127,6 +148,8 @@ int keys_give_up(const struct command *command, const struct keys_lost *lost)
     struct keyring_given_up result;
     char name[UUID_TEXT_SIZE] = "";
     int status = check_usage(command, lost);
+    if (status == 0)
+        status = check_place(command, lost);
     if (status != 0)
         return status;
     if (look_at_log(&used, lost->dir, &error) < 0)
@@ -140,8 +163,9 @@ int keys_give_up(const struct command *command, const struct keys_lost *lost)
         (void)uuid_from_text(used.keyring, span_of_text(lost->keyring));
     if (lost->up_to > used.last_id)
         used.last_id = (uint32_t)lost->up_to;
-    if (used.last_id == 0)
-        return command_failed(command, "%s: no event in it has a key", lost->dir);
+    if (used.last_id == 0 && bytes_are_zero(used.keyring, UUID_SIZE))
+        return command_failed(command, "%s: no event in it has a key, and it names no keyring",
+                              lost->dir);
     if (give_up(lost, &used, name, &result, &error) < 0)
         return command_failed_error(command, &error);
     print(lost, name, &result);

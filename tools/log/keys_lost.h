@@ -12,7 +12,8 @@
 
 struct keys_lost {
     const char *dir;      /* of the log */
-    const char *keys_dir; /* of its keys; made when it is missing */
+    const char *keys_dir; /* of its keys */
+    bool is_named;        /* by whoever asks: it is made when it is missing */
     const char *keyring;  /* its uuid, or NULL: the log says it */
     uint64_t up_to;       /* the last key that was used, if that is more than the log says */
     bool json;
