@@ -113,10 +113,10 @@ int document_workflow_decrypt(Daa__WorkflowDocument *document, const uint8_t *ke
 bool document_workflow_is_wiped(struct span bytes, struct arena *arena);
 
 /* What the API shows of a workflow (GET /api/v1/workflows/{id}): a JSON object with id, name,
- * status, reason, times, metadata, input, output, error and steps[] {id, kind, status, attempts,
- * started, ended, due, output, error, outcome, waiting_for}. `definition` is the
- * DefinitionDocument's bytes (empty: ids and kinds of steps are left out). `basic` leaves input,
- * output and steps out (lists). 0; ERROR_DAMAGED; ERROR_BUDGET. */
+ * status, reason, times, erased (its key was destroyed), metadata, input, output, error and steps[]
+ * {id, kind, status, attempts, started, ended, due, output, error, outcome, waiting_for}.
+ * `definition` is the DefinitionDocument's bytes (empty: ids and kinds of steps are left out).
+ * `basic` leaves input, output and steps out (lists). 0; ERROR_DAMAGED; ERROR_BUDGET. */
 struct document_view {
     const uint8_t *log_uuid; /* that the workflow was submitted in, for its id */
     uint64_t stream;
