@@ -28,6 +28,7 @@ enum trouble { NONE, FAILS, STALLS };
 
 static struct budget budget;
 static const char *second; /* directory; NULL: none */
+static bool is_child;
 
 static struct log *open_log(const char *dir, struct io *io, uint64_t stall_ns,
                             struct log_recovery *recovery)
@@ -44,9 +45,13 @@ static struct log *open_log(const char *dir, struct io *io, uint64_t stall_ns,
                                    .start_time_ns = START_NS };
     struct error error = { 0 };
     struct log *log;
-    if (log_open(&log, &options, recovery, &error) < 0)
+    if (log_open(&log, &options, recovery, &error) == 0)
+        return log;
+    if (!is_child)
         tap_bail_out("%s", error.text);
-    return log;
+    tap_note("%s", error.text);
+    fflush(stdout);
+    _exit(5); /* the scratch directory is the parent's */
 }
 
 static struct io *open_engine(void)
@@ -83,6 +88,7 @@ static void go_on_stalling(struct io_fault *fault, unsigned *seed)
 static _Noreturn void append_for_ever(const char *dir, int pipe, enum trouble trouble,
                                       unsigned seed)
 {
+    is_child = true;
     struct log_recovery recovery;
     struct io_fault fault = { .countdown = -1, .result = -EIO, .hold_dir = dir };
     struct io *io = open_engine();
