@@ -169,13 +169,18 @@ static int see_to_file(const struct giving_up *giving, uint32_t file_no)
     return code;
 }
 
-/* Where logs began in it: they begin anew behind all files (keyring_begin), and need not look for a
- * key among those that were given up. */
+/* Where a log began in it, if its next keys were given up: it begins anew behind all files
+ * (keyring_begin), and need not look for a key among those. */
 static int forget_begin(const char *name, void *context, struct error *error)
 {
-    const struct keyring *keyring = context;
-    if (strncmp(name, KEYRING_BEGIN, sizeof KEYRING_BEGIN - 1) != 0 ||
-        unlinkat(keyring->dir_fd, name, 0) == 0 || errno == ENOENT)
+    struct keyring *keyring = context;
+    uint8_t key[KEYRING_KEY_SIZE];
+    const char *number = strrchr(name, '-');
+    if (number == NULL || strncmp(name, KEYRING_BEGIN, sizeof KEYRING_BEGIN - 1) != 0)
+        return 0;
+    int found = keyring_get(keyring, (uint32_t)strtoul(number + 1, NULL, 10) + 1, key, NULL);
+    explicit_bzero(key, sizeof key);
+    if (found != ERROR_NOT_FOUND || unlinkat(keyring->dir_fd, name, 0) == 0 || errno == ENOENT)
         return 0;
     return error_set(error, -errno, "cannot remove %s/%s: %s", keyring->dir, name,
                      error_text(-errno));
@@ -198,8 +203,12 @@ int keyring_give_up(struct keyring *keyring, uint32_t last_id, struct keyring_gi
         count = (uint64_t)last_no + 1;
     for (uint64_t file_no = 0; code == 0 && file_no < count; file_no++)
         code = look_at_file(&giving, (uint32_t)file_no);
-    for (uint64_t file_no = 0; code == 0 && file_no < count; file_no++)
-        code = see_to_file(&giving, (uint32_t)file_no);
+    /* From the last one down: while one is missing before others, no agent makes a file in its
+     * place. */
+    for (uint64_t file_no = count; code == 0 && file_no > 0; file_no--)
+        code = see_to_file(&giving, (uint32_t)file_no - 1);
+    if (code == 0)
+        code = keyring_sync(keyring, error);
     if (code == 0)
         code = keyring_names(keyring, forget_begin, keyring, error);
     return code < 0 ? code : keyring_sync(keyring, error);

@@ -160,7 +160,9 @@ int second_link(const char *dir, const char *name, const char *target, struct er
         return error_set(error, code, "cannot make the link %s/%s: %s", dir, name,
                          error_text(code));
     code = file_sync_dir(dir, error);
-    (void)unlink(mark); /* that it was to be made: log/directory.h, directory_gap() */
+    /* What failed must not be there: its file may go. Else what goes is the mark that it was to be
+     * made (log/directory.h, directory_gap). */
+    (void)unlink(code < 0 ? path : mark);
     return code;
 }
 
@@ -236,8 +238,9 @@ int second_make(const char *dir, const char *name, const char *second,
     code = file_make_zeroed(second, file, size, error);
     if (code < 0)
         return code;
+    char linked[PATH_MAX];
     code = second_link(dir, name, target, error);
-    if (code < 0)
+    if (code < 0 && second_target(dir, name, linked) != 1)
         (void)unlink(target);
     return code;
 }

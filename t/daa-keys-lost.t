@@ -59,6 +59,11 @@ is($status, 1, 'a directory with keys of another keyring is left alone');
 like($said, qr/it holds keys of keyring .*, and those that are missing are of keyring/, 'which is said');
 ok(!-e $keys, 'and nothing was made');
 
+my $wrong = '11111111-1111-4111-8111-111111111111';
+($status, $out, $said) = keys_command('--give-up', '--keys', $keys, '--keyring', $wrong, $dir);
+like("$status $said", qr/^1 .*--keyring $wrong: the keys of this log are of keyring [0-9a-f-]{36}$/m, 'nor is another keyring made than the log names');
+ok(!-e $keys, 'nothing is made');
+
 #--- All are lost ----------------------------------------------------------------------------------
 
 ($status, $out, $said) = keys_command('--give-up', $dir);
@@ -147,6 +152,8 @@ truncate "$keys/keys-0000000002", 100000;
 like($out, qr/given up   64038 keys; 0 files were missing, and 1 were mended/, 'of a file that was cut what is missing');
 unlink "$keys/keys-0000000002";
 spew("$keys/keys-0000000002.tmp", 'half');
+($status, undef, $said) = keys_command('--give-up', '--up-to', 4294967295, $dir);
+like($said, qr/--up-to 4294967295: that is \d+ keys behind all that .* say at most \d+/, 'a number that is mistyped is refused');
 ($status, $out) = keys_command('--give-up', '--up-to', 150000, $dir);
 like($out, qr/given up   65536 keys; 1 files were missing/, 'up to the key that was said');
 $agent->start_again;

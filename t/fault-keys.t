@@ -133,6 +133,7 @@ each_fault(
         my ($run, $fault) = @_;
         my $wrong = ended_badly($run, $fault);
         return $wrong if defined $wrong;
+        make('prepare 200001'); # as an agent that is started in between
         my ($status, undef, $said) = make('give-up 200000');
         return "the next run ended with $status: $said" if $status != 0;
         my $state = state_of();

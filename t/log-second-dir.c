@@ -18,9 +18,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -432,6 +435,36 @@ static void others(void)
     scratch_remove(again);
 }
 
+/* Without a descriptor for the directory, as with a disk that fails, nobody knows that the link is
+ * durable. */
+static void a_link_that_is_not_synced(void)
+{
+    char there[PATH_MAX], mark[PATH_MAX], target[PATH_MAX];
+    struct rlimit limit, none;
+    struct error error = { 0 };
+    const char *in = scratch_path("unsynced");
+    (void)mkdir(in, 0700);
+    snprintf(there, sizeof there, "%s/seg-0000000001.log.tmp", in);
+    snprintf(mark, sizeof mark, "%s/seg-0000000002.log.tmp", in);
+    close(creat(there, 0600));
+    close(creat(mark, 0600));
+    is_int(second_link(in, "seg-0000000001.log", "/nowhere", &error), 0, "a link is made");
+    ok(access(there, F_OK) < 0, "and the mark goes that it was to be made");
+    getrlimit(RLIMIT_NOFILE, &limit);
+    none = limit;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    int code = second_link(in, "seg-0000000002.log", "/nowhere", &error);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    is_int(code, -EMFILE, "one that cannot be synced is an error");
+    is_int(second_target(in, "seg-0000000002.log", target), 0, "it is not left there");
+    ok(access(mark, F_OK) == 0, "and the mark stays");
+    is_int(second_link(in, "seg-0000000001.log", "/else", &error), -EEXIST, "nor is one replaced");
+    ok(second_target(in, "seg-0000000001.log", target) == 1 && strcmp(target, "/nowhere") == 0,
+       "that is there");
+    scratch_remove(in);
+}
+
 int main(void)
 {
     budget_init(&budget, 1ull << 30);
@@ -446,5 +479,6 @@ int main(void)
     foreign();
     others();
     is_int((intmax_t)atomic_load(&budget.used), 0, "all memory went back to the budget");
+    a_link_that_is_not_synced();
     return tap_done();
 }

@@ -10,6 +10,7 @@
 #include "tools/log/log.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,11 +69,34 @@ static int look_at_log(struct used *used, const char *dir, struct error *error)
     return code;
 }
 
+#define BEYOND_MAX (64u << 20) /* keys: 4 GiB of files */
+
+/* A mistyped number is not to fill the disk, nor to use up all numbers. */
+static int choose_last(const struct keys_lost *lost, const struct used *used,
+                       struct keyring *keyring, uint32_t *last_id, struct error *error)
+{
+    uint64_t end;
+    int code = keyring_end(keyring, &end, error);
+    if (code < 0)
+        return code;
+    *last_id = lost->up_to > used->last_id ? (uint32_t)lost->up_to : used->last_id;
+    if (end < used->last_id)
+        end = used->last_id;
+    if (lost->up_to <= end + BEYOND_MAX)
+        return 0;
+    return error_set(error, ERROR_INVALID,
+                     "--up-to %llu: that is %llu keys behind all that the log and %s know: say at "
+                     "most %llu",
+                     (unsigned long long)lost->up_to, (unsigned long long)(lost->up_to - end),
+                     lost->keys_dir, (unsigned long long)(end + BEYOND_MAX));
+}
+
 static int give_up(const struct keys_lost *lost, const struct used *used, char name[UUID_TEXT_SIZE],
                    struct keyring_given_up *result, struct error *error)
 {
     struct keyring *keyring;
     uint8_t uuid[UUID_SIZE];
+    uint32_t last_id;
     const struct keyring_options options = {
         .dir = lost->keys_dir,
         .mode = KEYRING_MEND,
@@ -81,7 +105,9 @@ static int give_up(const struct keys_lost *lost, const struct used *used, char n
     int code = keyring_open(&keyring, &options, error);
     if (code < 0)
         return code;
-    code = keyring_give_up(keyring, used->last_id, result, error);
+    code = choose_last(lost, used, keyring, &last_id, error);
+    if (code == 0)
+        code = keyring_give_up(keyring, last_id, result, error);
     if (keyring_uuid(keyring, uuid))
         uuid_to_text(name, uuid);
     keyring_close(keyring);
@@ -116,11 +142,17 @@ static void print(const struct keys_lost *lost, const char *name,
 static int check_place(const struct command *command, const struct keys_lost *lost)
 {
     struct stat status;
-    if (stat(lost->dir, &status) == 0 && status.st_uid != geteuid())
+    char log_dir[PATH_MAX];
+    const char *like = lost->keys_dir;
+    if (access(like, F_OK) < 0) {
+        (void)snprintf(log_dir, sizeof log_dir, "%s/log", lost->dir);
+        like = access(log_dir, F_OK) == 0 ? log_dir : lost->dir;
+    }
+    if (stat(like, &status) == 0 && status.st_uid != geteuid())
         return command_failed(command,
                               "%s belongs to the user with uid %ld: run this as that user, since "
                               "files of keys are made",
-                              lost->dir, (long)status.st_uid);
+                              like, (long)status.st_uid);
     if (!lost->is_named && access(lost->keys_dir, F_OK) < 0 && errno == ENOENT)
         return command_failed(command,
                               "%s does not exist: if the keys were there, say --keys %s, else "
@@ -138,6 +170,21 @@ static int check_usage(const struct command *command, const struct keys_lost *lo
     if (lost->up_to > UINT32_MAX)
         return command_misused(command, "--up-to: there is no key %llu",
                                (unsigned long long)lost->up_to);
+    return 0;
+}
+
+/* What the user says, where the log says nothing. 0, or an exit status. */
+static int take_keyring(const struct command *command, const struct keys_lost *lost,
+                        struct used *used)
+{
+    char name[UUID_TEXT_SIZE];
+    uuid_to_text(name, used->keyring);
+    if (lost->keyring == NULL)
+        return 0;
+    if (!bytes_are_zero(used->keyring, UUID_SIZE) && strcmp(lost->keyring, name) != 0)
+        return command_failed(command, "--keyring %s: the keys of this log are of keyring %s",
+                              lost->keyring, name);
+    (void)uuid_from_text(used->keyring, span_of_text(lost->keyring));
     return 0;
 }
 
@@ -159,11 +206,10 @@ int keys_give_up(const struct command *command, const struct keys_lost *lost)
                               "%s: %llu events cannot be read, which may have keys of their own: "
                               "mend the log first (daa-log repair)",
                               lost->dir, (unsigned long long)used.skipped);
-    if (lost->keyring != NULL)
-        (void)uuid_from_text(used.keyring, span_of_text(lost->keyring));
-    if (lost->up_to > used.last_id)
-        used.last_id = (uint32_t)lost->up_to;
-    if (used.last_id == 0 && bytes_are_zero(used.keyring, UUID_SIZE))
+    status = take_keyring(command, lost, &used);
+    if (status != 0)
+        return status;
+    if (used.last_id == 0 && lost->up_to == 0 && bytes_are_zero(used.keyring, UUID_SIZE))
         return command_failed(command, "%s: no event in it has a key, and it names no keyring",
                               lost->dir);
     if (give_up(lost, &used, name, &result, &error) < 0)
