@@ -236,8 +236,12 @@ static void refused(void)
         ok(strncmp(error.text, "daa.toml:", 9) == 0 && error.text[9] >= '1',
            "with file and line: %s", error.text);
     }
-    static const char *const hostile[] = { "[=log]", "[[[a]]]", "[&", "a\xd2\x91 = 1",
-                                           "[log]\nspares\xc2\xa0 = 3" };
+    static const char *const hostile[] = { "[=log]",
+                                           "[[[a]]]",
+                                           "[&",
+                                           "a\xd2\x91 = 1",
+                                           "[log]\nspares\xc2\xa0 = 3",
+                                           "a = [1'''a\xcb\x91 '''''a\xcb\x91 .5]" };
     for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++)
         is_int(load_with(hostile[i], NULL), ERROR_SYNTAX, "so is what the library cannot bear: %s",
                error.text);
