@@ -122,10 +122,9 @@ struct keyring_given_up {
 /* What cannot be had of the keys up to `last_id`, of those that were made ahead of their use then,
  * and of the files that are there, is given up: the keys count as destroyed from then on, those
  * that can be read stay. So no key that is made later has a number that a copy may have. Files are
- * mended in place. A
- * run that was interrupted is run again. On error *result says what was done before:
- * ERROR_CONFLICT, ERROR_NEWER, ERROR_INVALID a file is not of this keyring, of a newer version, or
- * none, and is not touched; -errno. */
+ * mended in place. A run that was interrupted is run again. On error *result says what was done
+ * before: ERROR_CONFLICT, ERROR_NEWER, ERROR_INVALID a file is not of this keyring, of a newer
+ * version, or none, and is not touched; -errno. */
 int keyring_give_up(struct keyring *keyring, uint32_t last_id, struct keyring_given_up *result,
                     struct error *error);
 

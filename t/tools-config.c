@@ -241,7 +241,8 @@ static void refused(void)
                                            "[&",
                                            "a\xd2\x91 = 1",
                                            "[log]\nspares\xc2\xa0 = 3",
-                                           "a = [1'''a\xcb\x91 '''''a\xcb\x91 .5]" };
+                                           "x = 2'''a\xcb\x91'''",
+                                           "x = [2'''a\xc3\xa9 ''']" };
     for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++)
         is_int(load_with(hostile[i], NULL), ERROR_SYNTAX, "so is what the library cannot bear: %s",
                error.text);
